@@ -1,0 +1,1 @@
+"""The configurations, installed as `metabench.conf`."""

@@ -1,0 +1,101 @@
+"""The contract of an algorithm: a function from a support set to a predictor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from metabench.backbone.base import Backbone, batch_norms, batch_statistics
+from metabench.objective import OBJECTIVES
+from metabench.tasks import Episode, Metrics, Split, Tasks, TaskSpec
+
+Mode = Literal["transductive", "inductive"]
+State = Any
+
+
+class Algorithm(nn.Module, ABC):
+    """Meta-parameters are its parameters; all tensors carry the tasks of a batch first, `[T, ...]`.
+
+    A subclass says how a support set becomes a state (`adapt`) and how a state answers queries (`predict`); its
+    keyword-only constructor arguments are what its config may set. Forward never loops over tasks. A buffer that
+    training moves must move by the mean, over tasks, of what each task alone would do, so that chunks and ranks agree.
+    """
+
+    def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
+        super().__init__()
+        self.spec = spec
+        self.objective = OBJECTIVES[spec.objective]
+        self.backbone = backbone
+
+    @abstractmethod
+    def adapt(self, support: Split) -> State:
+        """What the algorithm keeps of the support set."""
+
+    @abstractmethod
+    def predict(self, state: State, x: Tensor) -> Tensor:
+        """Predictions `[T, M, O]` for queries `[T, M, ...]`: logits, or values."""
+
+    def solve(self, support: Split, x: Tensor) -> Tensor:
+        """Adapt, then predict. Overridden where support and query are better embedded in one pass."""
+        return self.predict(self.adapt(support), x)
+
+    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+        """Predictions after each inner step 0..S; one entry where there are no inner steps."""
+        return [self.solve(support, x)]
+
+    def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
+        """A scalar whose gradient is the direction of the outer update, a mean over tasks; and metrics `[T]`."""
+        prediction = self.solve(tasks.support, tasks.query.x)
+        loss = self.objective.loss(prediction, tasks.query.y)
+        return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
+
+    def metrics(self, loss: Tensor, prediction: Tensor, target: Tensor) -> Metrics:
+        """The loss and the metric of the objective, detached."""
+        metric = self.objective.metric(prediction.detach(), target)
+        return {"loss": loss.detach(), self.objective.metric_name: metric}
+
+    @property
+    def episode(self) -> Episode:
+        """The size of the tasks at hand: those of training in training, those of evaluation otherwise."""
+        return self.spec.train if self.training else self.spec.eval
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The kinds of prediction this model tells apart, the natural one first.
+
+        Batch statistics over the queries let them inform each other (transductive); a model that always uses them
+        is transductive by nature, one that keeps running statistics, or has no batch normalisation, is inductive.
+        """
+        norms = batch_norms(self.backbone)
+        if not norms:
+            return ("inductive",)
+        return ("inductive", "transductive") if norms[0].running else ("transductive", "inductive")
+
+    @torch.no_grad()
+    def evaluate(self, tasks: Tasks, mode: Mode | None = None) -> Metrics:
+        """The metric after each inner step, `[T, S + 1]`, in `mode` (by default the natural one); changes nothing."""
+        support, query = tasks.support, tasks.query
+        natural = self.modes[0]
+        if mode in (None, natural):
+            outputs = self.outputs(support, query.x)
+        elif mode == "transductive":
+            with batch_statistics(self.backbone):
+                outputs = self.outputs(support, query.x)
+        else:
+            outputs = [self.predict_alone(support, query.x)]
+        return {
+            name: torch.stack([figure(output, query.y) for output in outputs], dim=1)
+            for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
+        }
+
+    def predict_alone(self, support: Split, x: Tensor) -> Tensor:
+        """Each query predicted in a batch of the support set and itself (Nichol et al. 2018, "non-transductive")."""
+        state = self.adapt(support)
+
+        def one(query: Tensor) -> Tensor:
+            return self.predict(state, torch.cat([support.x, query.unsqueeze(1)], dim=1))[:, -1]
+
+        return torch.vmap(one, in_dims=1, out_dims=1, chunk_size=16)(x)

@@ -1,0 +1,115 @@
+"""The inner loop of the gradient-based family: a few steps of gradient descent on one copy of the weights a task."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metabench.algo.base import Algorithm
+from metabench.backbone.base import Backbone
+from metabench.backbone.layers import Linear, Norm
+from metabench.errors import ConfigError
+from metabench.tasks import Split, TaskSpec
+
+Weights = dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """A backbone and a linear head: `[T, N, ...]` to `[T, N, O]`."""
+
+    def __init__(self, backbone: Backbone, outputs: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = Linear(backbone.feature_size, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits or values."""
+        return self.head(self.backbone(x))
+
+
+class FastWeights(Algorithm):
+    """θ'_0 = θ; θ'_{j+1} = θ'_j - α ∇ L_S(θ'_j): the state is θ'_J, one copy a task (`[T, *shape]`).
+
+    Subclasses choose what adapts (`learner`, and what precedes it, `embed`) and how a step is made (`descend`). Tasks
+    do not touch each other's weights, so one backward pass of the summed loss gives every task its own gradient.
+    """
+
+    first_order: ClassVar[bool] = False  # take inner gradients as constants
+    learned_head: ClassVar[bool] = True  # the head is meta-learned, so it has one size
+
+    def __init__(
+        self, spec: TaskSpec, backbone: Backbone, *, inner_steps: int, eval_inner_steps: int, adapt_norm: bool
+    ) -> None:
+        super().__init__(spec, backbone)
+        if self.learned_head and spec.train.outputs != spec.eval.outputs:
+            raise ConfigError(
+                "data.train.ways",
+                spec.train.outputs,
+                f"should be data.ways, {spec.eval.outputs}: a linear head has as many outputs in training as in the test",
+            )
+        self.network = Network(backbone, spec.eval.outputs)
+        self.inner_steps, self.eval_inner_steps, self.adapt_norm = inner_steps, eval_inner_steps, adapt_norm
+
+    @property
+    def learner(self) -> nn.Module:
+        """The module whose weights adapt."""
+        return self.network
+
+    @property
+    def steps(self) -> int:
+        """Inner steps: of training in training, of evaluation otherwise."""
+        return self.inner_steps if self.training else self.eval_inner_steps
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What the learner sees of x; not adapted."""
+        return x
+
+    def read(self, fast: Weights, z: Tensor) -> Tensor:
+        """The learner's output on embedded inputs under fast weights."""
+        return functional_call(self.learner, fast, (z,))
+
+    def adapted(self) -> dict[str, nn.Parameter]:
+        """The parameters that adapt: all of the learner's, normalisations' only with `adapt_norm`."""
+        norms = {id(p) for m in self.learner.modules() if isinstance(m, Norm) for p in m.parameters()}
+        return {k: p for k, p in self.learner.named_parameters() if self.adapt_norm or id(p) not in norms}
+
+    @abstractmethod
+    def descend(self, fast: Weights, gradient: Weights) -> Weights:
+        """Fast weights after one inner step along `gradient`."""
+
+    def trajectory(self, support: Split) -> Iterator[Weights]:
+        """Fast weights after each inner step 0..S, with the graph back to θ only where gradients are enabled."""
+        z, tasks = self.embed(support.x), support.x.shape[0]
+        fast = {name: p.expand(tasks, *p.shape) for name, p in self.adapted().items()}
+        yield fast
+        for _ in range(self.steps):
+            fast = self.descend(fast, self.gradient(fast, z, support.y))
+            yield fast
+
+    def gradient(self, fast: Weights, z: Tensor, y: Tensor) -> Weights:
+        """∇ L_S at the fast weights of every task; part of the graph unless first-order."""
+        learning = any(w.requires_grad for w in fast.values())
+        with torch.enable_grad():
+            at = {k: w if learning and w.requires_grad else w.detach().requires_grad_() for k, w in fast.items()}
+            loss = self.objective.loss(self.read(at, z), y).sum()
+            found = torch.autograd.grad(loss, list(at.values()), create_graph=learning and not self.first_order)
+        return dict(zip(at, found, strict=True))
+
+    def adapt(self, support: Split) -> Weights:
+        """θ'_S."""
+        *_, last = self.trajectory(support)
+        return last
+
+    def predict(self, state: Weights, x: Tensor) -> Tensor:
+        """The network under the fast weights."""
+        return self.read(state, self.embed(x))
+
+    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+        """Predictions after each inner step 0..S."""
+        z = self.embed(x)
+        return [self.read(fast, z) for fast in self.trajectory(support)]

@@ -1,0 +1,64 @@
+"""Pre-train on all training tasks together, then fine-tune on the support set: the baseline meta-learning must beat.
+
+Regression (Finn et al. 2017, "pretrained"): one network for the pooled points of all tasks, fine-tuned whole.
+Classification (Vinyals et al. 2016, "baseline classifier"; Chen et al. 2019, "Baseline"): a softmax over every
+training class; at test a new head, from zero, is fitted to the support set, on fixed features or with all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from metabench.algo.maml import MAML
+from metabench.backbone.base import Backbone
+from metabench.backbone.layers import Linear
+from metabench.config import Positive, Whole
+from metabench.tasks import Metrics, Tasks, TaskSpec
+
+
+class Pretrain(MAML):
+    """Joint training with `finetune` of the whole network or of the head alone by gradient descent."""
+
+    first_order = True
+    learned_head = False
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        backbone: Backbone,
+        *,
+        inner_lr: Positive,
+        eval_inner_steps: Whole,
+        adapt_norm: bool,
+        finetune: Literal["all", "head"],
+    ) -> None:
+        super().__init__(
+            spec, backbone, inner_lr=inner_lr, inner_steps=0, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
+        )
+        self.finetune = finetune
+        self.classifier = Linear(backbone.feature_size, spec.num_classes) if spec.num_classes else None
+        if self.classifier is not None:  # the head of a task is new, from zero
+            for parameter in self.network.head.parameters():
+                nn.init.zeros_(parameter.requires_grad_(False))
+
+    @property
+    def learner(self) -> nn.Module:
+        """What is fine-tuned."""
+        return self.network if self.finetune == "all" else self.network.head
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What is not."""
+        return x if self.finetune == "all" else self.backbone(x)
+
+    def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
+        """The loss of joint training on every example of the batch, support and query alike."""
+        x, y = (torch.cat(parts, dim=1) for parts in zip(tasks.support, tasks.query, strict=True))
+        if self.classifier is None:
+            prediction = self.network(x)
+        else:
+            prediction, y = self.classifier(self.backbone(x)), tasks.truth["classes"].gather(1, y)
+        loss = self.objective.loss(prediction, y)
+        return loss.mean(), self.metrics(loss, prediction, y)

@@ -1,0 +1,1 @@
+"""Backbones: features of examples, for many tasks at once."""

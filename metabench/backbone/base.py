@@ -1,0 +1,44 @@
+"""The contract of a backbone: features of examples, under one set of weights or under one set a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from metabench.backbone.layers import BatchNorm
+
+
+class Backbone(nn.Module, ABC):
+    """Maps `[T, N, *input_shape]` to features `[T, N, feature_size]`.
+
+    Built from `metabench.backbone.layers`, whose parameters may be replaced by one copy a task (`[T, *shape]`, through
+    `torch.func.functional_call`): the same forward then runs T tasks under T sets of weights in the same few kernels.
+    """
+
+    feature_size: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of x."""
+
+
+def batch_norms(module: nn.Module) -> list[BatchNorm]:
+    """The batch normalisations in `module`."""
+    return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+
+
+@contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Within it every batch normalisation uses the statistics of its batch, and running statistics stay as they are."""
+    layers = batch_norms(module)
+    before = [layer.frozen for layer in layers]
+    for layer in layers:
+        layer.frozen = False
+    try:
+        yield
+    finally:
+        for layer, frozen in zip(layers, before, strict=True):
+            layer.frozen = frozen

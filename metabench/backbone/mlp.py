@@ -1,0 +1,47 @@
+"""Multi-layer perceptron: 1-40-40 for sinusoids, 784-256-128-64-64 for MAML's non-convolutional Omniglot model."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metabench.backbone.base import Backbone
+from metabench.backbone.layers import Linear, make_norm
+from metabench.config import Count, Positive
+
+
+class MLP(Backbone):
+    """Linear, normalisation and ReLU for each hidden layer; the last one is the feature."""
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        *,
+        hidden: list[Count],
+        norm: Literal["batch", "group", "layer", "none"],
+        norm_scale: bool,
+        norm_eps: Positive,
+        statistics: Literal["batch", "running"],
+        init_std: Positive | None,
+    ) -> None:
+        super().__init__()
+        sizes = [math.prod(input_shape), *hidden]
+        self.linears = nn.ModuleList(Linear(a, b, init_std) for a, b in pairwise(sizes))
+        self.norms = nn.ModuleList(
+            make_norm(norm, size, scale=norm_scale, eps=norm_eps, running=statistics == "running") for size in hidden
+        )
+        self.feature_size = sizes[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features `[T, N, feature_size]` of inputs `[T, N, *input_shape]`."""
+        x = x.flatten(2)
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            x = linear(x)
+            if not isinstance(norm, nn.Identity):  # norms take examples first
+                x = norm(x.transpose(0, 1)).transpose(0, 1)
+            x = F.relu(x)
+        return x

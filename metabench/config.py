@@ -1,0 +1,162 @@
+"""YAML holds values, Python holds types.
+
+`Config` is the schema of everything but the components; the schema of a component (an algorithm, a data source, …) is
+the keyword-only signature of its constructor, so a value lives once in YAML and its type once in Python. Every fault
+is one `ConfigError` that names the key, the value and what would be valid.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from metabench.errors import ConfigError, one_of
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Node = dict[str, Any]
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown keys, no silent conversions, no changes."""
+
+    model_config = STRICT
+
+
+class Train(Section):
+    """Meta-training."""
+
+    steps: Whole
+    tasks: Count  # per meta-step
+    chunk: Count | Literal["auto"]  # tasks held in memory at once
+    schedule: Literal["constant", "linear", "cosine", "halve"]
+    halve_every: Count | None  # meta-steps, for schedule=halve
+    clip: Positive | None  # largest norm of the meta-gradient
+
+
+class Validate(Section):
+    """Selection of the checkpoint that is tested: on validation tasks only."""
+
+    every: Count  # meta-steps
+    episodes: Count
+    select: Literal["best", "last"]
+
+
+class Test(Section):
+    """The final test."""
+
+    episodes: Annotated[int, Field(ge=2)]
+
+
+class Log(Section):
+    """What is shown and written while a run goes on."""
+
+    every: Count  # meta-steps
+    pictures: bool
+    tensorboard: bool
+
+
+class Checkpoint(Section):
+    """How much work a crash may cost."""
+
+    every: Count  # meta-steps
+
+
+class Device(Section):
+    """Where a run computes."""
+
+    type: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "tf32", "bfloat16"]
+    threads: Count | None  # of the CPU; null leaves torch's choice
+    keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system
+
+
+class Config(Section):
+    """A composed configuration, checked; the components stay nodes until they are built."""
+
+    seed: Seed
+    resume: bool
+    run_dir: str | None
+    init: str | None  # a run directory whose chosen checkpoint to start from
+    train: Train
+    validation: Validate = Field(alias="validate")
+    test: Test
+    log: Log
+    checkpoint: Checkpoint
+    device: Device
+    algo: Node
+    data: Node
+    backbone: Node
+    optim: Node
+
+
+def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> Any:
+    """`values` as an instance of `model`; raises `ConfigError` naming the first fault below `key`."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        # A union reports one fault a member: its last member is the one a user would rather read about.
+        path = [str(part) for part in first["loc"] if str(part).isidentifier()]
+        path = [part for part in path if part not in {"int", "float", "str", "bool"} and "[" not in part]
+        name = ".".join([*([key] if key else []), *path])
+        if first["type"] == "extra_forbidden":
+            known = _fields(model, path[:-1])
+            raise ConfigError(name, first["input"], one_of(path[-1], known, "no such key")) from None
+        if first["type"] == "missing":
+            raise ConfigError(name, "???", "a value is needed") from None
+        same = [e["msg"] for e in fault.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]
+        messages = dict.fromkeys(message.removeprefix("Input ").removeprefix("Value error, ") for message in same)
+        raise ConfigError(name, first["input"], " or ".join(messages)) from None
+
+
+def _fields(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        inner = fields[part].annotation
+        if not (inspect.isclass(inner) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def component(node: Mapping[str, Any], base: type, key: str) -> tuple[type[Any], Node]:
+    """The class that `node._target_` names and its checked arguments; nothing is constructed.
+
+    A target is accepted only if it is a concrete subclass of `base`: nothing else is ever called from a config.
+    Keyword-only parameters of the constructor are what a config may set; the rest is the program's to give.
+    """
+    target = node.get("_target_")
+    cls = _locate(target, f"{key}._target_")
+    if not (inspect.isclass(cls) and issubclass(cls, base) and not inspect.isabstract(cls)):
+        raise ConfigError(f"{key}._target_", target, f"should name a subclass of {base.__module__}.{base.__qualname__}")
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    schema = create_model(cls.__name__, __config__=ConfigDict(**STRICT, protected_namespaces=()), **fields)
+    checked = check(schema, {name: value for name, value in node.items() if name != "_target_"}, key)
+    return cls, {name: getattr(checked, name) for name in fields}
+
+
+def _locate(target: Any, key: str) -> Any:
+    if not (isinstance(target, str) and target.count(".") >= 1 and all(p.isidentifier() for p in target.split("."))):
+        raise ConfigError(key, target, "should be a dotted path, package.module.Class")
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as fault:
+        raise ConfigError(key, target, f"cannot be imported: {fault}") from None

@@ -1,0 +1,77 @@
+"""Random draws as pure functions of (seed, split, task index): no generator, no state, the same on every device.
+
+A counter-based hash (the finaliser of SplitMix64; Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
+generators") in wrapping int64 arithmetic, which every torch device has.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _signed(value: int) -> int:
+    """`value` modulo 2^64, as int64 holds it."""
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_GAMMA = _signed(0x9E3779B97F4A7C15)
+_MIX1 = _signed(0xBF58476D1CE4E5B9)
+_MIX2 = _signed(0x94D049BB133111EB)
+_STREAM = 1 << 40  # counters per stream: far more than any draw takes
+
+
+def _shift(z: Tensor, by: int) -> Tensor:
+    return (z >> by) & ((1 << (64 - by)) - 1)  # logical: torch's >> keeps the sign
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * _MIX1
+    z = (z ^ _shift(z, 27)) * _MIX2
+    return z ^ _shift(z, 31)
+
+
+def task_keys(seed: int, split: int, index: int, num_tasks: int, device: torch.device) -> Tensor:
+    """One int64 key a task, `[T]`, for tasks index .. index + T - 1."""
+    origin = torch.tensor(_signed(seed + _GAMMA), device=device)
+    key = _mix(_mix(origin) + _signed(split * _GAMMA))
+    return _mix(key + _GAMMA * torch.arange(index, index + num_tasks, device=device))
+
+
+def bits(keys: Tensor, stream: int, *shape: int) -> Tensor:
+    """64 random bits for each key and position: `[T, *shape]` int64. Streams of one key are independent."""
+    count = 1
+    for size in shape:
+        count *= size
+    counters = torch.arange(1 + stream * _STREAM, 1 + stream * _STREAM + count, device=keys.device) * _GAMMA
+    return _mix(keys[:, None] + counters).view(-1, *shape)
+
+
+def uniform(keys: Tensor, stream: int, *shape: int) -> Tensor:
+    """Uniform in [0, 1) with 53 bits: `[T, *shape]` float64, exact on every device."""
+    return _shift(bits(keys, stream, *shape), 11).to(torch.float64) * 2.0**-53
+
+
+def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:
+    """k distinct numbers of 0..n-1 in random order, for each key and position: `[T, *shape, k]` int64.
+
+    The i-th draw is a uniform rank r among the n - i numbers still free. Of the sorted picks p_0 < p_1 < …, those
+    below the answer are exactly those with p_j - j <= r, so the answer is r plus their count: exactly uniform, O(k)
+    memory, no rejection and no host synchronisation.
+    """
+    free = torch.arange(n, n - k, -1, device=keys.device)
+    ranks = _shift(bits(keys, stream, *shape, k), 11) % free
+    picked = ranks[..., :1]
+    chosen = [picked]
+    for i in range(1, k):
+        rank = ranks[..., i : i + 1]
+        pick = rank + (picked - torch.arange(i, device=keys.device) <= rank).sum(-1, keepdim=True)
+        chosen.append(pick)
+        picked = torch.cat([picked, pick], -1).sort(-1).values
+    return torch.cat(chosen, -1)
+
+
+def shuffle(keys: Tensor, stream: int, n: int) -> Tensor:
+    """A random order of 0..n-1 for each key: `[T, n]` int64."""
+    return bits(keys, stream, n).argsort(stable=True)

@@ -1,0 +1,125 @@
+"""N-way K-shot episodes from a bank of drawings that lives, as uint8, on the device of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from metabench.config import Count, Section
+from metabench.data.bank import ImageBank
+from metabench.data.draw import bits, choose, shuffle, task_keys
+from metabench.errors import ConfigError
+from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
+
+Rotations = Literal["classes_all", "classes_train", "per_task", "none"]
+TURNS = 4  # multiples of 90 degrees
+_CLASSES, _DRAWINGS, _TURNS, _SUPPORT, _QUERY = range(5)  # streams of random numbers
+
+
+class Shape(Section):
+    """The size of a training episode."""
+
+    ways: Count
+    shots: Count
+    queries: Count
+
+
+class FewShotImages(TaskSource):
+    """Episodes of `ways` classes, `shots` support and `queries` query drawings of each, never the same drawing twice.
+
+    Labels are the order in which classes were drawn, so every episode permutes them; support and query come in random
+    order. `rotations`, by multiples of 90 degrees:
+
+    - classes_all: each rotation of a character is a class of its own, in training and in the test (Snell et al. 2017);
+    - classes_train: the same in training only (Nichol et al. 2018);
+    - per_task: each class of an episode is turned by a random angle, in every split (Finn et al. 2017);
+    - none.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device,
+        *,
+        ways: int,
+        shots: int,
+        queries: int,
+        train: Shape,
+        rotations: Rotations,
+        eval_seed: int,
+        size: int,
+        drawings: int,
+        characters: dict[str, list[str]],
+        read: Callable[[], ImageBank],
+    ) -> None:
+        """Check that the splits' `characters` can give such episodes; only then `read` the drawings."""
+        self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
+        self.device, self.rotations, self.size, self.drawings = device, rotations, size, drawings
+        self.classes = {split: len(characters[split]) * self._turns(split) for split in SPLITS}
+        evaluation = Episode(ways, shots, queries)
+        self.episodes = {
+            "train": Episode(train.ways, train.shots, train.queries), "validation": evaluation, "test": evaluation
+        }  # fmt: skip
+        for split in SPLITS:
+            self._check(split)
+        self.spec = TaskSpec(
+            (1, size, size), "cross_entropy", self.episodes["train"], evaluation, num_classes=self.classes["train"]
+        )
+        bank = read()
+        self.digest = bank.digest
+        position = {name: i for i, name in enumerate(bank.names)}
+        self.pools = {
+            split: torch.tensor([position[name] for name in characters[split]], device=device) for split in SPLITS
+        }
+        images = bank.images.to(device).unsqueeze(2)  # [characters, drawings, 1, size, size]
+        turns = 1 if rotations == "none" else TURNS
+        self.turn_stride = images.shape[0] * drawings
+        self.images = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
+
+    def _turns(self, split: SplitName) -> int:
+        """Classes that one character makes in `split`."""
+        turned = self.rotations == "classes_all" or (self.rotations == "classes_train" and split == "train")
+        return TURNS if turned else 1
+
+    def _check(self, split: SplitName) -> None:
+        episode, key = self.episodes[split], "data.train" if split == "train" else "data"
+        if episode.outputs > self.classes[split]:
+            valid = f"at most {self.classes[split]}, the classes of the {split} split"
+            raise ConfigError(f"{key}.ways", episode.outputs, valid)
+        if episode.shots + episode.queries > self.drawings:
+            valid = f"with {key}.queries={episode.queries} at most {self.drawings}, the drawings of a class"
+            raise ConfigError(f"{key}.shots", episode.shots, valid)
+
+    def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
+        """See `TaskSource`: one draw of indices and one gather, rotations included."""
+        keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
+        pool, episode = self.pools[split], self.episodes[split]
+        ways, shots, queries = episode.outputs, episode.shots, episode.queries
+        classes = choose(keys, _CLASSES, self.classes[split], ways)  # [T, ways]
+        turn, character = classes // len(pool), pool[classes % len(pool)]
+        if self.rotations == "per_task":
+            turn = bits(keys, _TURNS, ways) & (TURNS - 1)
+        drawing = choose(keys, _DRAWINGS, self.drawings, shots + queries, ways)  # [T, ways, shots + queries]
+        rows = (turn * self.turn_stride + character * self.drawings).unsqueeze(-1) + drawing
+        support, query = rows.split([shots, queries], dim=-1)
+        return Tasks(self._gather(keys, _SUPPORT, support), self._gather(keys, _QUERY, query), {"classes": classes})
+
+    def _gather(self, keys: Tensor, stream: int, rows: Tensor) -> Split:
+        """The drawings `rows [T, ways, K]`, in random order."""
+        tasks, ways, each = rows.shape
+        order = shuffle(keys, stream, ways * each)
+        x = self.images[rows.flatten(1).gather(1, order)]
+        return Split(x.float().div_(255), order // each)
+
+    def card(self) -> dict[str, Any]:
+        """Facts common to all few-shot image data."""
+        return {
+            "classes": self.classes,
+            "rotations": self.rotations,
+            "size": self.size,
+            "digest": self.digest[:16],
+            "eval_seed": self.seeds["test"],
+        }

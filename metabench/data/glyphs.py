@@ -1,0 +1,55 @@
+"""Glyphs: an Omniglot-like set that the program draws by itself, for machines with no network and for quick tests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from metabench.config import Count, Seed
+from metabench.data.drawing import draw_glyphs
+from metabench.data.few_shot import FewShotImages, Rotations, Shape
+
+DRAWINGS = 20
+
+
+class Glyphs(FewShotImages):
+    """Few-shot episodes of `characters` drawn characters: the first 60% train, the next 15% validate, the rest test."""
+
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device,
+        *,
+        ways: Count,
+        shots: Count,
+        queries: Count,
+        train: Shape,
+        rotations: Rotations,
+        characters: Annotated[int, Field(ge=40, le=9_999)],
+        size: Annotated[int, Field(ge=16, le=105)],
+        bank_seed: Seed,
+        eval_seed: Seed,
+    ) -> None:
+        self.bank_seed = bank_seed
+        names = [f"Glyphs/character{i:04d}" for i in range(1, characters + 1)]
+        a, b = round(0.6 * characters), round(0.75 * characters)
+        super().__init__(
+            seed,
+            device,
+            ways=ways,
+            shots=shots,
+            queries=queries,
+            train=train,
+            rotations=rotations,
+            eval_seed=eval_seed,
+            size=size,
+            drawings=DRAWINGS,
+            characters={"train": names[:a], "validation": names[a:b], "test": names[b:]},
+            read=lambda: draw_glyphs(classes=characters, drawings=DRAWINGS, size=size, seed=bank_seed),
+        )
+
+    def card(self) -> dict[str, Any]:
+        """The seed that the characters are drawn from."""
+        return {"source": "glyphs", "bank_seed": self.bank_seed, **super().card()}

@@ -1,0 +1,62 @@
+"""Omniglot (Lake, Salakhutdinov, Tenenbaum 2015): 1,623 characters of 50 alphabets, 20 drawings each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from metabench.config import Count, Seed
+from metabench.data.few_shot import FewShotImages, Rotations, Shape
+from metabench.data.ingest import load_omniglot
+from metabench.data.split import read_split, split_digest
+
+
+class Omniglot(FewShotImages):
+    """Few-shot episodes of hand-drawn characters, under one of three fixed splits."""
+
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device,
+        *,
+        ways: Count,
+        shots: Count,
+        queries: Count,
+        train: Shape,
+        rotations: Rotations,
+        split: Literal["vinyals", "lake", "maml"],
+        size: Annotated[int, Field(ge=8, le=105)],
+        resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
+        invert: bool,
+        root: str | None,
+        download: bool,
+        eval_seed: Seed,
+    ) -> None:
+        self.split, self.resize, self.invert = split, resize, invert
+        super().__init__(
+            seed,
+            device,
+            ways=ways,
+            shots=shots,
+            queries=queries,
+            train=train,
+            rotations=rotations,
+            eval_seed=eval_seed,
+            size=size,
+            drawings=20,
+            characters=read_split(split),
+            read=lambda: load_omniglot(root, size=size, resize=resize, invert=invert, download=download),
+        )
+
+    def card(self) -> dict[str, Any]:
+        """The split by name and content, and how drawings become inputs."""
+        return {
+            "source": "omniglot",
+            "split": self.split,
+            "split_digest": split_digest(self.split)[:16],
+            "resize": self.resize,
+            "invert": self.invert,
+            **super().card(),
+        }

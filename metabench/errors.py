@@ -1,0 +1,44 @@
+"""What a user can get wrong, said in one line.
+
+Every mistake of a user ends as a `UserError`: the command line prints its message alone and exits with its code. Any
+other exception is a fault of the program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake of the user or of their machine; the message is one line that says what to do."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A value that cannot be used, named by its key."""
+
+    def __init__(self, key: str, value: object, valid: str) -> None:
+        super().__init__(f"{key}={shown(value)}: {valid}")
+        self.key = key
+
+
+class DataError(UserError):
+    """Data that is missing, damaged or partial."""
+
+    exit_code = 1
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`value` as a user would type it, on one line."""
+    text = "null" if value is None else " ".join(str(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def one_of(name: str, options: Iterable[str], what: str) -> str:
+    """`what` is wrong with `name`, the nearest option, and all of them."""
+    known = sorted(options)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ";"
+    return f"{what}{hint} valid: {', '.join(known) or 'none'}"

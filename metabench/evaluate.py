@@ -1,0 +1,73 @@
+"""Statistics over tasks: every figure carries its episodes, its interval and the name of the formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from metabench.algo.base import Algorithm, Mode
+from metabench.tasks import Metrics, SplitName, TaskSource
+
+FORMULA = "mean ± t(0.975, n-1) · s / √n over n test tasks"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over independent tasks and the half-width of its 95% interval."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+def estimate(values: Tensor) -> Estimate:
+    """Mean and Student-t 95% half-width of `values [E]`; the half-width is NaN for a single value."""
+    values = values.double()
+    n = values.numel()
+    half = stdtrit(n - 1, 0.975) * values.std(correction=1).item() / math.sqrt(n) if n > 1 else math.nan
+    return Estimate(values.mean().item(), float(half), n)
+
+
+def evaluate(
+    algo: Algorithm,
+    source: TaskSource,
+    split: SplitName,
+    episodes: int,
+    *,
+    batch: int,
+    mode: Mode | None = None,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Metrics:
+    """The metrics of tasks 0 .. episodes - 1 of `split`, `[E, S + 1]` each, on the CPU; the model is left as it was.
+
+    `tick` is called with the number of tasks done, after every batch; it may raise to stop.
+    """
+    training = algo.training
+    algo.eval()
+    parts: list[Metrics] = []
+    try:
+        for start in range(0, episodes, batch):
+            count = min(batch, episodes - start)
+            parts.append(algo.evaluate(source.sample(split, start, count), mode))
+            tick(start + count)
+    finally:
+        algo.train(training)
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+
+
+def summarise(values: Tensor) -> dict[str, Any]:
+    """The final figure of `values [E, S + 1]`, and that after each inner step."""
+    steps = [estimate(column) for column in values.unbind(1)]
+    final = steps[-1]
+    return {
+        "mean": final.mean,
+        "ci95": final.ci95,
+        "episodes": final.episodes,
+        "per_step": [{"step": i, "mean": e.mean, "ci95": e.ci95} for i, e in enumerate(steps)],
+    }

@@ -1,0 +1,88 @@
+"""Files that are complete or absent: written aside, synced, renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metabench.errors import UserError
+
+_SEAL = b"\nsha256:"  # a checkpoint ends in this and 64 hex digits; torch.load does not mind
+_SEAL_SIZE = len(_SEAL) + 64
+
+
+class DamagedError(Exception):
+    """A file whose content is not what was written."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step that a crash cannot split."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as fault:
+        aside.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {fault.strerror or fault}") from fault
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put `content` at `path` as indented JSON; NaN and infinities as null."""
+    write_bytes(path, (json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises `DamagedError`."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as fault:
+        raise DamagedError(f"{path}: {fault}") from fault
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Put tensors and plain types at `path`, sealed with their sha256; `torch.load(path)` reads the file too."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
+    write_bytes(path, payload + _SEAL + hashlib.sha256(payload).hexdigest().encode())
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """What `save_tensors` wrote, on the CPU; raises `DamagedError` if a single bit differs. Executes nothing."""
+    try:
+        content = path.read_bytes()
+    except OSError as fault:
+        raise DamagedError(f"{path}: {fault.strerror}") from fault
+    payload, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:]
+    if seal != _SEAL + hashlib.sha256(payload).hexdigest().encode():
+        raise DamagedError(f"{path}: the checksum does not match")
+    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if isinstance(content, float) and content != content or content in (float("inf"), float("-inf")):
+        return None
+    return content
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

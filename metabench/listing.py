@@ -1,0 +1,33 @@
+"""`metabench ls`: everything there is to choose from, one line each."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.table import Table
+
+from metabench.catalog import GROUPS, entries, folders
+from metabench.console import open_console
+from metabench.errors import one_of
+
+
+def ls(arguments: list[str]) -> int:
+    """Print the groups asked for, or all; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="metabench ls", description="List what a group offers, one line each.")
+    parser.add_argument("group", nargs="*", help=f"of {', '.join(GROUPS)}; all by default")
+    parser.add_argument("--config-dir", "-cd", help="a folder with configs of your own")
+    options = parser.parse_args(arguments)
+    for group in options.group:
+        if group not in GROUPS:
+            parser.error(f"{group}: {one_of(group, GROUPS, 'no such group')}")
+    console = open_console()
+    for group in options.group or GROUPS:
+        found = entries(group, folders(options.config_dir))
+        table = Table(title=f"{group}=  {GROUPS[group]}", title_justify="left", show_header=False, box=None)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column()
+        for name, line in found.items():
+            table.add_row(name, line)
+        if found:
+            console.print(table, "")
+    return 0

@@ -1,0 +1,44 @@
+"""The two objectives of the field, per task: a loss to train on and a metric to report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy of logits `[T, M, O]` against labels `[T, M]`: `[T]`."""
+    return F.cross_entropy(prediction.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(1)
+
+
+def mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of `[T, M, D]` against `[T, M, D]`: `[T]`."""
+    return (prediction - target).square().flatten(1).mean(1)
+
+
+def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
+    """Share of queries whose largest logit is the label: `[T]`, in 0..1."""
+    return (prediction.argmax(-1) == target).to(prediction.dtype).mean(1)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A differentiable loss and the metric that papers report, both `[T]` from a batch of tasks."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metric: Callable[[Tensor, Tensor], Tensor]
+    metric_name: str
+    higher_is_better: bool
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether metric value a is strictly better than b."""
+        return a > b if self.higher_is_better else a < b
+
+
+OBJECTIVES = {
+    "cross_entropy": Objective(cross_entropy, accuracy, "accuracy", higher_is_better=True),
+    "mse": Objective(mse, mse, "mse", higher_is_better=False),
+}

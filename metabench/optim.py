@@ -1,0 +1,49 @@
+"""Outer optimisers, as a config sets them, and the schedules of their learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from metabench.config import NonNegative, Positive, Share, Train
+
+
+class Adam(torch.optim.Adam):
+    """Adam (Kingma, Ba, ICLR 2015, arXiv 1412.6980), in one fused kernel."""
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: Positive,
+        betas: list[Share],
+        eps: Positive,
+        weight_decay: NonNegative,
+    ) -> None:
+        first, second = betas
+        super().__init__(params, lr=lr, betas=(first, second), eps=eps, weight_decay=weight_decay, fused=True)
+
+
+class SGD(torch.optim.SGD):
+    """Stochastic gradient descent with momentum."""
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, lr: Positive, momentum: Share, weight_decay: NonNegative
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def schedule(train: Train, step: int) -> float:
+    """The factor on the learning rate at meta-step `step` (from 0): a pure function, so resume needs no state."""
+    match train.schedule:
+        case "linear":
+            return 1 - step / train.steps
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * step / train.steps))
+        case "halve":
+            return 0.5 ** (step // (train.halve_every or train.steps))
+        case _:
+            return 1.0

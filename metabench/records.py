@@ -1,0 +1,156 @@
+"""The directory of a run: who may write it, what is in it, and where a stopped run continues.
+
+config.yaml        the composed configuration
+environment.json   command, versions, git state, device
+metrics.jsonl      one line a log interval and one a validation
+checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
+status.json        running | stopped | failed | nonfinite | complete, and why
+pictures/
+summary.json       written last: a run that has one is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from metabench.errors import ConfigError, UserError
+from metabench.files import DamagedError, load_tensors, read_json, save_tensors, write_bytes, write_json
+
+OWN = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "checkpoints", "pictures")
+
+
+class RunDirectory:
+    """One run's files, held by one process at a time."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self.metrics_path = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self._lock = FileLock(path / ".lock")
+
+    def __enter__(self) -> RunDirectory:
+        """Take the directory; raises `UserError` if another process has it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path}: another process writes this run: {self._owner()}") from None
+        except OSError as fault:
+            raise UserError(f"{self.path}: cannot be written: {fault.strerror or fault}") from None
+        write_json(self.path / ".owner", {"pid": os.getpid(), "host": socket.gethostname()})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        (self.path / ".owner").unlink(missing_ok=True)
+        self._lock.release()
+
+    def _owner(self) -> str:
+        try:
+            owner = read_json(self.path / ".owner")
+            return f"process {owner['pid']} on {owner['host']}"
+        except (DamagedError, KeyError, TypeError):
+            return "owner unknown"
+
+    def check(self) -> None:
+        """Raise `ConfigError` if the directory holds the run of another configuration; touches nothing."""
+        try:
+            held = read_json(self.path / "environment.json").get("identity")
+        except (DamagedError, AttributeError):
+            return
+        if held != self.identity:
+            raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run."""
+        try:
+            return read_json(self.path / "summary.json")
+        except DamagedError:
+            return None
+
+    def clear(self) -> None:
+        """Remove the files of a run; nothing else that lies here."""
+        for name in OWN:
+            target = self.path / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+
+    def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
+        """Record what is about to run."""
+        self.checkpoints.mkdir(exist_ok=True)
+        write_bytes(self.path / "config.yaml", config_yaml.encode())
+        write_json(self.path / "environment.json", {"identity": self.identity, **environment})
+        self.status("running")
+
+    def status(self, status: str, reason: str | None = None) -> None:
+        """Record how the run stands."""
+        write_json(self.path / "status.json", {"status": status, "reason": reason})
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        with self.metrics_path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        if not self.metrics_path.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_path.read_text().splitlines()]
+
+    def save(self, content: dict[str, Any]) -> None:
+        """Write the checkpoint to continue from; the one before is kept."""
+        size = 0
+        if self.metrics_path.exists():
+            with self.metrics_path.open("rb") as file:
+                os.fsync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
+        last = self.checkpoints / "last.pt"
+        if last.exists():
+            last.replace(self.checkpoints / "previous.pt")
+        save_tensors(last, {**content, "identity": self.identity, "metrics_size": size})
+
+    def resume(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest intact checkpoint, and what was wrong with newer ones; metrics.jsonl is cut back to it."""
+        warnings = []
+        for name in ("last.pt", "previous.pt"):
+            path = self.checkpoints / name
+            if not path.exists():
+                continue
+            try:
+                content = load_tensors(path)
+                if content["identity"] != self.identity:
+                    raise DamagedError(f"{path}: belongs to another run")
+            except DamagedError as fault:
+                warnings.append(str(fault))
+                continue
+            self._cut(content["metrics_size"])
+            return content, warnings
+        self._cut(0)
+        return None, warnings
+
+    def _cut(self, size: int) -> None:
+        if self.metrics_path.exists():
+            os.truncate(self.metrics_path, size)
+
+    def save_best(self, content: dict[str, Any]) -> None:
+        """Write the checkpoint that validation chose."""
+        save_tensors(self.checkpoints / "best.pt", {**content, "identity": self.identity})
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the summary, the last file of a run."""
+        self.status(summary["status"])
+        write_json(self.path / "summary.json", summary)
+
+
+def load_best(path: Path) -> dict[str, Any]:
+    """The chosen checkpoint of the run in `path`; raises `DamagedError`."""
+    return load_tensors(path / "checkpoints" / "best.pt")

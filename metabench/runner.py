@@ -1,0 +1,277 @@
+"""One run: meta-train, validate, checkpoint, meta-test. Reads top to bottom.
+
+The path of a batch: `source.sample` → `MetaStep` → `algo(tasks)` → `Window` → metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metabench.algo.base import Algorithm
+from metabench.backbone.base import Backbone
+from metabench.config import Config, component
+from metabench.console import Display, Phase, card_table, figure, result_table
+from metabench.device import open_device
+from metabench.errors import ConfigError, UserError
+from metabench.evaluate import FORMULA, evaluate, summarise
+from metabench.files import DamagedError
+from metabench.protocol import environment, protocol_card
+from metabench.records import RunDirectory, load_best
+from metabench.step import MetaStep, pick_chunk
+from metabench.stop import Stop, Stopped
+from metabench.tasks import Metrics, TaskSource
+
+
+class NonFiniteError(UserError):
+    """A loss or a weight that is no longer a number: mostly a learning rate that is too large."""
+
+    exit_code = 3
+
+
+class Run:
+    """The parts of a run, built from a checked configuration; building reads data but writes nothing."""
+
+    def __init__(self, config: Config, display: Display) -> None:
+        self.config, self.display = config, display
+        make_source, source_args = component(config.data, TaskSource, "data")
+        make_backbone, backbone_args = component(config.backbone, Backbone, "backbone")
+        make_algo, algo_args = component(config.algo, Algorithm, "algo")
+        make_optim, optim_args = component(config.optim, torch.optim.Optimizer, "optim")
+        self.device = open_device(config.device)
+        torch.manual_seed(config.seed)
+        self.source: TaskSource = make_source(config.seed, self.device, **source_args)
+        spec = self.source.spec
+        backbone = make_backbone(spec.input_shape, **backbone_args)
+        self.algo: Algorithm = make_algo(spec, backbone, **algo_args).to(self.device)
+        if config.init is not None:
+            self._start_from(Path(config.init))
+        self.parameters = [p for p in self.algo.parameters() if p.requires_grad]
+        # A baseline with nothing to meta-train goes straight to the test.
+        self.steps = config.train.steps if self.parameters else 0
+        self.optimizer = make_optim(self.parameters or [torch.zeros(1)], **optim_args)
+        self.meta_step = MetaStep(self.algo, self.optimizer, config.train, config.device)
+        self.card = protocol_card(config, self.source, self.algo)
+        self.metric = self.algo.objective.metric_name
+        self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] | None = None
+        self.window = Window()
+
+    def _start_from(self, run: Path) -> None:
+        try:
+            self.algo.load_state_dict(load_best(run)["algo"])
+        except DamagedError as fault:
+            raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
+        except RuntimeError as fault:
+            raise ConfigError("init", run, f"does not fit this model: {str(fault).splitlines()[-1].strip()}") from None
+
+    # ---- meta-training
+
+    def train(self, directory: RunDirectory, stop: Stop) -> None:
+        """Meta-steps from where the run stands to the end, or until asked to stop."""
+        config, tasks = self.config, self.config.train.tasks
+        began = time.monotonic() - self.seconds
+        with self.display.phase("meta-training", self.steps, self.step) as phase:
+            while self.step < self.steps:
+                batch = self.source.sample("train", self.step * tasks, tasks)
+                self.window.add(self.meta_step(self.step, batch))
+                self.step += 1
+                self.seconds = time.monotonic() - began
+                last = self.step == self.steps
+                if last or self.step % config.log.every == 0:
+                    self.log(directory, phase)
+                if last or self.step % config.validation.every == 0:
+                    self.validate(directory)
+                if last or self.step % config.checkpoint.every == 0 or stop.asked:
+                    self.save(directory)
+                stop.check()
+                if not phase.display.live or self.step % 5 == 0:
+                    phase.update(self.step)
+
+    def log(self, directory: RunDirectory, phase: Phase) -> None:
+        """The means since the last line: the one place where training waits for the device."""
+        means = self.window.close(self.step)
+        lr = self.optimizer.param_groups[0]["lr"]
+        directory.append({"step": self.step, "split": "train", **means, "lr": lr, "seconds": round(self.seconds, 3)})
+        best = f"  best validation {figure(self.metric, self.best['value'])}" if self.best else ""
+        rate = phase.rate * self.config.train.tasks
+        note = f"loss {means['loss']:.4f}  {self.metric} {figure(self.metric, means[self.metric])}{best}  {rate:.0f} tasks/s"
+        phase.update(self.step, note)
+
+    def validate(self, directory: RunDirectory) -> None:
+        """Estimate the metric on validation tasks; keep the best weights."""
+        self.window.check(self.step)
+        found = self.evaluate("validation", self.config.validation.episodes)
+        result = summarise(found[self.metric])
+        loss = found["loss"][:, -1].double().mean().item()
+        figures = {self.metric: result["mean"], "ci95": result["ci95"], "loss": loss}
+        directory.append({"step": self.step, "split": "validation", **figures})
+        keep = self.config.validation.select == "last"
+        if keep or self.best is None or self.algo.objective.better(result["mean"], self.best["value"]):
+            self.best = {"step": self.step, "value": result["mean"]}
+            directory.save_best({"algo": self.algo.state_dict(), **self.best})
+
+    def evaluate(self, split: Any, episodes: int, **options: Any) -> Metrics:
+        """`evaluate`, in batches that fit the memory."""
+        probe = self.source.sample("validation", 0, 1)
+        batch = min(64, pick_chunk(self.config.train.chunk, self.algo.eval(), probe))
+        return evaluate(self.algo, self.source, split, episodes, batch=batch, **options)
+
+    # ---- where a stopped run continues
+
+    def save(self, directory: RunDirectory) -> None:
+        """Write all that the next meta-step depends on, if it is finite."""
+        self.window.check(self.step)
+        if not all(bool(p.isfinite().all()) for p in self.algo.parameters()):
+            raise NonFiniteError(f"a weight is not finite after meta-step {self.step}")
+        directory.save(
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": self.best,
+                "algo": self.algo.state_dict(),
+                "optim": self.optimizer.state_dict(),
+                "rng": torch.get_rng_state(),
+                "window": self.window.stacked(),
+            }
+        )
+
+    def load(self, content: dict[str, Any]) -> None:
+        """Take up what `save` wrote."""
+        self.step, self.seconds, self.best = content["step"], content["seconds"], content["best"]
+        self.algo.load_state_dict(content["algo"])
+        self.optimizer.load_state_dict(content["optim"])
+        torch.set_rng_state(content["rng"])
+        self.window = Window(content["window"])
+
+    # ---- meta-test
+
+    def test(self, directory: RunDirectory, stop: Stop) -> dict[str, Any]:
+        """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
+        if self.steps:
+            self.algo.load_state_dict(load_best(directory.path)["algo"])
+        modes, episodes = self.algo.modes, self.config.test.episodes
+        results = {}
+        began = time.monotonic()
+        with self.display.phase("meta-test", episodes * len(modes)) as phase:
+            for i, mode in enumerate(modes):
+
+                def tick(done: int, before: int = i * episodes) -> None:
+                    phase.update(before + done)
+                    stop.check()
+
+                found = self.evaluate("test", episodes, mode=mode, tick=tick)
+                results[mode] = summarise(found[self.metric])
+        natural = results[modes[0]]
+        return {
+            "metric": self.metric,
+            **natural,
+            "seconds": round(time.monotonic() - began, 3),
+            "prediction": modes[0],
+            "interval": FORMULA,
+            "modes": {mode: {k: r[k] for k in ("mean", "ci95", "episodes")} for mode, r in results.items()},
+        }
+
+
+class Window:
+    """Metrics since the last log line, kept on the device so that training need not wait for it."""
+
+    def __init__(self, stacked: dict[str, Tensor] | None = None) -> None:
+        self.steps: list[Metrics] = []
+        if stacked:
+            count = len(next(iter(stacked.values())))
+            self.steps = [{name: values[i] for name, values in stacked.items()} for i in range(count)]
+
+    def add(self, metrics: Metrics) -> None:
+        """One meta-step's metrics, `[T]` each."""
+        self.steps.append(metrics)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """All of them, `[steps, T]` each."""
+        return {name: torch.stack([m[name] for m in self.steps]) for name in self.steps[0]} if self.steps else {}
+
+    def check(self, step: int) -> None:
+        """Raise `NonFiniteError`, naming the meta-step, if a loss up to meta-step `step` is not finite."""
+        if self.steps:
+            bad = ~torch.stack([m["loss"] for m in self.steps]).isfinite().all(1)
+            if bool(bad.any()):
+                first = step - len(self.steps) + 1 + int(bad.int().argmax())
+                raise NonFiniteError(f"the loss is not finite at meta-step {first}")
+
+    def close(self, step: int) -> dict[str, float]:
+        """The means, and an empty window."""
+        self.check(step)
+        means = {name: values.double().mean().item() for name, values in self.stacked().items()}
+        self.steps = []
+        return means
+
+
+def run(config: Config, config_yaml: str, path: Path, identity: str, display: Display) -> dict[str, Any]:
+    """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
+    directory = RunDirectory(path, identity)
+    directory.check()
+    summary = directory.summary() if config.resume else None
+    if summary is not None:
+        display.say(f"{path}: finished before; resume=false runs it again")
+        display.console.print(result_table(summary))
+        return summary
+    job = Run(config, display)
+    with directory:
+        if not config.resume:
+            directory.clear()
+        where = environment(job.device)
+        directory.begin(config_yaml, where)
+        display.say(f"run {path}  ({where['device']})")
+        display.console.print(card_table(job.card))
+        checkpoint, warnings = directory.resume()
+        for warning in warnings:
+            display.say(f"warning: {warning}; the checkpoint before it is used")
+        if checkpoint is not None:
+            job.load(checkpoint)
+            display.say(f"continuing at meta-step {job.step} of {job.steps}")
+        try:
+            with Stop() as stop:
+                job.train(directory, stop)
+                test = job.test(directory, stop)
+        except BaseException as fault:
+            directory.status(*_ending(fault))
+            raise
+        summary = {
+            "status": "complete",
+            "identity": identity,
+            "protocol": job.card,
+            "test": test,
+            "selected": job.best,
+            "train": {"steps": job.step, "seconds": round(job.seconds, 3)},
+            "environment": where,
+        }
+        if config.log.pictures:
+            _draw(directory, job, test)
+        directory.finish(summary)
+        display.console.print(result_table(summary))
+        display.say(f"written to {path}")
+        return summary
+
+
+def _ending(fault: BaseException) -> tuple[str, str]:
+    if isinstance(fault, Stopped):
+        return "stopped", str(fault)
+    if isinstance(fault, NonFiniteError):
+        return "nonfinite", str(fault)
+    return "failed", f"{type(fault).__name__}: {fault}"
+
+
+def _draw(directory: RunDirectory, job: Run, test: dict[str, Any]) -> None:
+    from metabench.pictures import draw_run
+
+    folder = directory.path / "pictures"
+    folder.mkdir(exist_ok=True)
+    try:
+        draw_run(folder, job.algo, job.source, directory.records(), test)
+    except Exception as fault:  # a picture is never worth a finished run
+        job.display.say(f"warning: pictures: {type(fault).__name__}: {fault}")

@@ -1,0 +1,88 @@
+"""What travels between data and algorithms: batches of tasks, and the facts an algorithm may know about them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+Metrics = dict[str, Tensor]
+"""Per-task figures: each `[T]`, or `[T, S + 1]` where there is one value after each of S inner steps."""
+
+
+class Split(NamedTuple):
+    """Labelled examples of T tasks, N each: `x [T, N, *input_shape]`, `y [T, N]` int64 or `[T, N, D]` float."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Tasks(NamedTuple):
+    """A batch of T tasks.
+
+    `truth` is what generated them (training-class ids, amplitude, …), each `[T, ...]`: for baselines that are defined
+    by knowing it and for pictures; a meta-learner never reads it.
+    """
+
+    support: Split
+    query: Split
+    truth: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        """The number of tasks T."""
+        return self.support.x.shape[0]
+
+    def tasks(self, start: int, stop: int) -> Tasks:
+        """Tasks start..stop of the batch, as views."""
+        support, query = (Split(part.x[start:stop], part.y[start:stop]) for part in (self.support, self.query))
+        return Tasks(support, query, {name: value[start:stop] for name, value in self.truth.items()})
+
+    def to(self, dtype: torch.dtype) -> Tasks:
+        """The same tasks with every floating-point tensor in `dtype`."""
+        cast = [t.to(dtype) if t.is_floating_point() else t for part in (self.support, self.query) for t in part]
+        return Tasks(Split(*cast[:2]), Split(*cast[2:]), self.truth)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The size of a task."""
+
+    outputs: int  # ways of a classification, dimensions of a regression target
+    shots: int  # support examples: per class in a classification, in all otherwise
+    queries: int  # query examples, counted the same way
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """The only thing data tells an algorithm: what its tasks look like, in meta-training and in evaluation."""
+
+    input_shape: tuple[int, ...]
+    objective: Literal["cross_entropy", "mse"]
+    train: Episode
+    eval: Episode
+    num_classes: int = 0  # distinct training classes behind the tasks; 0 for regression
+
+
+class TaskSource(ABC):
+    """Where tasks come from. Task i of a split is a pure function of (seed, split, i) and of nothing else.
+
+    So the same episodes come on CPU and GPU, for any batch size and any number of ranks, and resume needs no sampler
+    state. Training tasks follow `seed`; validation and test tasks follow `eval_seed`, so that every method and every
+    seed meets the same episodes and comparisons are paired.
+    """
+
+    spec: TaskSpec
+
+    @abstractmethod
+    def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
+        """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""
+
+    @abstractmethod
+    def card(self) -> dict[str, Any]:
+        """The facts of the data that decide a number: for the protocol card, plain types only."""

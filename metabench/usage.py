@@ -1,0 +1,47 @@
+"""`metabench --help`: a page a person can use, printed without composing anything."""
+
+from __future__ import annotations
+
+from metabench.catalog import GROUPS, entries, folders
+
+PAGE = """\
+metabench: meta-learning methods compared under one protocol.
+
+usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validate, meta-test
+       metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
+       metabench ls [GROUP]                         what each group offers, one line each
+       metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
+
+Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
+{groups}
+
+Keys most used (metabench --cfg job shows all of them, with their values)
+  seed=0  device=auto|cpu|cuda  resume=true|false  run_dir=FOLDER  init=FOLDER
+  train.steps  train.tasks (per meta-step)  train.chunk (tasks in memory at once)
+  validate.every  validate.episodes  test.episodes
+  data.ways  data.shots  data.queries  (data.train.* for meta-training alone)  data.root
+  algo.inner_lr  algo.inner_steps  algo.eval_inner_steps  optim.lr
+
+Examples
+  metabench                                         MAML on sinusoids, about a minute on two CPU cores
+  metabench algo=protonet data=omniglot             prototypical networks on Omniglot, 5-way 1-shot
+  metabench algo=maml data=omniglot data.shots=5 device=cuda
+  metabench -m algo=maml,protonet data=glyphs seed=0,1,2 train.steps=500
+  metabench algo=protonet data=omniglot data.ways=20 train.steps=0 init=outputs/omniglot/protonet/RUN
+                                                    the chosen checkpoint of a run, tested another way
+
+A run writes outputs/<data>/<algo>/<id>; the same command again continues it, or shows it if it is finished.
+Exit codes: 0 done, 1 failed, 2 bad input, 3 the loss is no longer finite, 130 and 143 stopped by Ctrl-C and SIGTERM.
+Completion: eval "$(metabench -sc install=bash)"; all of Hydra's own options: metabench --hydra-help
+"""
+
+
+def page(config_dir: str | None = None) -> str:
+    """The page, with the choices that exist."""
+    width = max(map(len, GROUPS))
+    lines = []
+    for group in GROUPS:
+        names = list(entries(group, folders(config_dir)))
+        if names:
+            lines.append(f"  {group:<{width}}  {' '.join(names)}")
+    return PAGE.format(groups="\n".join(lines))
