@@ -8,6 +8,7 @@ is one `ConfigError` that names the key, the value and what would be valid.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any, Literal, get_type_hints
@@ -107,18 +108,21 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
         return model.model_validate(dict(values))
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
-        # A union reports one fault a member: its last member is the one a user would rather read about.
-        path = [str(part) for part in first["loc"] if str(part).isidentifier()]
-        path = [part for part in path if part not in {"int", "float", "str", "bool"} and "[" not in part]
+        unknown = first["type"] == "extra_forbidden"
+        path = [str(part) for part in first["loc"] if unknown or _is_key(str(part))]
         name = ".".join([*([key] if key else []), *path])
-        if first["type"] == "extra_forbidden":
-            known = _fields(model, path[:-1])
-            raise ConfigError(name, first["input"], one_of(path[-1], known, "no such key")) from None
+        if unknown:
+            raise ConfigError(name, first["input"], one_of(path[-1], _fields(model, path[:-1]), "no such key")) from None
         if first["type"] == "missing":
             raise ConfigError(name, "???", "a value is needed") from None
         same = [e["msg"] for e in fault.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]
-        messages = dict.fromkeys(message.removeprefix("Input ").removeprefix("Value error, ") for message in same)
+        messages = dict.fromkeys(re.sub("^(Input|List|Value error,) | after validation", "", text) for text in same)
         raise ConfigError(name, first["input"], " or ".join(messages)) from None
+
+
+def _is_key(part: str) -> bool:
+    """Not a position in a list, nor what pydantic calls a member of a union."""
+    return part.isidentifier() and part not in {"int", "float", "str", "bool"}
 
 
 def _fields(model: type[BaseModel], path: list[str]) -> list[str]:

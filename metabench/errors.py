@@ -6,8 +6,10 @@ other exception is a fault of the program and keeps its traceback.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -30,7 +32,7 @@ class DataError(UserError):
     exit_code = 1
 
 
-def shown(value: object, limit: int = 80) -> str:
+def shown(value: object, limit: int = 200) -> str:
     """`value` as a user would type it, on one line."""
     text = "null" if value is None else " ".join(str(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -42,3 +44,9 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ";"
     return f"{what}{hint} valid: {', '.join(known) or 'none'}"
+
+
+def leave(message: str, code: int) -> NoReturn:
+    """End the process with one line on stderr."""
+    print(f"metabench: {message}", file=sys.stderr)
+    sys.exit(code)

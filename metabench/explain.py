@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import re
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from metabench.catalog import GROUPS
+from metabench.command import USAGE
 from metabench.errors import one_of
 
 
-def explain(fault: HydraException | OmegaConfBaseException) -> str:
+def explain(fault: Exception) -> str:
     """What went wrong in composing a configuration, for a person."""
-    cause = fault.__cause__ if isinstance(fault.__cause__, OmegaConfBaseException) else fault
+    if isinstance(fault, OverrideParseException):
+        return f"{fault.override}: {USAGE}"
     if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:
-        group, _, name = str(fault.missing_cfg_file).partition("/")
-        return f"{group}={name}: {one_of(name, fault.options or [], f'no such {group}')}"
+        return _missing_file(str(fault.missing_cfg_file), fault.options or [])
+    cause = fault.__cause__ if isinstance(fault.__cause__, OmegaConfBaseException) else fault
     parent = getattr(cause, "parent_node", None)
     if (
         isinstance(fault, ConfigCompositionException)
         and isinstance(parent, DictConfig)
         and "not in struct" in str(cause)
     ):
-        name = str(cause.key)  # type: ignore[union-attr]
+        name = str(cause.key)  # type: ignore[attr-defined]
         known = [str(key) for key in parent if not str(key).startswith("_")]
-        return f"{cause.full_key}: {one_of(name, known, 'no such key')}"  # type: ignore[union-attr]
-    unmatched = re.match(r"Could not override '([^']+)'.\s*No match in the defaults list", str(fault))
-    if unmatched:
+        return f"{cause.full_key}: {one_of(name, known, 'no such key')}"  # type: ignore[attr-defined]
+    if unmatched := re.match(r"Could not override '([^']+)'.\s*No match in the defaults list", str(fault)):
         return f"{unmatched[1]}: {one_of(unmatched[1], GROUPS, 'no such group')}"
-    missing = re.match(r"Missing mandatory value: (\S+)", str(cause))
-    if missing:
+    if several := re.match(r"Ambiguous value for argument '([^']+)'", str(fault)):
+        return f"{several[1]}: several values; -m runs one after the other, KEY=[A,B] is a list"
+    if missing := re.match(r"Missing mandatory value: (\S+)", str(cause)):
         return f"{getattr(cause, 'full_key', None) or missing[1]}=???: a value is needed"
-    return " ".join(line.strip() for line in str(fault).splitlines() if line.strip() and "HYDRA_FULL" not in line)
+    if key := getattr(cause, "full_key", None):
+        return f"{key}: {cause.msg.splitlines()[0]}"  # type: ignore[attr-defined]
+    return " ".join(str(fault).split())
+
+
+def _missing_file(path: str, options: list[str]) -> str:
+    if "/" not in path:
+        return f"{path}: no such configuration; there is no {path}.yaml"
+    group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
+    return f"{group}={name}: {one_of(name, options, f'no such {group}')}"
+

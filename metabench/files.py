@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class DamagedError(Exception):
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step that a crash cannot split."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.part")  # one name: what a killed process leaves is written over
     try:
         with aside.open("wb") as file:
             file.write(content)
@@ -37,8 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Put `content` at `path` as indented JSON; NaN and infinities as null."""
-    write_bytes(path, (json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n").encode())
+    """Put `content` at `path` as indented JSON."""
+    write_bytes(path, (json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -66,17 +67,19 @@ def load_tensors(path: Path) -> dict[str, Any]:
     payload, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:]
     if seal != _SEAL + hashlib.sha256(payload).hexdigest().encode():
         raise DamagedError(f"{path}: the checksum does not match")
-    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch.load raises anything, and for code in a pickle its own error
+        raise DamagedError(f"{path}: is no checkpoint: {type(fault).__name__}") from fault
 
 
-def _plain(content: Any) -> Any:
+def plain(content: Any) -> Any:
+    """`content` as JSON can say it: NaN and infinities as null."""
     if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
+        return {key: plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_plain(value) for value in content]
-    if isinstance(content, float) and content != content or content in (float("inf"), float("-inf")):
-        return None
-    return content
+        return [plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _sync_folder(folder: Path) -> None:

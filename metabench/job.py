@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,20 +13,23 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from metabench.errors import UserError
+from metabench.command import check_command
+from metabench.errors import UserError, leave
 from metabench.explain import explain
 from metabench.stop import Stopped
 
 
 def hydra_main() -> None:
-    """Hydra's program; ends the process where composing fails."""
+    """Hydra's program; ends the process where the command cannot be composed."""
     try:
+        check_command(sys.argv[1:])
         _job()
-    except (HydraException, OmegaConfBaseException) as fault:
-        _leave(explain(fault), UserError.exit_code)
-    except KeyboardInterrupt:
-        _leave("stopped", 130)
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing: a job lets none out
+        leave(explain(fault), UserError.exit_code)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://metabench.conf", config_name="config")
@@ -38,13 +41,15 @@ def _job(composed: DictConfig) -> dict[str, Any]:
     except (UserError, OmegaConfBaseException) as fault:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
         if not sweeping:
-            _leave(reason, getattr(fault, "exit_code", UserError.exit_code))
+            leave(reason, getattr(fault, "exit_code", UserError.exit_code))
     except Stopped as stopped:
-        _leave(str(stopped), stopped.exit_code)
+        leave(str(stopped), stopped.exit_code)
     except (Exception, SystemExit) as fault:
-        if not sweeping:
+        if not sweeping and isinstance(fault, SystemExit):
             raise
         traceback.print_exc()
+        if not sweeping:
+            sys.exit(1)
         reason = f"{type(fault).__name__}: {fault}"
     return {"status": "failed", "reason": reason}
 
@@ -61,10 +66,6 @@ def _run(composed: DictConfig) -> dict[str, Any]:
 
     key = identity(plain)
     choices = HydraConfig.get().runtime.choices
-    path = Path(config.run_dir or Path("outputs", choices["data"], choices["algo"], key))
+    names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
+    path = Path(config.run_dir or Path("outputs", *names, key))
     return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, Display())
-
-
-def _leave(message: str, code: int) -> NoReturn:
-    print(f"metabench: {message}", file=sys.stderr)
-    sys.exit(code)

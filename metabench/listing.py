@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rich.table import Table
 
 from metabench.catalog import GROUPS, entries, folders
 from metabench.console import open_console
-from metabench.errors import one_of
+from metabench.errors import leave, one_of
 
 
-def ls(arguments: list[str]) -> int:
-    """Print the groups asked for, or all; returns the exit code."""
+def ls(arguments: list[str]) -> None:
+    """Print the groups asked for, or all."""
     parser = argparse.ArgumentParser(prog="metabench ls", description="List what a group offers, one line each.")
     parser.add_argument("group", nargs="*", help=f"of {', '.join(GROUPS)}; all by default")
     parser.add_argument("--config-dir", "-cd", help="a folder with configs of your own")
+    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     for group in options.group:
         if group not in GROUPS:
             parser.error(f"{group}: {one_of(group, GROUPS, 'no such group')}")
+    if options.config_dir and not Path(options.config_dir).is_dir():
+        parser.error(f"--config-dir {options.config_dir}: no such folder")
     console = open_console()
     for group in options.group or GROUPS:
         found = entries(group, folders(options.config_dir))
@@ -30,4 +34,3 @@ def ls(arguments: list[str]) -> int:
             table.add_row(name, line)
         if found:
             console.print(table, "")
-    return 0

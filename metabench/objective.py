@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,7 +35,9 @@ class Objective:
     higher_is_better: bool
 
     def better(self, a: float, b: float) -> bool:
-        """Whether metric value a is strictly better than b."""
+        """Whether metric value a is strictly better than b; NaN is worse than anything."""
+        if math.isnan(b):
+            return not math.isnan(a)
         return a > b if self.higher_is_better else a < b
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from metabench.config import NonNegative, Positive, Share, Train
@@ -19,7 +21,7 @@ class Adam(torch.optim.Adam):
         params: Iterable[nn.Parameter],
         *,
         lr: Positive,
-        betas: list[Share],
+        betas: Annotated[list[Share], Field(min_length=2, max_length=2)],
         eps: Positive,
         weight_decay: NonNegative,
     ) -> None:

@@ -5,7 +5,7 @@ environment.json   command, versions, git state, device
 metrics.jsonl      one line a log interval and one a validation
 checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | complete, and why
-pictures/
+pictures/          and tensorboard/, if asked for
 summary.json       written last: a run that has one is finished
 """
 
@@ -21,10 +21,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from metabench.errors import ConfigError, UserError
-from metabench.files import DamagedError, load_tensors, read_json, save_tensors, write_bytes, write_json
+from metabench.errors import ConfigError, DataError, UserError
+from metabench.files import DamagedError, load_tensors, plain, read_json, save_tensors, write_bytes, write_json
 
-OWN = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "checkpoints", "pictures")
+FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json")
+FOLDERS = ("checkpoints", "pictures", "tensorboard")
 
 
 class RunDirectory:
@@ -44,7 +45,7 @@ class RunDirectory:
         except Timeout:
             raise UserError(f"{self.path}: another process writes this run: {self._owner()}") from None
         except OSError as fault:
-            raise UserError(f"{self.path}: cannot be written: {fault.strerror or fault}") from None
+            raise ConfigError("run_dir", self.path, f"cannot be written: {fault.strerror or fault}") from None
         write_json(self.path / ".owner", {"pid": os.getpid(), "host": socket.gethostname()})
         return self
 
@@ -80,9 +81,10 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove the files of a run; nothing else that lies here."""
-        for name in OWN:
-            target = self.path / name
-            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
         """Record what is about to run."""
@@ -98,7 +100,7 @@ class RunDirectory:
     def append(self, line: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         with self.metrics_path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(plain(line)) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
@@ -131,6 +133,7 @@ class RunDirectory:
                     raise DamagedError(f"{path}: belongs to another run")
             except DamagedError as fault:
                 warnings.append(str(fault))
+                path.replace(path.with_suffix(".damaged"))  # or the next save would put it in the place of the good one
                 continue
             self._cut(content["metrics_size"])
             return content, warnings
@@ -139,11 +142,18 @@ class RunDirectory:
 
     def _cut(self, size: int) -> None:
         if self.metrics_path.exists():
-            os.truncate(self.metrics_path, size)
+            os.truncate(self.metrics_path, min(size, self.metrics_path.stat().st_size))
 
     def save_best(self, content: dict[str, Any]) -> None:
         """Write the checkpoint that validation chose."""
         save_tensors(self.checkpoints / "best.pt", {**content, "identity": self.identity})
+
+    def best(self) -> dict[str, Any]:
+        """That checkpoint; raises `DataError`."""
+        try:
+            return load_best(self.path)
+        except DamagedError as fault:
+            raise DataError(f"{fault}; resume=false starts the run anew") from None
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary, the last file of a run."""

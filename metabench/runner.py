@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
+from metabench.board import Board
 from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
@@ -61,6 +62,7 @@ class Run:
         self.seconds = 0.0
         self.best: dict[str, Any] | None = None
         self.window = Window()
+        self.board: Board | None = None
 
     def _start_from(self, run: Path) -> None:
         try:
@@ -97,24 +99,31 @@ class Run:
         """The means since the last line: the one place where training waits for the device."""
         means = self.window.close(self.step)
         lr = self.optimizer.param_groups[0]["lr"]
-        directory.append({"step": self.step, "split": "train", **means, "lr": lr, "seconds": round(self.seconds, 3)})
+        figures = {**means, "lr": lr, "seconds": round(self.seconds, 3)}
+        self.record(directory, {"step": self.step, "split": "train", **figures})
         best = f"  best validation {figure(self.metric, self.best['value'])}" if self.best else ""
-        rate = phase.rate * self.config.train.tasks
-        note = f"loss {means['loss']:.4f}  {self.metric} {figure(self.metric, means[self.metric])}{best}  {rate:.0f} tasks/s"
-        phase.update(self.step, note)
+        now = f"loss {means['loss']:.4f}  {self.metric} {figure(self.metric, means[self.metric])}"
+        phase.update(self.step, f"{now}{best}  {phase.rate * self.config.train.tasks:.0f} tasks/s")
 
     def validate(self, directory: RunDirectory) -> None:
         """Estimate the metric on validation tasks; keep the best weights."""
-        self.window.check(self.step)
+        self.check_finite()
         found = self.evaluate("validation", self.config.validation.episodes)
         result = summarise(found[self.metric])
         loss = found["loss"][:, -1].double().mean().item()
         figures = {self.metric: result["mean"], "ci95": result["ci95"], "loss": loss}
-        directory.append({"step": self.step, "split": "validation", **figures})
+        self.record(directory, {"step": self.step, "split": "validation", **figures})
         keep = self.config.validation.select == "last"
         if keep or self.best is None or self.algo.objective.better(result["mean"], self.best["value"]):
             self.best = {"step": self.step, "value": result["mean"]}
             directory.save_best({"algo": self.algo.state_dict(), **self.best})
+
+    def record(self, directory: RunDirectory, line: dict[str, Any]) -> None:
+        """Write a line of metrics, to TensorBoard too if that was asked for."""
+        directory.append(line)
+        if self.config.log.tensorboard:
+            self.board = self.board or Board(directory.path / "tensorboard", self.step)
+            self.board.add(line)
 
     def evaluate(self, split: Any, episodes: int, **options: Any) -> Metrics:
         """`evaluate`, in batches that fit the memory."""
@@ -126,9 +135,7 @@ class Run:
 
     def save(self, directory: RunDirectory) -> None:
         """Write all that the next meta-step depends on, if it is finite."""
-        self.window.check(self.step)
-        if not all(bool(p.isfinite().all()) for p in self.algo.parameters()):
-            raise NonFiniteError(f"a weight is not finite after meta-step {self.step}")
+        self.check_finite()
         directory.save(
             {
                 "step": self.step,
@@ -140,6 +147,12 @@ class Run:
                 "window": self.window.stacked(),
             }
         )
+
+    def check_finite(self) -> None:
+        """Raise `NonFiniteError` if a loss or a weight no longer is; what is written and chosen always was."""
+        self.window.check(self.step)
+        if not all(bool(p.isfinite().all()) for p in self.algo.parameters()):
+            raise NonFiniteError(f"a weight is not finite after meta-step {self.step}")
 
     def load(self, content: dict[str, Any]) -> None:
         """Take up what `save` wrote."""
@@ -154,7 +167,7 @@ class Run:
     def test(self, directory: RunDirectory, stop: Stop) -> dict[str, Any]:
         """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
         if self.steps:
-            self.algo.load_state_dict(load_best(directory.path)["algo"])
+            self.algo.load_state_dict(directory.best()["algo"])
         modes, episodes = self.algo.modes, self.config.test.episodes
         results = {}
         began = time.monotonic()
@@ -226,7 +239,10 @@ def run(config: Config, config_yaml: str, path: Path, identity: str, display: Di
             directory.clear()
         where = environment(job.device)
         directory.begin(config_yaml, where)
-        display.say(f"run {path}  ({where['device']})")
+        display.say(f"run {path}")
+        display.say(
+            f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
+        )
         display.console.print(card_table(job.card))
         checkpoint, warnings = directory.resume()
         for warning in warnings:

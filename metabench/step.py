@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -94,19 +95,30 @@ def pick_chunk(chunk: int | str, algo: Algorithm, tasks: Tasks) -> int:
 
 
 def saved_bytes(forward: Callable[[], Any], algo: Algorithm) -> int:
-    """Bytes that autograd keeps for the backward pass of `forward`, the model's own tensors apart."""
+    """The most bytes that autograd keeps at once for backward passes in `forward`, the model's own tensors apart."""
     own = {t.untyped_storage().data_ptr() for t in (*algo.parameters(), *algo.buffers())}
-    seen: dict[int, int] = {}
+    keepers: Counter[int] = Counter()  # of each storage, by address; a kept storage cannot lose its address
+    live = peak = 0
 
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    class Kept:
+        """A tensor, counted for as long as autograd keeps it: an inner step frees what it kept."""
+
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal live, peak
+            self.tensor, storage = tensor, tensor.untyped_storage()
+            self.address, self.bytes = storage.data_ptr(), storage.nbytes() * (storage.data_ptr() not in own)
+            live += 0 if keepers[self.address] else self.bytes
+            keepers[self.address] += 1
+            peak = max(peak, live)
+
+        def __del__(self) -> None:
+            nonlocal live
+            keepers[self.address] -= 1
+            live -= 0 if keepers[self.address] else self.bytes
 
     before = [b.clone() for b in algo.buffers()]
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
         forward()
     for buffer, old in zip(algo.buffers(), before, strict=True):
         buffer.copy_(old)
-    return sum(seen.values())
+    return peak

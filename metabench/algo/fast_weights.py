@@ -50,7 +50,7 @@ class FastWeights(Algorithm):
             raise ConfigError(
                 "data.train.ways",
                 spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: a linear head has as many outputs in training as in the test",
+                f"should be data.ways, {spec.eval.outputs}: a linear head has one size in training and test",
             )
         self.network = Network(backbone, spec.eval.outputs)
         self.inner_steps, self.eval_inner_steps, self.adapt_norm = inner_steps, eval_inner_steps, adapt_norm
@@ -93,7 +93,7 @@ class FastWeights(Algorithm):
 
     def gradient(self, fast: Weights, z: Tensor, y: Tensor) -> Weights:
         """∇ L_S at the fast weights of every task; part of the graph unless first-order."""
-        learning = any(w.requires_grad for w in fast.values())
+        learning = torch.is_grad_enabled()
         with torch.enable_grad():
             at = {k: w if learning and w.requires_grad else w.detach().requires_grad_() for k, w in fast.items()}
             loss = self.objective.loss(self.read(at, z), y).sum()

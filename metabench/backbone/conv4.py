@@ -1,4 +1,4 @@
-"""The four-block convolutional network of few-shot learning (Vinyals et al. 2016; Snell et al. 2017; Finn et al. 2017)."""
+"""The four-block convolutional network of few-shot learning (Vinyals et al. 2016; Snell et al. 2017)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A parameter has its usual shape when all tasks share it and a leading T when eac
 convolutions are `[N, T, C, H, W]`: examples, then tasks, then channels. In that order both foldings are views: tasks
 into channels (`[N, T*C, H, W]`, a grouped convolution, torch's own batch norm) and tasks into examples
 (`[N*T, C, H, W]`, one convolution under shared weights). Torch's batch norm is safe here because nothing is vmapped:
-under `vmap` its second-order gradient is wrong without a warning (torch 2.15).
+under `vmap` its second-order gradient, where the scale adapts, is wrong without a warning (torch 2.15).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Linear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """3x3 convolution with padding 1 of `[N, T, C, H, W]`; weight `[O, C, 3, 3]` or `[T, O, C, 3, 3]`, Xavier-uniform."""
+    """3x3 convolution, padding 1, of `[N, T, C, H, W]`; weight `[O, C, 3, 3]` or `[T, O, C, 3, 3]`, Xavier-uniform."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ def make_norm(kind: str, channels: int, *, scale: bool, eps: float, running: boo
     if kind == "batch":
         return BatchNorm(channels, scale=scale, eps=eps, running=running)
     if kind == "group":
-        return GroupNorm(channels, math.gcd(channels, channels // 8), scale=scale, eps=eps)
+        return GroupNorm(channels, math.gcd(channels, max(1, channels // 8)), scale=scale, eps=eps)
     if kind == "layer":
         return GroupNorm(channels, 1, scale=scale, eps=eps)
     return nn.Identity()

@@ -63,7 +63,7 @@ class FewShotImages(TaskSource):
         self.episodes = {
             "train": Episode(train.ways, train.shots, train.queries), "validation": evaluation, "test": evaluation
         }  # fmt: skip
-        for split in SPLITS:
+        for split in reversed(SPLITS):  # training last: what it inherits is then named by the key that was set
             self._check(split)
         self.spec = TaskSpec(
             (1, size, size), "cross_entropy", self.episodes["train"], evaluation, num_classes=self.classes["train"]
@@ -109,7 +109,7 @@ class FewShotImages(TaskSource):
 
     def _gather(self, keys: Tensor, stream: int, rows: Tensor) -> Split:
         """The drawings `rows [T, ways, K]`, in random order."""
-        tasks, ways, each = rows.shape
+        _, ways, each = rows.shape
         order = shuffle(keys, stream, ways * each)
         x = self.images[rows.flatten(1).gather(1, order)]
         return Split(x.float().div_(255), order // each)

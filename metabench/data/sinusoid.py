@@ -1,4 +1,4 @@
-"""Sinusoid regression: y = A sin(ω x - φ), one amplitude, frequency and phase a task (Finn et al. 2017, section 5.1)."""
+"""Sinusoid regression: y = A sin(ω x - φ), drawn anew for every task (Finn et al. 2017, section 5.1)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""The command line before Hydra composes it: what Hydra would answer with a traceback, or let through."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from metabench.catalog import GROUPS, entries, folders
+from metabench.errors import ConfigError, UserError, one_of
+
+USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
+
+
+def check_command(arguments: list[str]) -> None:
+    """Raise `UserError`, or Hydra's own error, for flags and overrides that cannot be understood."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    given = parser.parse_args(arguments)
+    for override in OverridesParser.create().parse_overrides(given.overrides):
+        _check(override, given.config_dir)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; see metabench --help")
+
+
+def _check(override: Override, config_dir: str | None) -> None:
+    key, value = override.key_or_group, None if override.is_delete() else override.value()
+    if not key:
+        raise UserError(f"{override.input_line}: {USAGE}")
+    if override.is_sweep_override():
+        return
+    name = value if isinstance(value, str) else ""
+    optional = key in ("recipe", "recipe/net")  # in the defaults list, so that Hydra takes any name for it
+    if (optional and name) or (key in GROUPS and not name):
+        options = entries(key, folders(config_dir))
+        if name not in options:
+            raise ConfigError(key, value, one_of(name, options, f"no such {key}"))

@@ -1,0 +1,62 @@
+"""The pictures of a run, for people: how it learned, what it predicts, what each inner step brings.
+
+Predictions are drawn for validation tasks; of the test split only the figures of the finished test are shown.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from matplotlib import style
+from matplotlib.figure import Figure
+from PIL import Image
+
+from metabench.algo.base import Algorithm
+from metabench.data.sinusoid import Sinusoid
+from metabench.files import write_bytes
+from metabench.pictures.curves import inner_steps, learning_curve
+from metabench.pictures.episode import episodes
+from metabench.pictures.fits import fits
+from metabench.pictures.look import DPI, STYLE
+from metabench.tasks import TaskSource
+
+
+def draw_run(
+    folder: Path, algo: Algorithm, source: TaskSource, records: list[dict[str, Any]], test: dict[str, Any]
+) -> list[Path]:
+    """Write every picture that fits the run into `folder` and return their paths; the model is left as it was.
+
+    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json. The same run gives the
+    same bytes: files carry no date, and the look does not depend on the user's matplotlib settings.
+    """
+    paths = []
+    with style.context(STYLE, after_reset=True):
+        for name, picture in _pictures(algo, source, records, test):
+            paths.append(folder / f"{name}.png")
+            write_bytes(paths[-1], _png(picture))
+    return paths
+
+
+def _png(picture: Figure) -> bytes:
+    """The picture in a palette of its own colours, which takes a third of the bytes."""
+    full, content = io.BytesIO(), io.BytesIO()
+    picture.savefig(full, format="png", dpi=DPI)
+    image = Image.open(full).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image.save(content, "png", optimize=True, dpi=(DPI, DPI))
+    return content.getvalue()
+
+
+def _pictures(
+    algo: Algorithm, source: TaskSource, records: list[dict[str, Any]], test: dict[str, Any]
+) -> Iterator[tuple[str, Figure]]:
+    if records:
+        yield "learning_curve", learning_curve(records, algo)
+    if isinstance(source, Sinusoid):
+        yield "fits", fits(algo, source)
+    if source.spec.objective == "cross_entropy" and len(source.spec.input_shape) == 3:
+        yield "episode", episodes(algo, source)
+    if len(test["per_step"]) > 1:
+        yield "steps", inner_steps(test["per_step"], algo)

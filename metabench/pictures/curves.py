@@ -1,0 +1,110 @@
+"""The metric against meta-steps, and against inner steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from numpy import ndarray
+
+from metabench.algo.base import Algorithm
+from metabench.algo.fast_weights import FastWeights
+from metabench.console import figure as written
+from metabench.pictures.look import BLUE, GREY, INK, WIDTH, steps
+
+Lines = list[dict[str, Any]]
+UNITS = {"accuracy": ("accuracy (%)", 100), "mse": ("mean squared error", 1)}  # axis label, scale
+
+
+def learning_curve(records: Lines, algo: Algorithm) -> Figure:
+    """The metric on training tasks and, with its 95% band, on validation tasks."""
+    name = algo.objective.metric_name
+    train, validation = ([r for r in records if r["split"] == split] for split in ("train", "validation"))
+    values = [_column(part, name) for part in (train, validation)]
+    trained, judged = _settings(algo)
+    picture, axes = _axes()
+    x, marker = _column(train, "step"), "." if len(train) == 1 else ""
+    axes.plot(x, _scale(name) * values[0], color=GREY, linewidth=0.8, marker=marker, label=f"training{trained}")
+    _band(axes, validation, name, name, f"validation{judged}, 95% interval")
+    finite = [r for r in validation if math.isfinite(r[name])]
+    if finite:
+        pick = max if algo.objective.higher_is_better else min
+        best = pick(finite, key=lambda r: r[name])
+        hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "linestyle": "", "zorder": 5}
+        label = f"best: {written(name, best[name])}"
+        axes.plot(best["step"], _scale(name) * best[name], marker="D", markersize=5, label=label, **hollow)
+    _finish(axes, name, np.concatenate(values))
+    axes.set_xlabel("meta-step")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    return picture
+
+
+def inner_steps(per_step: Lines, algo: Algorithm) -> Figure:
+    """The metric on test tasks after each inner step; a dashed line where training stops."""
+    name, last = algo.objective.metric_name, per_step[-1]["step"]
+    picture, axes = _axes()
+    _band(axes, per_step, "mean", name, "test, 95% interval")
+    if isinstance(algo, FastWeights) and 0 < algo.inner_steps <= last:
+        label = f"{steps(algo.inner_steps)} in training"
+        axes.axvline(algo.inner_steps, color=GREY, linewidth=1, linestyle=(0, (3, 2)), label=label, zorder=1.5)
+    _finish(axes, name, _column(per_step, "mean"))
+    axes.set_xlabel("inner steps")
+    axes.set_xlim(-0.02 * last, 1.02 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    return picture
+
+
+def _settings(algo: Algorithm) -> tuple[str, str]:
+    """What makes the metric of training and that of validation differ by more than their tasks."""
+    train, validation = f", {algo.spec.train.outputs}-way", f", {algo.spec.eval.outputs}-way"
+    if isinstance(algo, FastWeights):
+        train, validation = f", {steps(algo.inner_steps)}", f", {steps(algo.eval_inner_steps)}"
+    return (train, validation) if train != validation else ("", "")
+
+
+def _axes() -> tuple[Figure, Axes]:
+    picture = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    return picture, picture.add_subplot()
+
+
+def _column(lines: Lines, name: str) -> ndarray:
+    return np.array([line[name] for line in lines], dtype=float)  # a null of JSON becomes NaN
+
+
+def _scale(metric: str) -> float:
+    return UNITS.get(metric, (metric, 1))[1]
+
+
+def _band(axes: Axes, lines: Lines, column: str, metric: str, label: str) -> None:
+    """Means of `metric` as a line, and their 95% intervals as a band."""
+    x, scale = _column(lines, "step"), _scale(metric)
+    mean, half = scale * _column(lines, column), scale * _column(lines, "ci95")
+    half[~np.isfinite(half)] = 0  # that of a single task
+    axes.plot(x, mean, color=BLUE, linewidth=1.6, marker="o" if len(x) <= 40 else "", markersize=3, label=label)
+    axes.fill_between(x, mean - half, mean + half, color=BLUE, alpha=0.22, linewidth=0)
+    if len(x) == 1:
+        axes.errorbar(x, mean, half, color=BLUE, capsize=3)
+
+
+def _finish(axes: Axes, metric: str, values: ndarray) -> None:
+    """Name and limit the axis of the metric; the legend goes where it hides nothing."""
+    axes.set_ylabel(UNITS.get(metric, (metric, 1))[0])
+    values = _scale(metric) * values[np.isfinite(values)]
+    low, high = axes.get_ylim()
+    if metric == "accuracy":
+        axes.set_ylim(max(low, 0), min(high, 100.5))
+    elif values.size and 0 < 10 * values.min() < values.max():
+        axes.set_yscale("log")
+        axes.set_ylim(values.min() / 1.5, values.max() * 1.5)  # not those of the intervals, which may reach below 0
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if values.max() < 1000 * values.min() else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.minorticks_off()
+    else:
+        axes.set_ylim(bottom=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.6, borderpad=0)

@@ -1,0 +1,64 @@
+"""Sinusoid tasks: the true function, the support points, and the fit before and after some inner steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from metabench.algo.base import Algorithm
+from metabench.data.sinusoid import Sinusoid, sine
+from metabench.pictures.look import BLUE, INK, ORANGE, PALE, WIDTH, predictions, steps
+
+ROWS, COLUMNS = 2, 3  # a validation task in each
+POINTS = 200  # of a curve
+
+
+def fits(algo: Algorithm, source: Sinusoid) -> Figure:
+    """The first six validation tasks, each with the mean squared error of its last fit over the whole range of x."""
+    tasks = source.sample("validation", 0, ROWS * COLUMNS)
+    low, high = source.ranges["x_range"]
+    grid = torch.linspace(low, high, POINTS, device=tasks.support.x.device).expand(len(tasks), -1)
+    found = predictions(algo, tasks.support, grid.unsqueeze(-1))  # [T, POINTS, 1] after each step
+    x, true = grid[0].cpu(), sine(tasks.truth, grid).float().cpu()
+    picture = Figure(figsize=(WIDTH, 4.3), layout="constrained")
+    panels = picture.subplots(ROWS, COLUMNS, sharex=True, sharey=True)
+    for t, axes in enumerate(panels.flat):
+        axes.plot(x, true[t], color=PALE, linewidth=5, label="truth")
+        points = (part[t, :, 0].cpu() for part in tasks.support)
+        dot: dict[str, Any] = {"color": INK, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        axes.plot(*points, "o", label="support", zorder=4, clip_on=False, **dot)
+        for step, look in _shown(len(found) - 1).items():
+            axes.plot(x, found[step][t, :, 0], **look)
+        error = (found[-1][t, :, 0] - true[t]).square().mean().item()
+        note = f"MSE {error:#.2g}".rstrip(".")
+        axes.text(0.03, 0.98, note, transform=axes.transAxes, va="top", fontsize=8, color=BLUE)
+    reach = 1.35 * true.abs().max().item()  # of the truth: a fit that has diverged does not set the scale
+    panels[0, 0].set(xlim=(low, high), ylim=(-reach, reach))
+    panels[0, 0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    for axes in panels[-1]:
+        axes.set_xlabel("x")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("y", rotation=0)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return picture
+
+
+def _shown(last: int) -> dict[int, dict[str, Any]]:
+    """Which of the steps 0..last to draw, and how: before, after 1 and 5 (or 10, if many follow), and the last."""
+    final = {"color": BLUE, "linewidth": 1.8, "zorder": 3}
+    if last == 0:
+        return {0: {**final, "label": "prediction"}}
+    looks: list[dict[str, Any]] = [  # told apart by their dashes too
+        {"color": "#56b4e9", "linewidth": 1.3, "linestyle": (0, (1, 1.2))},
+        {"color": "#3a93cc", "linewidth": 1.3, "linestyle": (0, (4, 1.5))},
+    ]
+    between = [step for step in ((1, 5) if last <= 10 else (1, 10)) if step < last]
+    return {
+        0: {"color": ORANGE, "linewidth": 1.3, "linestyle": (0, (5, 2, 1, 2)), "label": "before"},
+        **{step: {**look, "label": steps(step)} for step, look in zip(between, looks, strict=False)},
+        last: {**final, "label": steps(last)},
+    }

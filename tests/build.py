@@ -1,0 +1,107 @@
+"""Builds what a configuration names, composed by overrides as the command line would compose it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metabench.algo.base import Algorithm
+from metabench.backbone.base import Backbone
+from metabench.compose import compose
+from metabench.config import Config, component
+from metabench.data import glyphs
+from metabench.errors import ConfigError
+from metabench.step import MetaStep
+from metabench.tasks import SplitName, Tasks, TaskSource
+
+CONF = Path(__file__).parents[1] / "conf"
+ALGOS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
+DATA = ("sinusoid", "glyphs")  # the kinds that need no download
+CPU = torch.device("cpu")
+
+glyphs.draw_glyphs = cache(glyphs.draw_glyphs)  # a pure function that many tests share
+
+
+@dataclass
+class Setup:
+    config: Config
+    source: TaskSource
+    algo: Algorithm
+    optimizer: torch.optim.Optimizer | None  # None where nothing is meta-trained
+    dtype: torch.dtype
+
+    @property
+    def step(self) -> MetaStep:
+        assert self.optimizer is not None
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device)
+
+    def tasks(self, split: SplitName = "train", index: int = 0, count: int = 3) -> Tasks:
+        return self.source.sample(split, index, count).to(self.dtype)
+
+    def train(self, steps: int, start: int = 0) -> list[Tensor]:
+        """The losses `[T]` of meta-steps start .. start + steps - 1."""
+        size, step = self.config.train.tasks, self.step
+        return [step(i, self.tasks("train", i * size, size))["loss"] for i in range(start, start + steps)]
+
+    def gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad.clone() for name, p in self.algo.named_parameters() if p.grad is not None}
+
+
+@cache
+def composed(*overrides: str) -> Config:
+    return compose("device=cpu", *overrides)
+
+
+def build(*overrides: str, dtype: torch.dtype = torch.float32) -> Setup:
+    config = composed(*overrides)
+    source = make_source(config)
+    torch.manual_seed(config.seed)
+    backbone_class, backbone = component(config.backbone, Backbone, "backbone")
+    algo_class, values = component(config.algo, Algorithm, "algo")
+    algo = algo_class(source.spec, backbone_class(source.spec.input_shape, **backbone), **values).to(dtype)
+    trained = [p for p in algo.parameters() if p.requires_grad]
+    optimizer_class, values = component(config.optim, torch.optim.Optimizer, "optim")
+    return Setup(config, source, algo, optimizer_class(trained, **values) if trained else None, dtype)
+
+
+def make_source(config: Config) -> TaskSource:
+    source_class, values = component(config.data, TaskSource, "data")
+    return source_class(config.seed, CPU, **values)
+
+
+@cache
+def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
+    """Overrides that make `algo` on `data` quick: three tasks a meta-step, few examples, a narrow network."""
+    sizes = {"shots": 5, "queries": 6} if data == "sinusoid" else {"ways": 4, "shots": 2, "queries": 1}
+    wanted = {
+        "train": {"tasks": 3},
+        "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
+        "backbone": {"filters": 4, "hidden": "[8,8]"},
+        "algo": {"inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3},
+    }
+    chosen = (f"algo={algo}", f"data={data}", *(o for o in overrides if o.startswith("backbone=")))
+    config = composed(*chosen).model_dump()
+    fitting = [
+        f"{group}.{name}={value}"
+        for group, values in wanted.items()
+        for name, value in values.items()
+        if name.split(".")[0] in config[group]
+    ]
+    return (*chosen, *fitting, *(o for o in overrides if not o.startswith("backbone=")))
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every algorithm with every kind of data that it accepts."""
+    return [(algo, data) for algo in ALGOS for data in DATA if _accepts(algo, data)]
+
+
+def _accepts(algo: str, data: str) -> bool:
+    try:
+        build(*small(algo, data))
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,199 @@
+"""The program as a user meets it: a process with arguments, a working directory, output and an exit code.
+
+`run_metabench` forks it from a process that has imported torch, so that a tiny run takes half a second and not five;
+`run_fresh` starts a command from nothing, for what is true of a start only.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+_FORK = multiprocessing.get_context("forkserver")
+_FORK.set_forkserver_preload(["__main__", "metabench.job", "metabench.runner", "torch._dynamo"])
+_numbers = count()
+
+TINY = (
+    *("train.steps=20", "train.tasks=4", "validate.every=10", "validate.episodes=8", "test.episodes=8"),
+    *("log.every=5", "log.pictures=false", "checkpoint.every=5", "device=cpu"),
+)
+SINUSOID = (*TINY, "backbone.hidden=[8]")
+GLYPHS = (
+    *TINY,
+    *("data=glyphs", "data.characters=40", "data.size=16", "data.ways=3", "data.queries=2"),
+    *("data.train.ways=3", "data.train.shots=1", "data.train.queries=2", "backbone.filters=4"),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int  # minus the signal's number, if a signal ended it
+    out: str
+    err: str
+
+
+class Started:
+    """A forked process under way. Its output lies in files beside `cwd`, so it never waits for a reader."""
+
+    def __init__(self, arguments: tuple[str, ...], cwd: Path, files: list[Path], **options: Any) -> None:
+        self._files = files
+        self._process = _FORK.Process(target=_enter, args=(arguments, cwd, files), kwargs=options, daemon=True)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 120) -> Ended:
+        self._process.join(timeout)
+        if self.running:
+            self.kill()
+            raise TimeoutError(f"still running after {timeout} s: {self._files[0].read_text()}")
+        return Ended(self._process.exitcode, *(path.read_text() for path in self._files if path.is_file()))
+
+
+def _enter(
+    arguments: tuple[str, ...],
+    cwd: Path,
+    files: list[Path],
+    env: dict[str, str] | None = None,
+    patch: Callable[[], None] | None = None,
+) -> None:
+    for number, path in enumerate(files, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(cwd)
+    os.environ.update(env or {})
+    sys.argv = ["metabench", *arguments]
+
+    import torch
+
+    from metabench.cli import main
+
+    torch.set_num_threads(1)
+    if patch:
+        patch()
+    main()
+
+
+def start_metabench(*arguments: str, cwd: Path, **options: Any) -> Started:
+    """The program under way; options: `env`, and `patch`, called in the new process before the program."""
+    number = next(_numbers)
+    return Started(arguments, cwd, [cwd.parent / f"{cwd.name}.{number}.{name}" for name in ("out", "err")], **options)
+
+
+def run_metabench(*arguments: str, cwd: Path, **options: Any) -> Ended:
+    return start_metabench(*arguments, cwd=cwd, **options).wait()
+
+
+def run_on_terminal(*arguments: str, cwd: Path) -> str:
+    """What a terminal shows of it, control codes included."""
+    ours, its = pty.openpty()
+    os.set_blocking(ours, False)
+    started = Started(arguments, cwd, [Path(os.ttyname(its))] * 2, env={"TERM": "xterm", "COLUMNS": "120"})
+    shown = b""
+
+    def ended() -> bool:
+        nonlocal shown
+        over = not started.running
+        with suppress(BlockingIOError):
+            shown += os.read(ours, 1 << 20)
+        return over
+
+    until(ended)
+    os.close(ours)
+    os.close(its)
+    return shown.decode()
+
+
+def run_fresh(*command: str, cwd: Path, env: dict[str, str] | None = None) -> Ended:
+    """`metabench`, `python` or another command of this environment, from nothing."""
+    first = Path(sys.executable).with_name(command[0])
+    done = subprocess.run(
+        [first, *command[1:]], cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=240
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def signal_in(split: str, call: int, number: int) -> None:
+    """A patch: the process sends itself a signal when it draws tasks of `split` for the `call`-th time."""
+    from metabench.data.few_shot import FewShotImages
+    from metabench.data.sinusoid import Sinusoid
+
+    calls = count(1)
+    for source in (Sinusoid, FewShotImages):
+
+        def sample(self: Any, of: str, index: int, tasks: int, original: Any = source.sample) -> Any:
+            if of == split and next(calls) == call:
+                os.kill(os.getpid(), number)
+            return original(self, of, index, tasks)
+
+        source.sample = sample  # type: ignore[method-assign]
+
+
+def die_in_sync(call: int) -> None:
+    """A patch: the process is killed when it syncs a file or folder for the `call`-th time."""
+    calls, original = count(1), os.fsync
+
+    def fsync(handle: int) -> None:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(handle)
+
+    os.fsync = fsync  # type: ignore[assignment]
+
+
+def die_before(name: str) -> None:
+    """A patch: the process is killed when it is about to write the checkpoint `name`."""
+    from metabench import records
+
+    original = records.save_tensors
+
+    def save(path: Path, content: dict[str, Any]) -> None:
+        if path.name == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(path, content)
+
+    records.save_tensors = save  # type: ignore[attr-defined]
+
+
+def until(true: Callable[[], Any], timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def only_run(cwd: Path) -> Path:
+    """The directory of the one run under `cwd`."""
+    (found,) = cwd.glob("outputs/*/*/*/environment.json")
+    return found.parent
+
+
+def summary(run: Path) -> dict[str, Any]:
+    return json.loads((run / "summary.json").read_text())
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, less the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]

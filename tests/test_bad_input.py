@@ -1,0 +1,159 @@
+"""Bad input: one line that names the key, the value and what is valid; no traceback, and nothing is created."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from program import GLYPHS, SINUSOID, Ended, only_run, run_metabench
+
+CASES = {
+    # types
+    "train.steps=many": "train.steps=many: should be a valid integer",
+    "train.steps=2.5": "train.steps=2.5: should be a valid integer",
+    "train.steps=1e3": "train.steps=1000.0: should be a valid integer",
+    "seed='1'": "seed=1: should be a valid integer",
+    "resume=maybe": "resume=maybe: should be a valid boolean",
+    "log.pictures=1": "log.pictures=1: should be a valid boolean",
+    "algo.inner_lr=fast": "algo.inner_lr=fast: should be a valid number",
+    "algo.inner_lr=true": "algo.inner_lr=True: should be a valid number",
+    "algo.inner_lr=null": "algo.inner_lr=null: should be a valid number",
+    "algo.inner_lr=[0.1]": "algo.inner_lr=[0.1]: should be a valid number",
+    "train.chunk=all": "train.chunk=all: should be a valid integer or should be 'auto'",
+    "train=3": "train=3: should be a valid dictionary",
+    "backbone.hidden=8": "backbone.hidden=8: should be a valid list",
+    "backbone.hidden=[8,a]": "backbone.hidden=a: should be a valid integer",
+    "run_dir=3": "run_dir=3: should be a valid string",
+    # ranges
+    "seed=-1": "seed=-1: should be greater than or equal to 0",
+    "seed=99999999999999999999": "should be less than 9223372036854775808",
+    "train.steps=-1": "train.steps=-1: should be greater than or equal to 0",
+    "train.clip=0": "train.clip=0: should be greater than 0",
+    "test.episodes=1": "test.episodes=1: should be greater than or equal to 2",
+    "checkpoint.every=0": "checkpoint.every=0: should be greater than or equal to 1",
+    "algo.inner_lr=-0.1": "algo.inner_lr=-0.1: should be greater than 0",
+    "algo.inner_lr=nan": "algo.inner_lr=nan: should be a finite number",
+    "optim.lr=inf": "optim.lr=inf: should be a finite number",
+    "optim.betas=[0.9]": "optim.betas=[0.9]: should have at least 2 items, not 1",
+    "optim.betas=[0.9,1.5]": "optim.betas=1.5: should be less than 1",
+    "data.amplitude=[5,1]": "data.amplitude=[5.0, 1.0]: should be [low, high] with low <= high",
+    "backbone.hidden=[0]": "backbone.hidden=0: should be greater than or equal to 1",
+    # choices and names
+    "train.schedule=halv": "train.schedule=halv: should be 'constant', 'linear', 'cosine' or 'halve'",
+    "device.precision=float16": "device.precision=float16: should be 'float32', 'tf32' or 'bfloat16'",
+    "algo=mamml": "algo=mamml: no such algo; did you mean maml? valid: anil, ",
+    "data=sinus": "data=sinus: no such data; did you mean sinusoid? valid: glyphs, omniglot, sinusoid",
+    "optim=adamw": "optim=adamw: no such optim; did you mean adam? valid: adam, sgd",
+    "device=gpu": "device=gpu: no such device; did you mean cpu? valid: auto, cpu, cuda",
+    "experiment=maml": "experiment=maml: no such experiment; ",
+    "recipe=few_shot/mamml": "recipe=few_shot/mamml: no such recipe; did you mean few_shot/maml? ",
+    "algo=null": "algo=null: no such algo; valid: anil, ",
+    "algo=[maml,anil]": "algo=['maml', 'anil']: no such algo; valid: anil, ",
+    "~data": "data=null: no such data; valid: ",
+    "hydra/launcher=slurm": "hydra/launcher=slurm: no such hydra/launcher; valid: ",
+    "--config-name=mine": "mine: no such configuration",
+    # keys
+    "train.step=3": "train.step: no such key; did you mean steps? valid: chunk, clip, ",
+    "+train.step=3": "train.step=3: no such key; did you mean steps? valid: chunk, clip, ",
+    "algo.inner_step=3": "algo.inner_step: no such key; did you mean inner_steps? valid: ",
+    "+algo.inner_step=3": "algo.inner_step=3: no such key; did you mean inner_steps? valid: ",
+    "+data.train.ways=3": "data.train.ways=3: no such key; valid: queries, shots",
+    "alg=maml": "alg: no such key; did you mean algo? valid: ",
+    "dummy=1": "dummy: no such key; valid: ",
+    "+dummy=1": "dummy=1: no such key; valid: ",
+    "+dummy/group=1": "dummy/group=1: no such key; valid: ",
+    "validation.every=1": "validation: no such key; did you mean validate? ",
+    "data.ways=5": "data.ways: no such key; valid: amplitude, ",
+    "algo.inner_lr=???": "algo.inner_lr=???: a value is needed",
+    "~train.steps": "train.steps=???: a value is needed",
+    "train.steps=${train.nope}": "train.steps: Interpolation key 'train.nope' not found",
+    # what a config may name
+    "algo._target_=os.system": "os.system: should name a subclass of metabench.algo.base.Algorithm",
+    "algo._target_=builtins.eval": "builtins.eval: should name a subclass of metabench.algo.base.Algorithm",
+    "algo._target_=metabench.algo.base.Algorithm": "should name a subclass of metabench.algo.base.Algorithm",
+    "algo._target_=metabench.backbone.mlp.MLP": "should name a subclass of metabench.algo.base.Algorithm",
+    "data._target_=pathlib.Path.write_text": "data._target_=pathlib.Path.write_text: ",
+    "backbone._target_=torch.nn.Linear": "should name a subclass of metabench.backbone.base.Backbone",
+    "optim._target_=shutil.rmtree": "should name a subclass of torch.optim.",
+    "algo._target_=nowhere.Algo": "algo._target_=nowhere.Algo: cannot be imported: No module named 'nowhere'",
+    "algo._target_=metabench.algo.maml.MAMML": "algo._target_=metabench.algo.maml.MAMML: cannot be imported: ",
+    "algo._target_=maml": "algo._target_=maml: should be a dotted path",
+    # the command
+    "maml": "maml: should be KEY=VALUE",
+    "=3": "=3: should be KEY=VALUE",
+    'algo.inner_lr="0.1': 'algo.inner_lr="0.1: should be KEY=VALUE',
+    "backbone.hidden=[8": "backbone.hidden=[8: should be KEY=VALUE",
+    "seed=0,1": "seed=0,1: several values; -m runs one after the other",
+    "--nonsense": "unrecognized arguments: --nonsense; see metabench --help",
+    "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
+    "-m --cfg=job": "Only one of --run, --multirun, --cfg",
+    "--config-dir=nowhere": "nowhere' not found",
+    "ls alg": "alg: no such group; did you mean algo? valid: algo, backbone, ",
+    "ls --config-dir=nowhere": "--config-dir nowhere: no such folder",
+    # what does not go together
+    "algo=protonet": "algo=ProtoNet: compares classes and needs classification data; this is a regression",
+    "backbone=conv4": "backbone=conv4: needs images",
+    "data=glyphs algo=protonet data.ways=500": "data.ways=500: at most 400, the classes of the test split",
+    "data=glyphs algo=protonet data.train.ways=999": "data.train.ways=999: at most 960, the classes of the train split",
+    "data=glyphs data.shots=10 data.queries=15": "data.shots=10: with data.queries=15 at most 20, the drawings",
+    "data=glyphs data.train.ways=3": "data.train.ways=3: should be data.ways, 5: ",
+    # what is not there
+    "init=nowhere": "init=nowhere: has no intact best checkpoint: nowhere/checkpoints/best.pt: No such file",
+    "data=omniglot data.root=nowhere": "data.root=nowhere: no such directory",
+    "run_dir=/dev/null": "run_dir=/dev/null: cannot be written: File exists",
+    "run_dir=/proc/run": "run_dir=/proc/run: cannot be written: ",
+}
+
+
+def refused(done: Ended, expected: str, code: int = 2) -> None:
+    assert (done.code, done.out) == (code, "")
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("metabench: ")
+    assert expected in done.err
+
+
+@pytest.fixture
+def work(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_one_line_and_nothing_created(command, work):
+    refused(run_metabench(*command.split(), cwd=work), CASES[command])
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu(work):
+    refused(run_metabench("device=cuda", cwd=work), "device=cuda: torch sees no CUDA device here; use device=cpu")
+    assert list(work.iterdir()) == []
+
+
+def test_run_dir_is_a_file_below_a_file_or_holds_another_run(work):
+    (work / "file").write_text("mine")
+    refused(run_metabench("run_dir=file", cwd=work), "run_dir=file: cannot be written: File exists")
+    refused(run_metabench("run_dir=file/run", cwd=work), "run_dir=file/run: cannot be written: Not a directory")
+    assert run_metabench(*SINUSOID, "run_dir=run", cwd=work).code == 0
+    before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    for other in ("seed=1", "resume=false"), ("train.steps=21",):
+        done = run_metabench(*SINUSOID, "run_dir=run", *other, cwd=work)
+        refused(done, "run_dir=run: holds a run of another configuration; choose another folder")
+    assert before == {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+
+
+def test_init_from_another_model(work):
+    assert run_metabench(*GLYPHS, "algo=protonet", "train.steps=1", cwd=work).code == 0
+    run = only_run(work)
+    done = run_metabench(*GLYPHS, "algo=protonet", f"init={run}", "backbone.filters=5", "run_dir=other", cwd=work)
+    refused(done, f"init={run}: does not fit this model: ")
+    (run / "checkpoints/best.pt").write_bytes(b"")
+    done = run_metabench(*GLYPHS, "algo=protonet", f"init={run}", "run_dir=other", cwd=work)
+    refused(done, f"init={run}: has no intact best checkpoint: {run}/checkpoints/best.pt: the checksum does not match")
+    assert not (work / "other").exists()
+
+
+def test_a_config_of_the_user_that_is_no_yaml(work):
+    (work / "algo").mkdir()
+    (work / "algo/mine.yaml").write_text("_target_: [\n")
+    refused(run_metabench("--config-dir=.", "algo=mine", cwd=work), "algo/mine.yaml")

@@ -1,0 +1,57 @@
+"""The same program on a GPU: the same tasks and the same gradient as on the CPU, and every precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metabench.compose import compose
+from metabench.console import Display
+from metabench.runner import Run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+SMALL = ("train.tasks=3", "log.pictures=false")
+CASES = [
+    ("data=sinusoid", "algo=maml"),
+    ("data=glyphs", "algo=maml", "backbone.filters=8"),
+    ("data=glyphs", "algo=protonet", "backbone.filters=8", "data.train.ways=5"),
+    ("data=glyphs", "algo=reptile", "backbone.filters=8"),
+]
+
+
+def pair(*overrides: str) -> tuple[Run, Run]:
+    cpu, gpu = (Run(compose(*overrides, *SMALL, f"device={device}"), Display()) for device in ("cpu", "cuda"))
+    gpu.algo.load_state_dict(cpu.algo.state_dict())
+    return cpu, gpu
+
+
+@pytest.mark.parametrize("overrides", CASES)
+def test_tasks_are_those_of_the_cpu(overrides):
+    cpu, gpu = pair(*overrides)
+    for split in ("train", "validation", "test"):
+        ours, theirs = cpu.source.sample(split, 5, 4), gpu.source.sample(split, 5, 4)
+        for part in ("support", "query"):
+            for a, b in zip(getattr(ours, part), getattr(theirs, part), strict=True):
+                torch.testing.assert_close(b.cpu(), a, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("overrides", CASES)
+def test_the_gradient_is_that_of_the_cpu(overrides):
+    cpu, gpu = pair(*overrides)
+    for run in (cpu, gpu):
+        run.algo.train().double()
+        run.meta_step.accumulate(run.source.sample("train", 0, 3).to(torch.float64), 2)
+    for (name, a), b in zip(cpu.algo.named_parameters(), gpu.algo.parameters(), strict=True):
+        if a.grad is not None:
+            torch.testing.assert_close(b.grad.cpu(), a.grad, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_every_precision_trains(precision):
+    _, gpu = pair("data=glyphs", "algo=maml", "backbone.filters=8", f"device.precision={precision}")
+    for step in range(3):
+        metrics = gpu.meta_step(step, gpu.source.sample("train", 3 * step, 3))
+        assert metrics["loss"].isfinite().all()
