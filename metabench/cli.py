@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from metabench import __version__
@@ -15,6 +16,9 @@ from metabench.errors import leave
 
 def main() -> None:
     """Entry point of `metabench`; exits with 0, 1 (failed), 2 (bad input), 3 (not finite) or 128 + signal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal or a log without ± is no reason to fail
     try:
         _dispatch(sys.argv[1:])
     except KeyboardInterrupt:
@@ -31,7 +35,7 @@ def _dispatch(arguments: list[str]) -> None:
     elif {"--help", "-h"} & set(arguments):
         from metabench.usage import page
 
-        print(page(), end="")
+        print(page(arguments), end="")
     else:
         sys.path.append(str(Path.cwd()))  # a user's own package, named by a `_target_`; installed ones come first
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra's errors through: they are said in one line, by us

@@ -19,6 +19,10 @@ def check_command(arguments: list[str]) -> None:
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     given = parser.parse_args(arguments)
+    if given.experimental_rerun:
+        raise UserError(
+            "--experimental-rerun: loads a pickle, which may run anything; give the overrides again instead"
+        )
     for override in OverridesParser.create().parse_overrides(given.overrides):
         _check(override, given.config_dir)
 

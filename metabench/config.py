@@ -112,7 +112,8 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
         path = [str(part) for part in first["loc"] if unknown or _is_key(str(part))]
         name = ".".join([*([key] if key else []), *path])
         if unknown:
-            raise ConfigError(name, first["input"], one_of(path[-1], _fields(model, path[:-1]), "no such key")) from None
+            known = _fields(model, path[:-1])
+            raise ConfigError(name, first["input"], one_of(path[-1], known, "no such key")) from None
         if first["type"] == "missing":
             raise ConfigError(name, "???", "a value is needed") from None
         same = [e["msg"] for e in fault.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -40,9 +41,8 @@ def explain(fault: Exception) -> str:
     return " ".join(str(fault).split())
 
 
-def _missing_file(path: str, options: list[str]) -> str:
+def _missing_file(path: str, options: Iterable[str]) -> str:
     if "/" not in path:
         return f"{path}: no such configuration; there is no {path}.yaml"
     group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
     return f"{group}={name}: {one_of(name, options, f'no such {group}')}"
-

@@ -18,17 +18,19 @@ from yaml import YAMLError
 from metabench.command import check_command
 from metabench.errors import UserError, leave
 from metabench.explain import explain
+from metabench.guard import guard_hydra
 from metabench.stop import Stopped
 
 
 def hydra_main() -> None:
     """Hydra's program; ends the process where the command cannot be composed."""
     try:
+        guard_hydra()
         check_command(sys.argv[1:])
         _job()
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing: a job lets none out
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing alone
         leave(explain(fault), UserError.exit_code)
 
 
@@ -67,5 +69,5 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     key = identity(plain)
     choices = HydraConfig.get().runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
-    path = Path(config.run_dir or Path("outputs", *names, key))
+    path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, Display())

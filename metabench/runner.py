@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
-from metabench.board import Board
+from metabench.board import Board, require_tensorboard
 from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
-from metabench.errors import ConfigError, UserError
+from metabench.errors import ConfigError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.files import DamagedError
 from metabench.protocol import environment, protocol_card
@@ -26,12 +25,7 @@ from metabench.records import RunDirectory, load_best
 from metabench.step import MetaStep, pick_chunk
 from metabench.stop import Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
-
-
-class NonFiniteError(UserError):
-    """A loss or a weight that is no longer a number: mostly a learning rate that is too large."""
-
-    exit_code = 3
+from metabench.window import NonFiniteError, Window
 
 
 class Run:
@@ -39,6 +33,8 @@ class Run:
 
     def __init__(self, config: Config, display: Display) -> None:
         self.config, self.display = config, display
+        if config.log.tensorboard:
+            require_tensorboard()
         make_source, source_args = component(config.data, TaskSource, "data")
         make_backbone, backbone_args = component(config.backbone, Backbone, "backbone")
         make_algo, algo_args = component(config.algo, Algorithm, "algo")
@@ -50,7 +46,7 @@ class Run:
         backbone = make_backbone(spec.input_shape, **backbone_args)
         self.algo: Algorithm = make_algo(spec, backbone, **algo_args).to(self.device)
         if config.init is not None:
-            self._start_from(Path(config.init))
+            self._start_from(Path(config.init).expanduser())
         self.parameters = [p for p in self.algo.parameters() if p.requires_grad]
         # A baseline with nothing to meta-train goes straight to the test.
         self.steps = config.train.steps if self.parameters else 0
@@ -189,39 +185,6 @@ class Run:
             "interval": FORMULA,
             "modes": {mode: {k: r[k] for k in ("mean", "ci95", "episodes")} for mode, r in results.items()},
         }
-
-
-class Window:
-    """Metrics since the last log line, kept on the device so that training need not wait for it."""
-
-    def __init__(self, stacked: dict[str, Tensor] | None = None) -> None:
-        self.steps: list[Metrics] = []
-        if stacked:
-            count = len(next(iter(stacked.values())))
-            self.steps = [{name: values[i] for name, values in stacked.items()} for i in range(count)]
-
-    def add(self, metrics: Metrics) -> None:
-        """One meta-step's metrics, `[T]` each."""
-        self.steps.append(metrics)
-
-    def stacked(self) -> dict[str, Tensor]:
-        """All of them, `[steps, T]` each."""
-        return {name: torch.stack([m[name] for m in self.steps]) for name in self.steps[0]} if self.steps else {}
-
-    def check(self, step: int) -> None:
-        """Raise `NonFiniteError`, naming the meta-step, if a loss up to meta-step `step` is not finite."""
-        if self.steps:
-            bad = ~torch.stack([m["loss"] for m in self.steps]).isfinite().all(1)
-            if bool(bad.any()):
-                first = step - len(self.steps) + 1 + int(bad.int().argmax())
-                raise NonFiniteError(f"the loss is not finite at meta-step {first}")
-
-    def close(self, step: int) -> dict[str, float]:
-        """The means, and an empty window."""
-        self.check(step)
-        means = {name: values.double().mean().item() for name, values in self.stacked().items()}
-        self.steps = []
-        return means
 
 
 def run(config: Config, config_yaml: str, path: Path, identity: str, display: Display) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from metabench.catalog import GROUPS, entries, folders
 
 PAGE = """\
@@ -36,8 +38,11 @@ Completion: eval "$(metabench -sc install=bash)"; all of Hydra's own options: me
 """
 
 
-def page(config_dir: str | None = None) -> str:
-    """The page, with the choices that exist."""
+def page(arguments: list[str]) -> str:
+    """The page, with the choices that exist, those of `--config-dir` among them."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    config_dir = parser.parse_known_args(arguments)[0].config_dir
     width = max(map(len, GROUPS))
     lines = []
     for group in GROUPS:

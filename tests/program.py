@@ -79,10 +79,11 @@ def _enter(
     env: dict[str, str] | None = None,
     patch: Callable[[], None] | None = None,
 ) -> None:
-    for number, path in enumerate(files, start=1):
+    for number, (name, path) in enumerate(zip(("stdout", "stderr"), files, strict=True), start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        setattr(sys, name, os.fdopen(number, "w", buffering=1, closefd=False))
     os.chdir(cwd)
-    os.environ.update(env or {})
+    os.environ.update({"CUDA_VISIBLE_DEVICES": "", **(env or {})})  # a fork cannot use the GPU
     sys.argv = ["metabench", *arguments]
 
     import torch
@@ -134,7 +135,7 @@ def run_fresh(*command: str, cwd: Path, env: dict[str, str] | None = None) -> En
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def signal_in(split: str, call: int, number: int) -> None:
+def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
     """A patch: the process sends itself a signal when it draws tasks of `split` for the `call`-th time."""
     from metabench.data.few_shot import FewShotImages
     from metabench.data.sinusoid import Sinusoid
@@ -144,7 +145,8 @@ def signal_in(split: str, call: int, number: int) -> None:
 
         def sample(self: Any, of: str, index: int, tasks: int, original: Any = source.sample) -> Any:
             if of == split and next(calls) == call:
-                os.kill(os.getpid(), number)
+                for _ in range(times):
+                    os.kill(os.getpid(), number)
             return original(self, of, index, tasks)
 
         source.sample = sample  # type: ignore[method-assign]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
-import torch
 from program import GLYPHS, SINUSOID, Ended, only_run, run_metabench
 
 CASES = {
@@ -97,6 +98,7 @@ CASES = {
     "data=glyphs data.shots=10 data.queries=15": "data.shots=10: with data.queries=15 at most 20, the drawings",
     "data=glyphs data.train.ways=3": "data.train.ways=3: should be data.ways, 5: ",
     # what is not there
+    "device=cuda": "device=cuda: torch sees no CUDA device here; use device=cpu",
     "init=nowhere": "init=nowhere: has no intact best checkpoint: nowhere/checkpoints/best.pt: No such file",
     "data=omniglot data.root=nowhere": "data.root=nowhere: no such directory",
     "run_dir=/dev/null": "run_dir=/dev/null: cannot be written: File exists",
@@ -124,9 +126,9 @@ def test_one_line_and_nothing_created(command, work):
     assert list(work.iterdir()) == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu(work):
-    refused(run_metabench("device=cuda", cwd=work), "device=cuda: torch sees no CUDA device here; use device=cpu")
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="TensorBoard is installed")
+def test_tensorboard_that_is_not_installed(work):
+    refused(run_metabench("log.tensorboard=true", cwd=work), 'needs pip install "metabench[tensorboard]"')
     assert list(work.iterdir()) == []
 
 
@@ -151,6 +153,26 @@ def test_init_from_another_model(work):
     done = run_metabench(*GLYPHS, "algo=protonet", f"init={run}", "run_dir=other", cwd=work)
     refused(done, f"init={run}: has no intact best checkpoint: {run}/checkpoints/best.pt: the checksum does not match")
     assert not (work / "other").exists()
+
+
+TOUCH = "{_target_: pathlib.Path.touch, self: {_target_: pathlib.Path, _args_: [touched]}}"
+HOSTILE = {
+    "hydra: {callbacks: {x: TOUCH}}": "hydra.callbacks.x._target_=pathlib.Path.touch: is not to be called",
+    "hydra: {callbacks: {sweep: {x: TOUCH}}}": "hydra.callbacks.sweep.x._target_=pathlib.Path.touch: ",
+    "hydra: {callbacks: {x: '${data.x}'}}\ndata: {x: TOUCH}": "hydra.callbacks.x._target_=pathlib.Path.touch: ",
+    "hydra: {sweeper: {params: {x: TOUCH}}}": "hydra.sweeper.params.x._target_=pathlib.Path.touch: ",
+    "hydra: {job_logging: {handlers: {x: {'()': os.mkdir, path: touched}}}}": "handlers.x.()=os.mkdir: ",
+    "hydra: {hydra_logging: {handlers: {x: {class: os.mkdir, path: touched}}}}": "handlers.x.class=os.mkdir: ",
+}
+
+
+@pytest.mark.parametrize("mode", ["--run", "-m"])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_experiment_calls_nothing(text, mode, work):
+    (work / "experiment").mkdir()
+    (work / "experiment/shared.yaml").write_text(f"# @package _global_\n{text.replace('TOUCH', TOUCH)}\n")
+    refused(run_metabench(mode, "--config-dir=.", "experiment=shared", cwd=work), HOSTILE[text])
+    assert [path.name for path in work.iterdir()] == ["experiment"]
 
 
 def test_a_config_of_the_user_that_is_no_yaml(work):

@@ -124,6 +124,13 @@ def test_a_pipe_gets_plain_lines(first):
     assert f"written to {only_run(first[0]).relative_to(first[0])}" in done.out
 
 
+def test_an_output_that_knows_ascii_only_does_not_fail_a_run(first):
+    cwd, _ = first
+    for command in (SINUSOID, ["ls"]):
+        done = run_fresh("metabench", *command, cwd=cwd, env={"PYTHONIOENCODING": "ascii"})
+        assert (done.code, done.err) == (0, "")
+
+
 def test_a_terminal_gets_a_live_bar(tmp_path):
     shown = run_on_terminal(*SINUSOID, cwd=tmp_path)
     assert "\x1b[" in shown
@@ -152,6 +159,24 @@ def test_the_config_of_a_run_as_overrides_is_that_run(first):
     again = run_metabench(*overrides, cwd=cwd)
     assert (again.code, again.err) == (0, "")
     assert "finished before" in again.out
+
+
+def test_a_checkpoint_is_tested_another_way(first):
+    cwd, _ = first
+    run = only_run(cwd)
+    again = ("train.steps=0", f"init={run}", "validate.every=1")
+    for changes, equal in ([], True), (["data.shots=5"], False):
+        path = cwd.parent / f"again{equal}"
+        assert run_metabench(*SINUSOID, *again, f"run_dir={path}", *changes, cwd=cwd).code == 0
+        assert (summary(path)["test"]["per_step"] == summary(run)["test"]["per_step"]) == equal
+        assert not list((path / "checkpoints").iterdir())
+
+
+def test_a_home_directory_is_expanded(tmp_path):
+    home = {"HOME": str(tmp_path / "home")}
+    for name, init in ("a", "null"), ("b", "'~/a'"):
+        assert run_metabench(*SINUSOID, f"run_dir='~/{name}'", f"init={init}", cwd=tmp_path, env=home).code == 0
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"a", "b"}
 
 
 def flat(node: dict, prefix: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 import torch
 from build import CPU
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -60,7 +60,6 @@ def test_every_order_is_equally_likely():
 
 
 @given(seeds, st.integers(1, 2000), st.data())
-@settings(max_examples=50, deadline=None)
 def test_choices_are_distinct_numbers_below_n(seed, n, data):
     k = data.draw(st.integers(1, min(n, 40)))
     chosen = choose(keys(4, seed), 1, n, k, 3)
@@ -71,7 +70,6 @@ def test_choices_are_distinct_numbers_below_n(seed, n, data):
 
 
 @given(seeds, st.integers(0, 2), st.integers(0, 10**9), st.lists(st.integers(1, 5), min_size=1, max_size=4))
-@settings(max_examples=50, deadline=None)
 def test_any_batches_give_the_same_draws(seed, split, index, sizes):
     def draws(start: int, count: int) -> list[torch.Tensor]:
         found = keys(count, seed, split, start)

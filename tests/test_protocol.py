@@ -7,12 +7,16 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from program import GLYPHS, SINUSOID
 
 from metabench.config import Config, check
 from metabench.console import Display
+from metabench.data import omniglot
+from metabench.data.bank import ImageBank
+from metabench.data.split import read_split
 from metabench.objective import OBJECTIVES
 from metabench.protocol import identity
 from metabench.runner import Run
@@ -68,11 +72,14 @@ def test_how_it_is_measured_does(base, change):
     assert card(*base, *change)["hash"] != card(*base)["hash"]
 
 
-def test_another_split_is_another_protocol():
-    names = ("vinyals", "lake")
-    from metabench.data.split import split_digest
-
-    assert len({split_digest(name) for name in names}) == 2
+def test_another_split_or_preparation_is_another_protocol(monkeypatch):
+    names = sorted(name for part in read_split("lake").values() for name in part)
+    bank = ImageBank(torch.zeros(len(names), 20, 8, 8, dtype=torch.uint8), names, "digest")
+    monkeypatch.setattr(omniglot, "load_omniglot", lambda root, **options: bank)
+    blank = ("data=omniglot", "algo=protonet", "data.size=8", "backbone=mlp")
+    changes = ["data.split=lake", "data.split=maml", "data.resize=box", "data.invert=false", "data.rotations=none"]
+    assert len({card(*blank, change)["hash"] for change in changes} | {card(*blank)["hash"]}) == 6
+    assert card(*blank, "data.root=/elsewhere", "data.download=false")["hash"] == card(*blank)["hash"]
 
 
 def test_a_card_names_everything_that_decides_a_number():

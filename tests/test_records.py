@@ -61,7 +61,7 @@ def test_the_lock_of_a_dead_process_does_not_hold(tmp_path):
 
 def test_the_run_of_another_configuration_is_refused_and_left_alone(run):
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="run_dir=.*: holds a run of another configuration"):
+    with pytest.raises(ConfigError, match=r"run_dir=.*: holds a run of another configuration"):
         RunDirectory(run.path, "other").check()
     RunDirectory(run.path, "identity").check()
     RunDirectory(run.path / "nowhere", "other").check()

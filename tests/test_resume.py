@@ -32,7 +32,7 @@ from metabench.files import load_tensors, read_json, save_tensors
 # No two of the intervals meet often: a stop falls within a log window and between validations and checkpoints.
 ODD = ("train.steps=50", "log.every=7", "validate.every=13", "checkpoint.every=11")
 RUNS = {
-    "maml": (*SINUSOID, *ODD),
+    "maml": (*SINUSOID, *ODD, "optim.lr=0.3"),  # the first validation stays the best
     "protonet": (*GLYPHS, *ODD, "algo=protonet", "optim.lr=0.01"),  # running statistics
     "reptile": (*SINUSOID, *ODD, "algo=reptile", "algo.inner_optimizer=adam", "algo.inner_steps=3"),  # moments
 }
@@ -108,9 +108,18 @@ def test_a_stopped_run_continues(name, number, code, straight, tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_killed_run_continues(name, straight, tmp_path):
-    assert stopped(*RUNS[name], cwd=tmp_path, number=signal.SIGKILL).code == -signal.SIGKILL
+    beyond = 30  # a log line and a validation past the last checkpoint
+    assert stopped(*RUNS[name], cwd=tmp_path, call=beyond, number=signal.SIGKILL).code == -signal.SIGKILL
     assert "continuing at meta-step 22 of 50" in run_metabench(*RUNS[name], cwd=tmp_path).out
     identical(only_run(tmp_path), straight(*RUNS[name]))
+
+
+def test_a_second_signal_leaves_at_once(straight, tmp_path):
+    patch = partial(signal_in, "validation", 2, signal.SIGTERM, times=2)  # of step 13
+    assert run_metabench(*RUNS["maml"], cwd=tmp_path, patch=patch).code == 143
+    assert checkpoint(only_run(tmp_path), "last.pt")["step"] == 11
+    assert run_metabench(*RUNS["maml"], cwd=tmp_path).code == 0
+    identical(only_run(tmp_path), straight(*RUNS["maml"]))
 
 
 @pytest.mark.parametrize(("split", "call"), [("validation", 5), ("test", 1)])
@@ -212,6 +221,14 @@ def test_a_damaged_best_checkpoint_is_not_tested(straight, tmp_path):
         f"metabench: {run}/checkpoints/best.pt: the checksum does not match; resume=false starts the run anew\n"
     )
     assert run_metabench(*RUNS["maml"], f"run_dir={run}", "resume=false", cwd=tmp_path).code == 0
+    identical(run, straight(*RUNS["maml"]))
+
+
+def test_a_damaged_summary_is_made_again(straight, tmp_path):
+    run = shutil.copytree(straight(*RUNS["maml"]), tmp_path / "run")
+    (run / "summary.json").write_text("{")
+    done = run_metabench(*RUNS["maml"], f"run_dir={run}", cwd=tmp_path)
+    assert "continuing at meta-step 50 of 50" in done.out
     identical(run, straight(*RUNS["maml"]))
 
 
