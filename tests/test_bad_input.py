@@ -84,6 +84,7 @@ CASES = {
     'algo.inner_lr="0.1': 'algo.inner_lr="0.1: should be KEY=VALUE',
     "backbone.hidden=[8": "backbone.hidden=[8: should be KEY=VALUE",
     "seed=0,1": "seed=0,1: several values; -m runs one after the other",
+    "--experimental-rerun=x": "loads a pickle",
     "--nonsense": "unrecognized arguments: --nonsense; see metabench --help",
     "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
     "-m --cfg=job": "Only one of --run, --multirun, --cfg",

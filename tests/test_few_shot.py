@@ -114,7 +114,7 @@ def test_only_what_the_mode_says_is_turned_and_all_angles_come_equally(rotations
         turned = rotations in {"classes_all", "per_task"} or (rotations == "classes_train" and split == "train")
         one_per_task = seen(source.sample(split, 0, 1000).query).turn[:, 0]
         if turned:
-            assert stats.chisquare(one_per_task.bincount(minlength=4)).pvalue > 1e-3
+            assert evenly(one_per_task, 4)
         else:
             assert not one_per_task.any()
         as_classes = rotations == "classes_all" or (rotations == "classes_train" and split == "train")
@@ -122,12 +122,28 @@ def test_only_what_the_mode_says_is_turned_and_all_angles_come_equally(rotations
     assert source.spec.num_classes == source.classes["train"]
 
 
+def evenly(values: Tensor, kinds: int) -> bool:
+    return stats.chisquare(values.bincount(minlength=kinds)).pvalue > 1e-3
+
+
 def test_every_class_every_drawing_and_every_order_is_equally_likely():
     tasks = make(rotations="classes_all").sample("test", 0, 3000)
-    assert stats.chisquare(tasks.truth["classes"][:, 0].bincount(minlength=40)).pvalue > 1e-3
-    assert stats.chisquare(seen(tasks.query).drawing[:, 0].bincount(minlength=DRAWINGS)).pvalue > 1e-3
+    assert evenly(tasks.truth["classes"][:, 0], 40)
+    assert evenly(seen(tasks.query).drawing[:, 0], DRAWINGS)
     for part in tasks[:2]:
-        assert stats.chisquare(part.y[:, 0].bincount(minlength=5)).pvalue > 1e-3
+        assert evenly(part.y[:, 0], 5)
+
+
+def test_classes_of_a_task_are_turned_independently():
+    """One angle for a whole task would be another, easier protocol."""
+    support = make(rotations="per_task", ways=2, shots=1).sample("test", 0, 3000).support
+    turn = seen(support).turn.gather(1, support.y.argsort(1))
+    assert evenly(4 * turn[:, 0] + turn[:, 1], 16)
+
+
+def test_support_and_query_are_ordered_independently():
+    tasks = make(shots=2, queries=2).sample("test", 0, 3000)
+    assert evenly(5 * tasks.support.y[:, 0] + tasks.query.y[:, 0], 25)
 
 
 def test_splits_share_no_character():

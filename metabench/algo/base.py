@@ -76,7 +76,11 @@ class Algorithm(nn.Module, ABC):
 
     @torch.no_grad()
     def evaluate(self, tasks: Tasks, mode: Mode | None = None) -> Metrics:
-        """The metric after each inner step, `[T, S + 1]`, in `mode` (by default the natural one); changes nothing."""
+        """The loss and the metric after each inner step, `[T, S + 1]`, in `mode` (by default the natural one).
+
+        `[T, 1]`, the last step alone, where queries of a transductive model are predicted one by one. To be called in
+        `eval()`, where nothing moves; `metabench.evaluate.evaluate` sees to it.
+        """
         support, query = tasks.support, tasks.query
         natural = self.modes[0]
         if mode in (None, natural):
