@@ -62,7 +62,8 @@ class Started:
         return self._process.is_alive()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it may have ended a moment ago
+            os.kill(self.pid, number)
 
     def wait(self, timeout: float = 120) -> Ended:
         self._process.join(timeout)
