@@ -36,7 +36,7 @@ RUNS = {
     "protonet": (*GLYPHS, *ODD, "algo=protonet", "optim.lr=0.01"),  # running statistics
     "reptile": (*SINUSOID, *ODD, "algo=reptile", "algo.inner_optimizer=adam", "algo.inner_steps=3"),  # moments
 }
-LONG = (*SINUSOID, *ODD, "train.steps=250")
+LONG = (*SINUSOID, *ODD, "train.steps=600")
 STEP = 24  # of an interruption: 3 after a log line, 2 after a checkpoint, 11 after a validation
 
 
