@@ -8,27 +8,13 @@ import http.server
 import threading
 from pathlib import Path
 
-import fake_omniglot as fake
 import pytest
 from fake_omniglot import FAKE, fault, load
 
 from metabench.data import download, raw
 from metabench.errors import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def small_omniglot(monkeypatch, tmp_path):
-    fake.install(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return fake.write(tmp_path / "data")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("small_omniglot")
 
 
 def check_missing_line(line: str, root: Path) -> None:

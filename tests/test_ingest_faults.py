@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import zipfile
 
-import fake_omniglot as fake
 import pytest
 import torch
 from fake_omniglot import FAKE, drawings, fault, load, png, write_tree, write_zip
 
 from metabench.errors import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def small_omniglot(monkeypatch, tmp_path):
-    fake.install(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return fake.write(tmp_path / "data")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("small_omniglot")
 
 
 def test_the_fake_loads_sorted_over_both_parts(root, cache):

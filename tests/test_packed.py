@@ -7,27 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fake_omniglot as fake
 import pytest
 import torch
 from fake_omniglot import fault, load
 
 from metabench.data import packed
 
-
-@pytest.fixture(autouse=True)
-def small_omniglot(monkeypatch, tmp_path):
-    fake.install(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return fake.write(tmp_path / "data")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("small_omniglot")
 
 
 class Evil:
