@@ -92,7 +92,7 @@ class Run:
                     phase.update(self.step)
 
     def log(self, directory: RunDirectory, phase: Phase) -> None:
-        """The means since the last line: the one place where training waits for the device."""
+        """The means since the last line. Only lines, validations and checkpoints wait for the device."""
         means = self.window.close(self.step)
         lr = self.optimizer.param_groups[0]["lr"]
         figures = {**means, "lr": lr, "seconds": round(self.seconds, 3)}
