@@ -40,7 +40,6 @@ class Train(Section):
 
     steps: Whole
     tasks: Count  # per meta-step
-    chunk: Count | Literal["auto"]  # tasks held in memory at once
     schedule: Literal["constant", "linear", "cosine", "halve"]
     halve_every: Count | None  # meta-steps, for schedule=halve
     clip: Positive | None  # largest norm of the meta-gradient
@@ -90,6 +89,9 @@ class Config(Section):
     resume: bool
     run_dir: str | None
     init: str | None  # a run directory whose chosen checkpoint to start from
+    engine: Literal["auto", "eager", "compile", "graph"]  # how a meta-step is computed
+    chunk: Count | Literal["auto"]  # tasks held in memory at once
+    remat: bool  # compute inner steps again on the way back instead of keeping them
     train: Train
     validation: Validate = Field(alias="validate")
     test: Test

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from metabench.config import NonNegative, Positive, Share, Train
 
@@ -36,6 +36,19 @@ class SGD(torch.optim.SGD):
         self, params: Iterable[nn.Parameter], *, lr: Positive, momentum: Share, weight_decay: NonNegative
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, graphed: bool) -> None:
+    """Give every parameter its learning rate: a number, or for a CUDA graph a tensor that the graph reads."""
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = graphed
+        if not graphed:
+            group["lr"] = lr
+        elif isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = torch.tensor(lr, device=group["params"][0].device)
 
 
 def schedule(train: Train, step: int) -> float:

@@ -1,11 +1,12 @@
 """One run: meta-train, validate, checkpoint, meta-test. Reads top to bottom.
 
-The path of a batch: `source.sample` → `MetaStep` → `algo(tasks)` → `Window` → metrics.jsonl.
+The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` → `Window` → metrics.jsonl.
 """
 
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from metabench.board import Board, require_tensorboard
 from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
+from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
 from metabench.errors import ConfigError
 from metabench.evaluate import FORMULA, evaluate, summarise
+from metabench.feed import Feed
 from metabench.files import DamagedError
 from metabench.protocol import environment, protocol_card
 from metabench.records import RunDirectory, load_best
-from metabench.step import MetaStep, pick_chunk
+from metabench.step import MetaStep
 from metabench.stop import Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
 from metabench.window import NonFiniteError, Window
@@ -51,7 +54,9 @@ class Run:
         # A baseline with nothing to meta-train goes straight to the test.
         self.steps = config.train.steps if self.parameters else 0
         self.optimizer = make_optim(self.parameters or [torch.zeros(1)], **optim_args)
-        self.meta_step = MetaStep(self.algo, self.optimizer, config.train, config.device)
+        self.algo.remat = config.remat
+        check_engine(config, self.device)
+        self.feed = Feed(self.source, config.train.tasks, self.steps)
         self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
         self.step = 0
@@ -68,16 +73,33 @@ class Run:
         except RuntimeError as fault:
             raise ConfigError("init", run, f"does not fit this model: {str(fault).splitlines()[-1].strip()}") from None
 
+    @cached_property
+    def plan(self) -> Plan:
+        """How meta-steps are computed; found by running the model on one training task."""
+        return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
+
+    @cached_property
+    def meta_step(self) -> MetaStep:
+        """The meta-step of that plan."""
+        if self.plan.threads is not None:
+            torch.set_num_threads(self.plan.threads)
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan)
+
+    def engine(self) -> dict[str, Any]:
+        """What computed the meta-steps, for the record; nothing where there were none."""
+        return {"engine": self.plan.engine, "chunk": self.plan.chunk} if self.steps else {}
+
     # ---- meta-training
 
     def train(self, directory: RunDirectory, stop: Stop) -> None:
         """Meta-steps from where the run stands to the end, or until asked to stop."""
-        config, tasks = self.config, self.config.train.tasks
+        config = self.config
+        if self.step < self.steps:
+            self.display.say(self.plan.describe())
         began = time.monotonic() - self.seconds
         with self.display.phase("meta-training", self.steps, self.step) as phase:
             while self.step < self.steps:
-                batch = self.source.sample("train", self.step * tasks, tasks)
-                self.window.add(self.meta_step(self.step, batch))
+                self.window.add(self.meta_step(self.step, self.feed(self.step)))
                 self.step += 1
                 self.seconds = time.monotonic() - began
                 last = self.step == self.steps
@@ -94,7 +116,7 @@ class Run:
     def log(self, directory: RunDirectory, phase: Phase) -> None:
         """The means since the last line. Only lines, validations and checkpoints wait for the device."""
         means = self.window.close(self.step)
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = float(self.optimizer.param_groups[0]["lr"])
         figures = {**means, "lr": lr, "seconds": round(self.seconds, 3)}
         self.record(directory, {"step": self.step, "split": "train", **figures})
         best = f"  best validation {figure(self.metric, self.best['value'])}" if self.best else ""
@@ -124,7 +146,7 @@ class Run:
     def evaluate(self, split: Any, episodes: int, **options: Any) -> Metrics:
         """`evaluate`, in batches that fit the memory."""
         probe = self.source.sample("validation", 0, 1)
-        batch = min(64, pick_chunk(self.config.train.chunk, self.algo.eval(), probe))
+        batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
         return evaluate(self.algo, self.source, split, episodes, batch=batch, **options)
 
     # ---- where a stopped run continues
@@ -226,7 +248,7 @@ def run(config: Config, config_yaml: str, path: Path, identity: str, display: Di
             "protocol": job.card,
             "test": test,
             "selected": job.best,
-            "train": {"steps": job.step, "seconds": round(job.seconds, 3)},
+            "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},
             "environment": where,
         }
         if config.log.pictures:

@@ -1,55 +1,58 @@
-"""One meta-step: the gradient of a batch of tasks, in chunks that fit memory, and the outer update."""
+"""One meta-step: the gradient of a batch of tasks, chunk by chunk, and the outer update."""
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.config import Device, Train
 from metabench.device import autocast
-from metabench.optim import schedule
+from metabench.engine.compiled import Compiled, CompileError
+from metabench.engine.eager import Eager
+from metabench.engine.graphed import Graphed
+from metabench.engine.plan import Plan
+from metabench.optim import schedule, set_learning_rate
 from metabench.tasks import Metrics, Tasks
-
-CPU_BUDGET = 1 << 30  # bytes of saved activations; larger chunks are no faster on a CPU
-CUDA_SHARE = 0.5  # of the device's memory
 
 
 class MetaStep:
-    """Calls `algo(tasks)` chunk by chunk, adds up the gradients, and steps the optimiser.
+    """Adds up the gradients of chunks of tasks, clips, and steps the optimiser, by the engine of the plan.
 
-    Every chunk size gives the same gradient, and the same move of the buffers, up to rounding.
+    Every engine and chunk size gives the same gradient, and the same move of the buffers, up to rounding.
     """
 
     def __init__(
-        self,
-        algo: Algorithm,
-        optimizer: torch.optim.Optimizer,
-        train: Train,
-        device: Device,
+        self, algo: Algorithm, optimizer: torch.optim.Optimizer, train: Train, device: Device, plan: Plan
     ) -> None:
-        self.algo, self.optimizer, self.train, self.device = algo, optimizer, train, device
-        self.base_lr = [group["lr"] for group in optimizer.param_groups]
+        self.algo, self.optimizer, self.train, self.plan = algo, optimizer, train, plan
         self.parameters = [p for p in algo.parameters() if p.requires_grad]
         self.buffers = [b for b in algo.buffers() if b.is_floating_point()]
-        self.chunk: int | None = None
+        where = next(algo.parameters()).device
+        self.eager = Eager(algo, partial(autocast, device, where))
+        self.backward: Callable[[Tasks, float], Metrics] = self.eager
+        if plan.engine == "compile":
+            self.backward = Compiled(algo, self.eager.precision)
+        self.update: Callable[[Tasks], Metrics] = self._update
+        if plan.engine == "graph":
+            self.update = Graphed(self._update, algo, optimizer)
 
     def __call__(self, step: int, tasks: Tasks) -> Metrics:
         """Meta-step number `step` (from 0) on `tasks`; the metrics of every task, `[T]` each."""
-        self.algo.train()
-        if self.chunk is None:
-            self.chunk = pick_chunk(self.train.chunk, self.algo, tasks)
+        if not self.algo.training:
+            self.algo.train()
+        lr = self.optimizer.defaults["lr"] * schedule(self.train, step)
+        set_learning_rate(self.optimizer, lr, graphed=self.plan.engine == "graph")
+        return self.update(tasks)
+
+    def _update(self, tasks: Tasks) -> Metrics:
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = self.accumulate(tasks, min(self.chunk, len(tasks)))
+        metrics = self.accumulate(tasks, self.plan.chunk)
         if self.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.train.clip)
-        factor = schedule(self.train, step)
-        for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
-            group["lr"] = lr * factor
         self.optimizer.step()
         return metrics
 
@@ -73,52 +76,11 @@ class MetaStep:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _backward(self, tasks: Tasks, share: float) -> Metrics:
-        with autocast(self.device, tasks.support.x.device):
-            loss, metrics = self.algo(tasks)
-        (loss * share).backward()
-        return metrics
-
-
-def pick_chunk(chunk: int | str, algo: Algorithm, tasks: Tasks) -> int:
-    """The number of tasks to hold in memory at once: as configured, or what one task's saved activations allow.
-
-    A pure function of the configuration and the device, never of the memory free at the moment: a resumed run must
-    add its gradients in the same order.
-    """
-    if isinstance(chunk, int):
-        return chunk
-    device = tasks.support.x.device
-    budget = CPU_BUDGET
-    if device.type == "cuda":
-        budget = int(torch.cuda.get_device_properties(device).total_memory * CUDA_SHARE)
-    return max(1, budget // max(1, saved_bytes(lambda: algo(tasks.tasks(0, 1)), algo)))
-
-
-def saved_bytes(forward: Callable[[], Any], algo: Algorithm) -> int:
-    """The most bytes that autograd keeps at once for backward passes in `forward`, the model's own tensors apart."""
-    own = {t.untyped_storage().data_ptr() for t in (*algo.parameters(), *algo.buffers())}
-    keepers: Counter[int] = Counter()  # of each storage, by address; a kept storage cannot lose its address
-    live = peak = 0
-
-    class Kept:
-        """A tensor, counted for as long as autograd keeps it: an inner step frees what it kept."""
-
-        def __init__(self, tensor: Tensor) -> None:
-            nonlocal live, peak
-            self.tensor, storage = tensor, tensor.untyped_storage()
-            self.address, self.bytes = storage.data_ptr(), storage.nbytes() * (storage.data_ptr() not in own)
-            live += 0 if keepers[self.address] else self.bytes
-            keepers[self.address] += 1
-            peak = max(peak, live)
-
-        def __del__(self) -> None:
-            nonlocal live
-            keepers[self.address] -= 1
-            live -= 0 if keepers[self.address] else self.bytes
-
-    before = [b.clone() for b in algo.buffers()]
-    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-        forward()
-    for buffer, old in zip(algo.buffers(), before, strict=True):
-        buffer.copy_(old)
-    return peak
+        try:
+            return self.backward(tasks, share)
+        except CompileError as fault:
+            if not self.plan.fallback:
+                raise
+            warnings.warn(f"{fault}, as this run now does", stacklevel=2)
+            self.backward = self.eager
+            return self.backward(tasks, share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -38,15 +39,23 @@ class Tasks(NamedTuple):
         """The number of tasks T."""
         return self.support.x.shape[0]
 
+    def tensors(self) -> list[Tensor]:
+        """Everything, in a fixed order."""
+        return [*self.support, *self.query, *self.truth.values()]
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> Tasks:
+        """Tasks of the same make from what `tensors()` would give."""
+        sx, sy, qx, qy, *truth = tensors
+        return Tasks(Split(sx, sy), Split(qx, qy), dict(zip(self.truth, truth, strict=True)))
+
     def tasks(self, start: int, stop: int) -> Tasks:
         """Tasks start..stop of the batch, as views."""
-        support, query = (Split(part.x[start:stop], part.y[start:stop]) for part in (self.support, self.query))
-        return Tasks(support, query, {name: value[start:stop] for name, value in self.truth.items()})
+        return self.with_tensors(t[start:stop] for t in self.tensors())
 
     def to(self, dtype: torch.dtype) -> Tasks:
-        """The same tasks with every floating-point tensor in `dtype`."""
-        cast = [t.to(dtype) if t.is_floating_point() else t for part in (self.support, self.query) for t in part]
-        return Tasks(Split(*cast[:2]), Split(*cast[2:]), self.truth)
+        """The same tasks with every floating-point tensor of the examples in `dtype`."""
+        support, query = (Split(*(t.to(dtype) if t.is_floating_point() else t for t in part)) for part in self[:2])
+        return Tasks(support, query, self.truth)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
 
 Keys most used (metabench --cfg job shows all of them, with their values)
   seed=0  device=auto|cpu|cuda  resume=true|false  run_dir=FOLDER  init=FOLDER
-  train.steps  train.tasks (per meta-step)  train.chunk (tasks in memory at once)
+  train.steps  train.tasks (per meta-step)  engine=eager|compile|graph  chunk (tasks in memory at once)  remat=true
   validate.every  validate.episodes  test.episodes
   data.ways  data.shots  data.queries  (data.train.* for meta-training alone)  data.root
   algo.inner_lr  algo.inner_steps  algo.eval_inner_steps  optim.lr

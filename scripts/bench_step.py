@@ -3,7 +3,7 @@
     python scripts/bench_step.py
 
 Both compute the gradient of the same batch from the same weights; the loop calls the algorithm once a task
-(`train.chunk=1`). Medians of interleaved repetitions.
+(`chunk=1`). Medians of interleaved repetitions.
 """
 
 from __future__ import annotations

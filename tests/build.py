@@ -14,6 +14,7 @@ from metabench.backbone.base import Backbone
 from metabench.compose import compose
 from metabench.config import Config, component
 from metabench.data import glyphs
+from metabench.engine.plan import Plan, check_engine, make_plan
 from metabench.errors import ConfigError
 from metabench.step import MetaStep
 from metabench.tasks import SplitName, Tasks, TaskSource
@@ -35,9 +36,14 @@ class Setup:
     dtype: torch.dtype
 
     @property
+    def plan(self) -> Plan:
+        check_engine(self.config, CPU)
+        return make_plan(self.config, self.algo, self.tasks(count=1))
+
+    @property
     def step(self) -> MetaStep:
         assert self.optimizer is not None
-        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device)
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan)
 
     def tasks(self, split: SplitName = "train", index: int = 0, count: int = 3) -> Tasks:
         return self.source.sample(split, index, count).to(self.dtype)
@@ -53,7 +59,7 @@ class Setup:
 
 @cache
 def composed(*overrides: str) -> Config:
-    return compose("device=cpu", *overrides)
+    return compose("device=cpu", "engine=eager", *overrides)
 
 
 def build(*overrides: str, dtype: torch.dtype = torch.float32) -> Setup:
@@ -65,6 +71,7 @@ def build(*overrides: str, dtype: torch.dtype = torch.float32) -> Setup:
     algo = algo_class(source.spec, backbone_class(source.spec.input_shape, **backbone), **values).to(dtype)
     trained = [p for p in algo.parameters() if p.requires_grad]
     optimizer_class, values = component(config.optim, torch.optim.Optimizer, "optim")
+    algo.remat = config.remat
     return Setup(config, source, algo, optimizer_class(trained, **values) if trained else None, dtype)
 
 

@@ -137,20 +137,28 @@ def run_fresh(*command: str, cwd: Path, env: dict[str, str] | None = None) -> En
 
 
 def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
-    """A patch: the process sends itself a signal when it draws tasks of `split` for the `call`-th time."""
+    """A patch: the process sends itself a signal in the `call`-th meta-step, or drawing of another split."""
     from metabench.data.few_shot import FewShotImages
     from metabench.data.sinusoid import Sinusoid
+    from metabench.step import MetaStep
 
     calls = count(1)
-    for source in (Sinusoid, FewShotImages):
 
-        def sample(self: Any, of: str, index: int, tasks: int, original: Any = source.sample) -> Any:
-            if of == split and next(calls) == call:
+    def watch(cls: Any, name: str) -> None:
+        original = getattr(cls, name)
+
+        def watched(self: Any, first: Any, *rest: Any) -> Any:
+            if (name == "__call__" or first == split) and next(calls) == call:
                 for _ in range(times):
                     os.kill(os.getpid(), number)
-            return original(self, of, index, tasks)
+            return original(self, first, *rest)
 
-        source.sample = sample  # type: ignore[method-assign]
+        setattr(cls, name, watched)
+
+    for cls, name in (
+        [(MetaStep, "__call__")] if split == "train" else [(Sinusoid, "sample"), (FewShotImages, "sample")]
+    ):
+        watch(cls, name)
 
 
 def die_in_sync(call: int) -> None:

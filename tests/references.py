@@ -10,6 +10,7 @@ from metabench.algo.fast_weights import FastWeights, Network
 from metabench.algo.metric import MetricLearner
 from metabench.backbone.conv4 import Conv4
 from metabench.backbone.mlp import MLP
+from metabench.backbone.norm import GroupNorm
 from metabench.tasks import Episode, Split, Tasks, TaskSpec
 
 LOSS = {"cross_entropy": F.cross_entropy, "mse": F.mse_loss}
@@ -71,6 +72,10 @@ def _conv(ours: nn.Module) -> nn.Conv2d:
 def _norm(ours: nn.Module) -> nn.Module:
     if isinstance(ours, nn.Identity):
         return nn.Identity()
+    if isinstance(ours, GroupNorm):
+        norm = nn.GroupNorm(ours.groups, len(ours.bias), ours.eps)
+        norm.weight.requires_grad_(ours.weight is not None)
+        return norm
     norm = nn.BatchNorm2d(len(ours.bias), ours.eps, track_running_stats=ours.running)
     norm.weight.requires_grad_(ours.weight is not None)
     return norm

@@ -49,6 +49,30 @@ def test_the_gradient_is_that_of_the_cpu(overrides):
             torch.testing.assert_close(b.grad.cpu(), a.grad, rtol=1e-7, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("overrides", CASES)
+@pytest.mark.parametrize("engine", ["graph", "compile"])
+def test_every_engine_trains_as_the_eager_one(overrides, engine):
+    eager, other = (
+        Run(compose(*overrides, *SMALL, "device=cuda", f"engine={e}"), Display()) for e in ("eager", engine)
+    )
+    other.algo.load_state_dict(eager.algo.state_dict())
+    for step in range(5):
+        found, expected = (run.meta_step(step, run.feed(step))["loss"] for run in (other, eager))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("overrides", CASES)
+def test_a_graphed_step_never_waits_for_the_device(overrides):
+    run = Run(compose(*overrides, *SMALL, "device=cuda", "engine=graph"), Display())
+    run.window.add(run.meta_step(0, run.feed(0)))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(1, 4):
+            run.window.add(run.meta_step(step, run.feed(step)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 def test_every_precision_trains(precision):
     _, gpu = pair("data=glyphs", "algo=maml", "backbone.filters=8", f"device.precision={precision}")

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metabench.backbone.layers import BatchNorm, Conv2d, GroupNorm, Linear, make_norm
+from metabench.backbone.layers import Conv2d, Linear
+from metabench.backbone.norm import BatchNorm, GroupNorm, make_norm
 
 T, N, C = 3, 4, 4
 
@@ -93,9 +94,9 @@ def test_any_number_of_channels_can_be_grouped(channels):
 
 
 def test_one_task_moves_the_running_statistics_as_torch_does():
-    ours, torchs = BatchNorm(C, **NORM, running=True), nn.BatchNorm2d(C, eps=1e-3)
+    ours, torchs = BatchNorm(C, **NORM, running=True).double(), nn.BatchNorm2d(C, eps=1e-3).double()
     for _ in range(3):
-        x = 2 * torch.randn(N, C, 5, 5) + 1
+        x = 2 * torch.randn(N, C, 5, 5).double() + 1
         same([ours(x.unsqueeze(1)).squeeze(1)], [torchs(x)])
         same([ours.running_mean, ours.running_var], [torchs.running_mean, torchs.running_var])
     ours.eval(), torchs.eval()

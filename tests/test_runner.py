@@ -42,7 +42,9 @@ def test_test_tasks_are_drawn_after_training_and_training_tasks_once_each_in_ord
     with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
         directory.begin("", {})
         run.train(directory, stop)
-        assert [index for split, index, _ in run.sampled if split == "train"] == [0, 3, 6, 9, 12, 15]
+        probe, *drawn = [(index, count) for split, index, count in run.sampled if split == "train"]
+        assert probe == (0, 1)  # what one task costs
+        assert [i for index, count in drawn for i in range(index, index + count)] == list(range(18))
         assert {split for split, _, _ in run.sampled} == {"train", "validation"}
         run.sampled.clear()
         run.test(directory, stop)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from build import ALGOS, build, composed, small
 
+from metabench.engine.plan import pick_chunk
+from metabench.engine.probe import saved_bytes
 from metabench.optim import schedule
-from metabench.step import pick_chunk, saved_bytes
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_step_is_the_optimisers_on_the_mean_gradient():
 
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_clipping_bounds_the_norm_of_the_whole_gradient(chunk):
-    options = (*small("maml", "sinusoid"), "optim=sgd", "optim.lr=1.0", f"train.chunk={chunk}")
+    options = (*small("maml", "sinusoid"), "optim=sgd", "optim.lr=1.0", f"chunk={chunk}")
     moved = {}
     for clip in ("null", "0.01"):
         setup = build(*options, f"train.clip={clip}", dtype=torch.float64)
@@ -65,7 +66,7 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(chunk):
 
 
 def test_metrics_come_in_the_order_of_tasks():
-    setup = build(*small("maml", "sinusoid"), "train.chunk=2")
+    setup = build(*small("maml", "sinusoid"), "chunk=2")
     with torch.enable_grad():
         expected = setup.algo(setup.tasks())[1]
     for name, value in setup.step(0, setup.tasks()).items():
@@ -78,7 +79,7 @@ def test_the_chunk_does_not_depend_on_the_state_of_memory(algo):
     tasks, before = setup.tasks(), {k: v.clone() for k, v in setup.algo.state_dict().items()}
     sizes, litter = set(), []
     for i in range(10):
-        sizes.add(saved_bytes(lambda: setup.algo(tasks), setup.algo))
+        sizes.add(saved_bytes(setup.algo, tasks))
         litter = [torch.empty(977 * j) for j in range(i)]
     assert len(litter) == 9
     assert len(sizes) == 1
@@ -88,7 +89,7 @@ def test_the_chunk_does_not_depend_on_the_state_of_memory(algo):
 def test_memory_grows_with_tasks_and_with_second_order():
     def kept(algo: str, count: int) -> int:
         setup = build(*small(algo, "glyphs"))
-        return saved_bytes(lambda: setup.algo(setup.tasks(count=count)), setup.algo)
+        return saved_bytes(setup.algo, setup.tasks(count=count))
 
     assert kept("maml", 6) == pytest.approx(2 * kept("maml", 3), rel=0.1)
     assert kept("maml", 3) > 2 * kept("fomaml", 3)
@@ -97,16 +98,16 @@ def test_memory_grows_with_tasks_and_with_second_order():
 def test_a_chunk_is_what_is_set_or_as_many_tasks_as_fit(monkeypatch):
     setup = build(*small("maml", "glyphs"))
     tasks = setup.tasks()
-    one = saved_bytes(lambda: setup.algo(tasks.tasks(0, 1)), setup.algo)
-    monkeypatch.setattr("metabench.step.CPU_BUDGET", 5 * one)
+    one = saved_bytes(setup.algo, tasks.tasks(0, 1))
+    monkeypatch.setattr("metabench.engine.plan.CPU_BUDGET", 5 * one)
     assert pick_chunk(7, setup.algo, tasks) == 7
     assert pick_chunk("auto", setup.algo, tasks) == 5
-    monkeypatch.setattr("metabench.step.CPU_BUDGET", one // 2)
+    monkeypatch.setattr("metabench.engine.plan.CPU_BUDGET", one // 2)
     assert pick_chunk("auto", setup.algo, tasks) == 1
 
 
 def test_an_automatic_chunk_trains_as_a_set_one(monkeypatch):
-    monkeypatch.setattr("metabench.step.CPU_BUDGET", 0)  # one task at a time
-    auto, whole = (build(*small("maml", "glyphs"), f"train.chunk={n}", dtype=torch.float64) for n in ("auto", 3))
+    monkeypatch.setattr("metabench.engine.plan.CPU_BUDGET", 0)  # one task at a time
+    auto, whole = (build(*small("maml", "glyphs"), f"chunk={n}", dtype=torch.float64) for n in ("auto", 3))
     for a, b in zip(auto.train(2), whole.train(2), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)

@@ -24,6 +24,8 @@ class Algorithm(nn.Module, ABC):
     training moves must move by the mean, over tasks, of what each task alone would do, so that chunks and ranks agree.
     """
 
+    remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
+
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__()
         self.spec = spec

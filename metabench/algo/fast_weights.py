@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metabench.algo.base import Algorithm
+from metabench.algo.remat import Outputs, rematerialised
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Linear, Norm
+from metabench.backbone.layers import Linear
+from metabench.backbone.norm import Norm
 from metabench.errors import ConfigError
 from metabench.tasks import Split, TaskSpec
 
@@ -84,12 +88,16 @@ class FastWeights(Algorithm):
 
     def trajectory(self, support: Split) -> Iterator[Weights]:
         """Fast weights after each inner step 0..S, with the graph back to θ only where gradients are enabled."""
-        z, tasks = self.embed(support.x), support.x.shape[0]
-        fast = {name: p.expand(tasks, *p.shape) for name, p in self.adapted().items()}
+        z = self.embed(support.x)
+        fast = self.initial(len(z))
         yield fast
         for _ in range(self.steps):
             fast = self.descend(fast, self.gradient(fast, z, support.y))
             yield fast
+
+    def initial(self, tasks: int) -> Weights:
+        """θ for every task: one set of weights, expanded."""
+        return {name: p.expand(tasks, *p.shape) for name, p in self.adapted().items()}
 
     def gradient(self, fast: Weights, z: Tensor, y: Tensor) -> Weights:
         """∇ L_S at the fast weights of every task; part of the graph unless first-order."""
@@ -102,8 +110,27 @@ class FastWeights(Algorithm):
 
     def adapt(self, support: Split) -> Weights:
         """θ'_S."""
+        if self.remat and self.training and torch.is_grad_enabled() and not self.first_order:
+            return self._adapt_in_segments(support)
         *_, last = self.trajectory(support)
         return last
+
+    def _adapt_in_segments(self, support: Split) -> Weights:
+        """θ'_S by about √S segments of about √S inner steps, of which one at a time is held in memory."""
+        z, fast = self.embed(support.x), self.initial(len(support.x))
+        length = max(1, math.isqrt(self.steps))
+        names, used = list(fast), [p for p in self.parameters() if p.requires_grad]
+
+        def segment(steps: int, z: Tensor, *weights: Tensor) -> Outputs:
+            fast = dict(zip(names, weights, strict=True))
+            for _ in range(steps):
+                fast = self.descend(fast, self.gradient(fast, z, support.y))
+            return tuple(fast.values())
+
+        for start in range(0, self.steps, length):
+            steps = partial(segment, min(length, self.steps - start))
+            fast = dict(zip(names, rematerialised(steps, [z, *fast.values()], used, list(self.buffers())), strict=True))
+        return fast
 
     def predict(self, state: Weights, x: Tensor) -> Tensor:
         """The network under the fast weights."""

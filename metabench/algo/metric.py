@@ -22,6 +22,14 @@ class Embedded(NamedTuple):
     onehot: Tensor
 
 
+def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
+    """Labels `[T, N]` as rows of the unit matrix, `[T, N, ways]`.
+
+    torch.nn.functional.one_hot looks at the labels first, which a GPU would have to be waited for.
+    """
+    return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
+
+
 class MetricLearner(Algorithm):
     """The state is the embedded support set; any number of ways at test, whatever the number in training."""
 
@@ -50,7 +58,7 @@ class MetricLearner(Algorithm):
         return self.compare(self._keep(z[:, :size], support.y), z[:, size:])
 
     def _keep(self, z: Tensor, y: Tensor) -> Embedded:
-        return Embedded(z, F.one_hot(y, self.episode.outputs).to(z.dtype))
+        return Embedded(z, one_hot(y, self.episode.outputs, z.dtype))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

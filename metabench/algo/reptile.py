@@ -54,9 +54,9 @@ class Reptile(FastWeights):
 
     def trajectory(self, support: Split) -> Iterator[Weights]:
         """As of `FastWeights`, but each step sees a mini-batch; in training the second moments move."""
-        tasks, size = support.y.shape[:2]
+        size = support.y.shape[1]
         batch = min(self.inner_batch if self.training else self.eval_inner_batch, size)
-        fast = {name: p.expand(tasks, *p.shape) for name, p in self.adapted().items()}
+        fast = self.initial(len(support.x))
         moments = self._unpacked(fast)
         count = self.moment_steps.clone()
         yield fast

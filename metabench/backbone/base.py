@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from metabench.backbone.layers import BatchNorm
+from metabench.backbone.norm import BatchNorm
 
 
 class Backbone(nn.Module, ABC):

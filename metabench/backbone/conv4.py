@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Conv2d, make_norm
+from metabench.backbone.layers import Conv2d
+from metabench.backbone.norm import make_norm
 from metabench.config import Count, Positive
 from metabench.errors import ConfigError
 

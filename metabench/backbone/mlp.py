@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Linear, make_norm
+from metabench.backbone.layers import Linear
+from metabench.backbone.norm import make_norm
 from metabench.config import Count, Positive
 
 

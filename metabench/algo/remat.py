@@ -1,0 +1,48 @@
+"""Rematerialisation: keep what a computation was given and compute it again on the way back (Chen et al. 2016).
+
+`torch.utils.checkpoint` does not serve where the computation itself takes gradients, as an inner loop does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Outputs = tuple[Tensor, ...]
+
+
+def rematerialised(
+    function: Callable[..., Outputs], inputs: Sequence[Tensor], used: Sequence[Tensor], moved: Sequence[Tensor]
+) -> Outputs:
+    """`function(*inputs)`, differentiable once in its inputs and in the parameters `used` inside it.
+
+    The function must give the same values each time; buffers that it moves are `moved` once.
+    """
+    return _Rematerialised.apply(function, moved, len(inputs), *inputs, *used)
+
+
+class _Rematerialised(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, function: Callable[..., Outputs], moved: Sequence[Tensor], count: int, *tensors: Tensor
+    ) -> Outputs:
+        ctx.function, ctx.moved, ctx.count = function, moved, count
+        ctx.save_for_backward(*tensors)
+        return function(*tensors[:count])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        given, used = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        before = [buffer.clone() for buffer in ctx.moved]
+        with torch.enable_grad():
+            inputs = [t.detach().requires_grad_(t.is_floating_point()) for t in given]
+            outputs = ctx.function(*inputs)
+        for buffer, value in zip(ctx.moved, before, strict=True):
+            buffer.copy_(value)
+        wanted = [t for t in (*inputs, *used) if t.requires_grad]
+        found = iter(torch.autograd.grad(outputs, wanted, cotangents, allow_unused=True))
+        return None, None, None, *(next(found) if t.requires_grad else None for t in (*inputs, *used))

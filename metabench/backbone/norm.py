@@ -1,0 +1,98 @@
+"""Normalisations of T tasks at once, each task by itself; activations are `[N, T, C, ...]`, as in `layers`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from metabench.backbone.batch_norm import batch_norm
+
+
+class Norm(nn.Module):
+    """A normalisation of `[N, T, C, ...]` followed by a scale (unless `scale=False`) and a shift a channel."""
+
+    def __init__(self, channels: int, *, scale: bool, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels)) if scale else None
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def _per_channel(self, tasks: int) -> tuple[Tensor, Tensor]:
+        """Scale and shift as `[T*C]`."""
+        weight = torch.ones_like(self.bias) if self.weight is None else self.weight
+        return tuple(p.expand(tasks, -1).flatten() for p in (weight, self.bias))  # type: ignore[return-value]
+
+
+class BatchNorm(Norm):
+    """Batch normalisation, each task by itself.
+
+    Statistics are those of the batch, always, unless `running=True`: then training also keeps an exponential average
+    (momentum 0.1) and `eval()` normalises with it. T tasks move the average by the mean of what each alone would.
+    """
+
+    def __init__(self, channels: int, *, scale: bool, eps: float, running: bool) -> None:
+        super().__init__(channels, scale=scale, eps=eps)
+        self.running = running
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.frozen = False  # normalise with the running statistics; set by train() and eval()
+        if running:
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
+
+    def train(self, mode: bool = True) -> BatchNorm:
+        """As of any module; a model with running statistics is frozen on them outside training."""
+        super().train(mode)
+        self.frozen = self.running and not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalisation, for every task."""
+        tasks = x.shape[1]
+        weight, bias = self._per_channel(tasks)
+        folded = x.flatten(1, 2)
+        if self.frozen:
+            mean, scale = (
+                self.running_mean.repeat(tasks),
+                weight * torch.rsqrt(self.running_var + self.eps).repeat(tasks),
+            )
+            shape = (1, -1, *[1] * (folded.dim() - 2))
+            return torch.addcmul((bias - mean * scale).view(shape), folded, scale.view(shape)).view(x.shape)
+        y, mean, var = batch_norm(folded, weight, bias, self.eps)
+        if self.running and self.training:
+            count = folded.numel() // folded.shape[1]
+            unbiased = var * (count / max(1, count - 1))
+            for average, value in ((self.running_mean, mean), (self.running_var, unbiased)):
+                average.lerp_(value.view(tasks, -1).mean(0), 0.1)
+        return y.view(x.shape)
+
+
+class GroupNorm(Norm):
+    """Group normalisation of each example by itself (Wu, He 2018); one group is layer normalisation."""
+
+    def __init__(self, channels: int, groups: int, *, scale: bool, eps: float) -> None:
+        super().__init__(channels, scale=scale, eps=eps)
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalisation, for every task."""
+        n, tasks, channels = x.shape[:3]
+        parts = x.reshape(n, tasks, self.groups, -1)
+        var, mean = torch.var_mean(parts, dim=-1, keepdim=True, correction=0)
+        y = ((parts - mean) * torch.rsqrt(var + self.eps)).view(x.shape)
+        shape = (1, tasks, channels, *[1] * (x.dim() - 3))
+        weight, bias = (p.view(shape) for p in self._per_channel(tasks))
+        return torch.addcmul(bias, y, weight)
+
+
+def make_norm(kind: str, channels: int, *, scale: bool, eps: float, running: bool) -> nn.Module:
+    """The normalisation named `kind`: batch, group (8 channels a group, or more so that they divide), layer or none."""
+    if kind == "batch":
+        return BatchNorm(channels, scale=scale, eps=eps, running=running)
+    if kind == "group":
+        return GroupNorm(channels, math.gcd(channels, max(1, channels // 8)), scale=scale, eps=eps)
+    if kind == "layer":
+        return GroupNorm(channels, 1, scale=scale, eps=eps)
+    return nn.Identity()

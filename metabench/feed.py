@@ -1,0 +1,37 @@
+"""Training batches, sampled for many meta-steps at once where they are small."""
+
+from __future__ import annotations
+
+from metabench.tasks import Tasks, TaskSource
+
+CPU_BLOCK = 1 << 20  # bytes sampled at once: what stays in a processor's cache
+CUDA_BLOCK = 1 << 28
+LONGEST = 512  # meta-steps
+
+
+class Feed:
+    """The batch of each meta-step: tasks step * size to (step + 1) * size - 1 of the training split.
+
+    Drawing ten sinusoids costs as much as drawing a thousand: it is the calls that take the time. Task i is a pure
+    function of i, so the size of a block decides nothing, and a resumed run needs no state of it.
+    """
+
+    def __init__(self, source: TaskSource, size: int, steps: int) -> None:
+        self.source, self.size, self.steps = source, size, steps
+        self.block = 1  # meta-steps
+        self.start = self.stop = 0
+        self.held: Tasks
+
+    def __call__(self, step: int) -> Tasks:
+        """The tasks of meta-step `step`."""
+        if not self.start <= step < self.stop:
+            self.start, self.stop = step, min(step + self.block, self.steps)
+            self.held = self.source.sample("train", step * self.size, (self.stop - step) * self.size)
+            self.block = self._fitting()
+        first = (step - self.start) * self.size
+        return self.held.tasks(first, first + self.size)
+
+    def _fitting(self) -> int:
+        bytes_a_step = sum(t.numel() * t.element_size() for t in self.held.tensors()) / (self.stop - self.start)
+        budget = CUDA_BLOCK if self.held.support.x.is_cuda else CPU_BLOCK
+        return max(1, min(LONGEST, int(budget / bytes_a_step)))
