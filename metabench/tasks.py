@@ -28,12 +28,14 @@ class Tasks(NamedTuple):
     """A batch of T tasks.
 
     `truth` is what generated them (training-class ids, amplitude, …), each `[T, ...]`: for baselines that are defined
-    by knowing it and for pictures; a meta-learner never reads it.
+    by knowing it and for pictures; a meta-learner never reads it. `keys [T]` seed the noise of methods that need some
+    (`metabench.data.draw.normal`): a pure function of the task, so that chunks, ranks and resumed runs agree.
     """
 
     support: Split
     query: Split
     truth: dict[str, Tensor]
+    keys: Tensor | None = None
 
     def __len__(self) -> int:
         """The number of tasks T."""
@@ -41,12 +43,13 @@ class Tasks(NamedTuple):
 
     def tensors(self) -> list[Tensor]:
         """Everything, in a fixed order."""
-        return [*self.support, *self.query, *self.truth.values()]
+        return [*self.support, *self.query, *self.truth.values(), *([] if self.keys is None else [self.keys])]
 
     def with_tensors(self, tensors: Iterable[Tensor]) -> Tasks:
         """Tasks of the same make from what `tensors()` would give."""
-        sx, sy, qx, qy, *truth = tensors
-        return Tasks(Split(sx, sy), Split(qx, qy), dict(zip(self.truth, truth, strict=True)))
+        sx, sy, qx, qy, *rest = tensors
+        truth = dict(zip(self.truth, rest, strict=False))
+        return Tasks(Split(sx, sy), Split(qx, qy), truth, *rest[len(truth) :])
 
     def tasks(self, start: int, stop: int) -> Tasks:
         """Tasks start..stop of the batch, as views."""
@@ -55,7 +58,7 @@ class Tasks(NamedTuple):
     def to(self, dtype: torch.dtype) -> Tasks:
         """The same tasks with every floating-point tensor of the examples in `dtype`."""
         support, query = (Split(*(t.to(dtype) if t.is_floating_point() else t for t in part)) for part in self[:2])
-        return Tasks(support, query, self.truth)
+        return Tasks(support, query, self.truth, self.keys)
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ def test_query_labels_never_reach_a_prediction(case):
     setup = double(case)
     tasks = setup.tasks()
     other = tasks.query.y.flip(1) + 1 if tasks.query.y.is_floating_point() else (tasks.query.y + 1) % 4
-    lied = Tasks(tasks.support, Split(tasks.query.x, other), tasks.truth)
+    lied = Tasks(tasks.support, Split(tasks.query.x, other), tasks.truth, tasks.keys)
     objective, heard = setup.algo.objective, []
 
     def listen(prediction: Tensor, target: Tensor) -> Tensor:
@@ -264,7 +264,7 @@ def test_modes_say_whether_queries_inform_each_other(case):
     setup.algo.eval()
     tasks = setup.tasks("test")
     xs, ys = (part.chunk(2, dim=1) for part in tasks.query)
-    halves = [Tasks(tasks.support, Split(x, y), tasks.truth) for x, y in zip(xs, ys, strict=True)]
+    halves = [Tasks(tasks.support, Split(x, y), tasks.truth, tasks.keys) for x, y in zip(xs, ys, strict=True)]
     norms = batch_norms(setup.algo.backbone)
     assert set(setup.algo.modes) == ({"inductive", "transductive"} if norms else {"inductive"})
     assert setup.algo.modes[0] == ("transductive" if norms and not norms[0].running else "inductive")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from metabench.data.draw import bits, choose, shuffle, task_keys, uniform
+from metabench.data.draw import bits, choose, normal, shuffle, task_keys, uniform
 
 seeds = st.integers(0, 2**63 - 1)
 MANY = 20_000
@@ -108,3 +108,12 @@ def test_different_seeds_and_splits_share_no_key(a, b):
     families = {(seed, split) for seed in (a, b) for split in range(3)}
     found = [key for seed, split in families for key in keys(20, seed, split).tolist()]
     assert len(set(found)) == len(found)
+
+
+def test_normal_numbers_are_normal_and_each_task_s_own():
+    given = keys(400)
+    found = normal(given, 0, 50)
+    assert found.dtype == torch.float32
+    assert stats.kstest(found.double().flatten().numpy(), "norm").pvalue > 1e-3
+    assert torch.equal(normal(given[7:9], 0, 50), found[7:9])
+    assert not torch.isclose(normal(given, 1, 50), found).any(1).all()

@@ -53,6 +53,12 @@ def uniform(keys: Tensor, stream: int, *shape: int) -> Tensor:
     return _shift(bits(keys, stream, *shape), 11).to(torch.float64) * 2.0**-53
 
 
+def normal(keys: Tensor, stream: int, *shape: int) -> Tensor:
+    """Standard normal numbers `[T, *shape]` in float32, for the noise of a method; streams apart from those of data."""
+    u = uniform(keys, stream + (1 << 16), *shape) + 2.0**-54  # never 0, whose quantile is infinite
+    return torch.special.ndtri(u).float()
+
+
 def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:
     """k distinct numbers of 0..n-1 in random order, for each key and position: `[T, *shape, k]` int64.
 

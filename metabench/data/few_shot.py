@@ -104,8 +104,11 @@ class FewShotImages(TaskSource):
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
         drawing = choose(keys, _DRAWINGS, self.drawings, shots + queries, ways)  # [T, ways, shots + queries]
         rows = (turn * self.turn_stride + character * self.drawings).unsqueeze(-1) + drawing
-        support, query = rows.split([shots, queries], dim=-1)
-        return Tasks(self._gather(keys, _SUPPORT, support), self._gather(keys, _QUERY, query), {"classes": classes})
+        rows_of = rows.split([shots, queries], dim=-1)
+        support, query = (
+            self._gather(keys, stream, part) for stream, part in zip((_SUPPORT, _QUERY), rows_of, strict=True)
+        )
+        return Tasks(support, query, {"classes": classes}, keys)
 
     def _gather(self, keys: Tensor, stream: int, rows: Tensor) -> Split:
         """The drawings `rows [T, ways, K]`, in random order."""

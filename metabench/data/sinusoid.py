@@ -61,7 +61,7 @@ class Sinusoid(TaskSource):
         episode = self.spec.train if split == "train" else self.spec.eval
         support = self._points(truth, uniform(keys, _SUPPORT, episode.shots))
         query = self._points(truth, uniform(keys, _QUERY, episode.queries))
-        return Tasks(support, query, truth)
+        return Tasks(support, query, truth, keys)
 
     def card(self) -> dict[str, Any]:
         """The family's intervals."""
