@@ -51,7 +51,7 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
         unit: episode.outputs,
         "shots": episode.shots,
         "queries": episode.queries,
-        "episodes": config.test.episodes,
+        "episodes": source.test_episodes(config.test.episodes),
         "metric": algo.objective.metric_name,
         "prediction": algo.modes[0],
         "selection": _selection(config),

@@ -186,7 +186,7 @@ class Run:
         """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
         if self.steps:
             self.algo.load_state_dict(directory.best()["algo"])
-        modes, episodes = self.algo.modes, self.config.test.episodes
+        modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
         results = {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:

@@ -90,6 +90,11 @@ class TaskSource(ABC):
     """
 
     spec: TaskSpec
+    test_tasks: int | None = None  # all there are, where the test is a fixed list
+
+    def test_episodes(self, wanted: int) -> int:
+        """How many test tasks to evaluate: as many as wanted, or all."""
+        return wanted if self.test_tasks is None else min(wanted, self.test_tasks)
 
     @abstractmethod
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:

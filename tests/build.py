@@ -88,7 +88,10 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
         "train": {"tasks": 3},
         "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
         "backbone": {"filters": 4, "hidden": "[8,8]"},
-        "algo": {"inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3},
+        "algo": {
+            **{"inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 2},
+            **{"filters": 4, "hidden": 4, "units": 6},
+        },
     }
     chosen = (f"algo={algo}", f"data={data}", *(o for o in overrides if o.startswith("backbone=")))
     config = composed(*chosen).model_dump()
@@ -96,7 +99,7 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
         f"{group}.{name}={value}"
         for group, values in wanted.items()
         for name, value in values.items()
-        if name.split(".")[0] in config[group]
+        if config[group].get(name.split(".")[0]) not in (None, [])  # no network stays none
     ]
     return (*chosen, *fitting, *(o for o in overrides if not o.startswith("backbone=")))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone, batch_norms, batch_statistics
+from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES
 from metabench.tasks import Episode, Metrics, Split, Tasks, TaskSpec
 
@@ -24,10 +25,14 @@ class Algorithm(nn.Module, ABC):
     training moves must move by the mean, over tasks, of what each task alone would do, so that chunks and ranks agree.
     """
 
+    classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__()
+        if self.classifies and spec.objective != "cross_entropy":
+            name = type(self).__name__
+            raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
         self.spec = spec
         self.objective = OBJECTIVES[spec.objective]
         self.backbone = backbone
@@ -71,7 +76,7 @@ class Algorithm(nn.Module, ABC):
         Batch statistics over the queries let them inform each other (transductive); a model that always uses them
         is transductive by nature, one that keeps running statistics, or has no batch normalisation, is inductive.
         """
-        norms = batch_norms(self.backbone)
+        norms = batch_norms(self)
         if not norms:
             return ("inductive",)
         return ("inductive", "transductive") if norms[0].running else ("transductive", "inductive")
@@ -88,7 +93,7 @@ class Algorithm(nn.Module, ABC):
         if mode in (None, natural):
             outputs = self.outputs(support, query.x)
         elif mode == "transductive":
-            with batch_statistics(self.backbone):
+            with batch_statistics(self):
                 outputs = self.outputs(support, query.x)
         else:
             outputs = [self.predict_alone(support, query.x)]

@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metabench.algo.base import Algorithm
-from metabench.backbone.base import Backbone
-from metabench.errors import ConfigError
-from metabench.tasks import Split, TaskSpec
+from metabench.algo.embedder import Embedder
 
 
 class Embedded(NamedTuple):
@@ -30,35 +27,22 @@ def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
     return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
 
 
-class MetricLearner(Algorithm):
+class MetricLearner(Embedder):
     """The state is the embedded support set; any number of ways at test, whatever the number in training."""
 
-    def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
-        super().__init__(spec, backbone)
-        if spec.objective != "cross_entropy":
-            name = type(self).__name__
-            raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
+    classifies = True
 
     @abstractmethod
     def compare(self, support: Embedded, z: Tensor) -> Tensor:
         """Logits `[T, M, ways]` of query embeddings `[T, M, F]`."""
 
-    def adapt(self, support: Split) -> Embedded:
-        """Embed the support set."""
-        return self._keep(self.backbone(support.x), support.y)
-
-    def predict(self, state: Embedded, x: Tensor) -> Tensor:
-        """Embed the queries and compare."""
-        return self.compare(state, self.backbone(x))
-
-    def solve(self, support: Split, x: Tensor) -> Tensor:
-        """Embed support and query in one pass, which batch statistics then cover together, as in the papers' code."""
-        size = support.x.shape[1]
-        z = self.backbone(torch.cat([support.x, x], dim=1))
-        return self.compare(self._keep(z[:, :size], support.y), z[:, size:])
-
-    def _keep(self, z: Tensor, y: Tensor) -> Embedded:
+    def fit(self, z: Tensor, y: Tensor) -> Embedded:
+        """Keep the support set."""
         return Embedded(z, one_hot(y, self.episode.outputs, z.dtype))
+
+    def read(self, state: Embedded, z: Tensor) -> Tensor:
+        """Compare the queries with it."""
+        return self.compare(state, z)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -69,3 +53,18 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """‖a - b‖² for every row of a `[T, M, F]` and b `[T, N, F]`: `[T, M, N]`, without the `[T, M, N, F]` difference."""
     return a.square().sum(-1, keepdim=True) - 2 * a @ b.mT + b.square().sum(-1).unsqueeze(-2)
+
+
+def nearest(similarity: Tensor, onehot: Tensor) -> Tensor:
+    """The greatest similarity `[T, M, N]` to an example of each class: `[T, M, ways]`."""
+    return _of_each_class(similarity, onehot).amax(2)
+
+
+def attention(similarity: Tensor, onehot: Tensor) -> Tensor:
+    """log Σ exp(similarity) over the examples of each class, the logits of softmax attention: `[T, M, ways]`."""
+    return _of_each_class(similarity, onehot).logsumexp(2)
+
+
+def _of_each_class(similarity: Tensor, onehot: Tensor) -> Tensor:
+    """`[T, M, N, ways]`: minus infinity where the example is of another class."""
+    return similarity.unsqueeze(-1) + onehot.log().unsqueeze(1)

@@ -7,7 +7,7 @@ training class; at test a new head, from zero, is fitted to the support set, on 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Pretrain(MAML):
         if self.classifier is not None:  # the head of a task is new, from zero
             for parameter in self.network.head.parameters():
                 nn.init.zeros_(parameter.requires_grad_(False))
+            self.register_load_state_dict_pre_hook(_keep_head_of_other_ways)
 
     @property
     def learner(self) -> nn.Module:
@@ -62,3 +63,10 @@ class Pretrain(MAML):
             prediction, y = self.classifier(self.backbone(x)), tasks.truth["classes"].gather(1, y)
         loss = self.objective.loss(prediction, y)
         return loss.mean(), self.metrics(loss, prediction, y)
+
+
+def _keep_head_of_other_ways(algo: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let a checkpoint of another number of ways be loaded: the head of a task is new, so nothing is lost."""
+    for name, own in algo.state_dict().items():
+        if name.startswith("network.head.") and prefix + name in state and state[prefix + name].shape != own.shape:
+            state[prefix + name] = own

@@ -19,10 +19,15 @@ class Backbone(nn.Module, ABC):
     """
 
     feature_size: int
+    map_shape: tuple[int, int, int] | None = None  # of the last feature map, [C, H, W], where there is one
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Features of x."""
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The last feature maps of x, `[T, N, *map_shape]`, which `forward` makes features of."""
+        raise NotImplementedError(f"{type(self).__name__} has no feature maps")
 
 
 def batch_norms(module: nn.Module) -> list[BatchNorm]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Conv2d
+from metabench.backbone.layers import Conv2d, max_pool
 from metabench.backbone.norm import make_norm
 from metabench.config import Count, Positive
 from metabench.errors import ConfigError
@@ -19,6 +20,7 @@ BLOCKS = 4
 class Conv4(Backbone):
     """Four times: 3x3 convolution, normalisation, ReLU, halving; then flattened, or averaged over the map.
 
+    Only the first `halvings` blocks halve.
     28x28 inputs go through 14, 7, 3, 1 with max-pooling (feature_size = filters) and through 14, 7, 4, 2 with strided
     convolutions (4 x filters flattened, filters averaged). A bias before batch statistics cancels, so there is none.
     """
@@ -29,6 +31,7 @@ class Conv4(Backbone):
         *,
         filters: Count,
         pool: Literal["max", "stride"],
+        halvings: Annotated[int, Field(ge=0, le=BLOCKS)],
         readout: Literal["flatten", "mean"],
         norm: Literal["batch", "group", "layer", "none"],
         norm_scale: bool,
@@ -41,25 +44,34 @@ class Conv4(Backbone):
                 "backbone", "conv4", f"needs images [C, H, W]; this data has inputs of shape {input_shape}"
             )
         channels, height, width = input_shape
-        self.pool, self.readout = pool, readout
+        self.pool, self.halvings, self.readout = pool, halvings, readout
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for block in range(BLOCKS):
-            stride, inputs = (2 if pool == "stride" else 1), (filters if block else channels)
+            halving, inputs = block < halvings, (filters if block else channels)
+            stride = 2 if halving and pool == "stride" else 1
             self.convs.append(Conv2d(inputs, filters, stride=stride, bias=norm != "batch"))
             self.norms.append(make_norm(norm, filters, scale=norm_scale, eps=norm_eps, running=statistics == "running"))
-            height, width = ((n + 1) // 2 if pool == "stride" else n // 2 for n in (height, width))
+            if halving:
+                height, width = ((n + 1) // 2 if pool == "stride" else n // 2 for n in (height, width))
         if height * width == 0:
             raise ConfigError(
-                "data.size", input_shape[1], "is too small for four max-pools; 16 or more, or pool=stride"
+                "data.size",
+                input_shape[1],
+                f"is too small for {halvings} max-pools; {2**halvings} or more, or pool=stride",
             )
+        self.map_shape = (filters, height, width)
         self.feature_size = filters * (height * width if readout == "flatten" else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `[T, N, feature_size]` of images `[T, N, C, H, W]`."""
+        x = self.maps(x)
+        return x.mean((-1, -2)) if self.readout == "mean" else x.flatten(2)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The maps of the last block."""
         x = x.transpose(0, 1)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
+        for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = F.relu(norm(conv(x)))
-            if self.pool == "max":
-                x = F.max_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
-        x = x.mean((-1, -2)) if self.readout == "mean" else x.flatten(2)
+            if self.pool == "max" and block < self.halvings:
+                x = max_pool(x)
         return x.transpose(0, 1)

@@ -54,3 +54,8 @@ class Conv2d(nn.Module):
         else:
             y = self.maps(x, self.weight)
         return y if self.bias is None else y + self.bias[..., None, None]
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """The greatest of each 2x2 pixels of `[N, T, C, H, W]`; an odd row or column at the end is left out."""
+    return F.max_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])

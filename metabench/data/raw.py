@@ -30,7 +30,7 @@ _OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)")
 _MAX_BYTES = 1 << 16  # Omniglot's largest PNG has 522
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-_AGAIN = "replace it with a complete copy, or name another folder with data.root="
+AGAIN = "replace it with a complete copy, or name another folder with data.root="
 
 Open = Callable[[str], IO[bytes]]
 
@@ -65,31 +65,31 @@ def read_part(part: Part, path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
     Raises DataError, naming `path`, for anything damaged, missing or foreign.
     """
-    with _opened(path) as (names, open_file):
+    with opened(path) as (names, open_file):
         index = _index(path, names)
         _check_characters(path, part, set(index))
         for character in part.characters:
             chosen = _check_drawings(path, character, index[character])
-            yield character, np.stack([_decode(path, name, _read(path, open_file, name)) for name in chosen])
+            yield character, np.stack([decode(path, name, read_member(path, open_file, name)) for name in chosen])
 
 
 def characters_in(path: Path) -> list[str]:
     """The sorted characters that a zip or folder holds, unchecked."""
-    with _opened(path) as (names, _):
+    with opened(path) as (names, _):
         return sorted(_index(path, names))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[list[str], Open]]:
-    """The names of the files in a folder or zip, and what opens one of them."""
+def opened(path: Path, files: str = "*.png") -> Iterator[tuple[list[str], Open]]:
+    """The names of the files in a folder (of that pattern) or zip, and what opens one of them."""
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.png"))
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob(files))
         yield names, lambda name: (path / name).open("rb")
         return
     try:
         archive = zipfile.ZipFile(path)
     except Exception as fault:
-        raise DataError(f"{path} cannot be read as a zip ({fault}): {_AGAIN}") from fault
+        raise DataError(f"{path} cannot be read as a zip ({fault}): {AGAIN}") from fault
     with archive:
         yield archive.namelist(), lambda name: _member(archive, name)
 
@@ -101,15 +101,15 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(name)
 
 
-def _read(path: Path, open_file: Open, name: str) -> bytes:
+def read_member(path: Path, open_file: Open, name: str) -> bytes:
     """At most `_MAX_BYTES`, whatever size a header claims."""
     try:
         with open_file(name) as stream:
             data = stream.read(_MAX_BYTES + 1)
     except Exception as fault:  # zipfile's own errors, zlib's, RuntimeError (encrypted), OSError, ...
-        raise DataError(f"{path}: {name} cannot be read ({fault}): {_AGAIN}") from fault
+        raise DataError(f"{path}: {name} cannot be read ({fault}): {AGAIN}") from fault
     if len(data) > _MAX_BYTES:
-        raise DataError(f"{path}: {name} has more than {_MAX_BYTES} bytes, which no Omniglot drawing has: {_AGAIN}")
+        raise DataError(f"{path}: {name} has more than {_MAX_BYTES} bytes, which no Omniglot drawing has: {AGAIN}")
     return data
 
 
@@ -118,11 +118,11 @@ def _index(path: Path, names: list[str]) -> dict[str, dict[str, str]]:
     index: dict[str, dict[str, str]] = defaultdict(dict)
     for name in names:
         if _OUTSIDE.match(name):
-            raise DataError(f"{path}: the member {name!r} points outside the archive, so it is not trusted: {_AGAIN}")
+            raise DataError(f"{path}: the member {name!r} points outside the archive, so it is not trusted: {AGAIN}")
         if found := _DRAWING.fullmatch(name):
             character, number = found.groups()
             if number in index[character]:
-                raise DataError(f"{path}: {character} has drawing {number} twice: {_AGAIN}")
+                raise DataError(f"{path}: {character} has drawing {number} twice: {AGAIN}")
             index[character][number] = name
     return index
 
@@ -133,33 +133,33 @@ def _check_characters(path: Path, part: Part, found: set[str]) -> None:
             raise DataError(f"{path} holds {other.name}, not {part.name}: give each of the two its own name")
     wanted = set(part.characters)
     if not found & wanted:
-        raise DataError(f"{path} holds no drawing of Omniglot's {part.name}: {_AGAIN}")
+        raise DataError(f"{path} holds no drawing of Omniglot's {part.name}: {AGAIN}")
     if missing := sorted(wanted - found):
         count = f"{len(wanted & found)} of {len(wanted)}"
-        raise DataError(f"{path} has {count} characters; {missing[0]} is one that it lacks: {_AGAIN}")
+        raise DataError(f"{path} has {count} characters; {missing[0]} is one that it lacks: {AGAIN}")
     if strange := sorted(found - wanted):
-        raise DataError(f"{path} holds {strange[0]}, which is not in Omniglot's {part.name}: {_AGAIN}")
+        raise DataError(f"{path} holds {strange[0]}, which is not in Omniglot's {part.name}: {AGAIN}")
 
 
 def _check_drawings(path: Path, character: str, drawings: dict[str, str]) -> list[str]:
     if sorted(drawings) != [f"{number:02d}" for number in range(1, DRAWINGS + 1)]:
         count = f"{len(drawings)} of {DRAWINGS} drawings"
-        raise DataError(f"{path}: {character} has {count}, or not those numbered 01 to {DRAWINGS}: {_AGAIN}")
+        raise DataError(f"{path}: {character} has {count}, or not those numbered 01 to {DRAWINGS}: {AGAIN}")
     return [drawings[number] for number in sorted(drawings)]
 
 
-def _decode(path: Path, name: str, data: bytes) -> np.ndarray:
+def decode(path: Path, name: str, data: bytes) -> np.ndarray:
     """The picture as uint8 [105, 105] of 0 and 255; its size is read from the header before Pillow sees it."""
     if not data.startswith(_PNG) or len(data) < 24:
-        raise DataError(f"{path}: {name} is not a PNG picture: {_AGAIN}")
+        raise DataError(f"{path}: {name} is not a PNG picture: {AGAIN}")
     width, height = struct.unpack(">II", data[16:24])
     if (width, height) != (SIDE, SIDE):
-        raise DataError(f"{path}: {name} is {width}x{height} pixels, not {SIDE}x{SIDE}: {_AGAIN}")
+        raise DataError(f"{path}: {name} is {width}x{height} pixels, not {SIDE}x{SIDE}: {AGAIN}")
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             pixels = np.asarray(picture.convert("L"))
     except Exception as fault:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... on damaged bytes
-        raise DataError(f"{path}: {name} is a damaged PNG ({fault}): {_AGAIN}") from fault
+        raise DataError(f"{path}: {name} is a damaged PNG ({fault}): {AGAIN}") from fault
     if not ((pixels == 0) | (pixels == 255)).all():
-        raise DataError(f"{path}: {name} has grey pixels; Omniglot's drawings are black and white: {_AGAIN}")
+        raise DataError(f"{path}: {name} has grey pixels; Omniglot's drawings are black and white: {AGAIN}")
     return pixels

@@ -1,0 +1,66 @@
+"""Baseline++ (Chen, Liu, Kira, Wang, Huang, ICLR 2019, arXiv 1904.04232): Baseline with heads that measure angles.
+
+    logit_c = s · g_c cos(f(x), w_c)
+
+in the softmax over all training classes and in the head of a task, with s of each its own. w_c and g_c are what weight
+normalisation splits a weight vector into: its direction and its length, both learned. A task's head starts from random
+directions, the same for every task, which the seed of the run decides.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metabench.algo.baseline import Baseline
+from metabench.backbone.base import Backbone
+from metabench.backbone.layers import Linear
+from metabench.config import Count, NonNegative, Positive, Share
+from metabench.tasks import TaskSpec
+
+
+class BaselinePP(Baseline):
+    """Joint training, then a cosine head on fixed features."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        backbone: Backbone,
+        *,
+        inner_lr: Positive,
+        momentum: Share,
+        dampening: Share,
+        weight_decay: NonNegative,
+        batch: Count,
+        epochs: Count,
+        train_scale: Positive,
+        scale: Positive,
+    ) -> None:
+        super().__init__(
+            spec,
+            backbone,
+            inner_lr=inner_lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            batch=batch,
+            epochs=epochs,
+        )
+        size = backbone.feature_size
+        self.classifier = CosineHead(size, spec.num_classes, train_scale)
+        self.network.head = CosineHead(size, spec.eval.outputs, scale).requires_grad_(False)
+
+
+class CosineHead(nn.Module):
+    """`[T, N, I]` to logits `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, length `[O]` or `[T, O]`."""
+
+    def __init__(self, inputs: int, outputs: int, scale: float) -> None:
+        super().__init__()
+        self.weight = Linear(inputs, outputs).weight
+        self.length = nn.Parameter(self.weight.detach().norm(dim=1))
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scaled cosines, for every task."""
+        rows = self.scale * self.length.unsqueeze(-1) * F.normalize(self.weight, dim=-1)
+        return F.normalize(x, dim=-1) @ rows.mT

@@ -1,0 +1,82 @@
+"""Relation network (Sung, Yang, Zhang, Xiang, Torr, Hospedales, CVPR 2018, arXiv 1711.06025).
+
+    r_n(x) = g([Σ_{i of class n} f(x_i), f(x)])       f(·) feature maps, [,] along channels, r in (0, 1)
+    loss = mean over queries and classes of (r_n(x) - 1[y = n])²,   prediction = argmax_n r_n(x)
+
+g: twice 3x3 convolution, batch normalisation, ReLU, max-pool; then two linear layers and a sigmoid. The convolution of
+two joined maps is the sum of one of each, which is computed once a class and once a query instead of once a pair.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metabench.algo.base import Algorithm
+from metabench.algo.metric import one_hot
+from metabench.backbone.base import Backbone, batch_norms
+from metabench.backbone.layers import Conv2d, Linear, max_pool
+from metabench.backbone.norm import make_norm
+from metabench.config import Count
+from metabench.errors import ConfigError
+from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+
+
+class RelationNet(Algorithm):
+    """A learned comparison of feature maps; the state is the summed maps of each class, `[T, ways, C, H, W]`."""
+
+    classifies = True
+
+    def __init__(self, spec: TaskSpec, backbone: Backbone, *, filters: Count, hidden: Count) -> None:
+        super().__init__(spec, backbone)
+        if backbone.map_shape is None:
+            raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; relationnet wants conv4")
+        self.relation = Relation(
+            backbone.map_shape, filters, hidden, running=all(norm.running for norm in batch_norms(backbone))
+        )
+
+    def adapt(self, support: Split) -> Tensor:
+        """Sum the maps of each class."""
+        onehot = one_hot(support.y, self.episode.outputs, support.x.dtype)
+        maps = self.backbone.maps(support.x)
+        return (onehot.mT.to(maps.dtype) @ maps.flatten(2)).unflatten(2, maps.shape[2:])
+
+    def predict(self, state: Tensor, x: Tensor) -> Tensor:
+        """The logits of r."""
+        return self.relation(state, self.backbone.maps(x))
+
+    def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
+        """The squared error of r."""
+        logits = self.solve(tasks.support, tasks.query.x)
+        match = one_hot(tasks.query.y, logits.shape[-1], logits.dtype)
+        loss = (logits.sigmoid() - match).square().mean((1, 2))
+        return loss.mean(), self.metrics(loss, logits, tasks.query.y)
+
+
+class Relation(nn.Module):
+    """g, less its sigmoid: maps of classes `[T, W, C, H, W']` and queries `[T, M, C, H, W']` to `[T, M, W]`."""
+
+    def __init__(self, shape: tuple[int, int, int], filters: int, hidden: int, *, running: bool) -> None:
+        super().__init__()
+        channels, height, width = shape
+        if min(height, width) < 4:
+            valid = f"gives maps of {height}x{width}; the relation module pools twice and needs 4x4 or more"
+            raise ConfigError("backbone", "conv4", f"{valid}: fewer backbone.halvings, or a larger data.size")
+        self.of_class, self.of_query = (Conv2d(channels, filters, stride=1, bias=False) for _ in range(2))
+        self.second = Conv2d(filters, filters, stride=1, bias=False)
+        self.norms = nn.ModuleList(make_norm("batch", filters, scale=True, eps=1e-5, running=running) for _ in range(2))
+        self.hidden = Linear(filters * (height // 4) * (width // 4), hidden)
+        self.score = Linear(hidden, 1)
+
+    def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
+        """The logit of every query with every class."""
+        ways, first = classes.shape[1], self.norms[0]
+        of_class, of_query = (
+            conv(maps.transpose(0, 1))  # [W or M, T, ...]: examples first
+            for conv, maps in ((self.of_class, classes), (self.of_query, queries))
+        )
+        x = (of_query.unsqueeze(1) + of_class).flatten(0, 1)  # [M·W, T, ...]
+        x = max_pool(F.relu(first(x)))
+        x = max_pool(F.relu(self.norms[1](self.second(x))))
+        x = F.relu(self.hidden(x.flatten(2).transpose(0, 1)))
+        return self.score(x).view(x.shape[0], -1, ways)

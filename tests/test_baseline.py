@@ -1,0 +1,68 @@
+"""Baseline: at test, torch's own SGD on a new head and fixed features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from build import build, small
+from references import each
+
+from metabench.errors import ConfigError
+
+
+@pytest.mark.parametrize("batch", [4, 3, 100])
+def test_the_head_is_fitted_as_by_torchs_sgd(batch):
+    setup = build(*small("baseline", "glyphs"), f"algo.batch={batch}", "algo.inner_lr=0.3", dtype=torch.float64)
+    setup.train(2)
+    setup.algo.eval()
+    tasks = setup.tasks("test")
+    with torch.no_grad():
+        found = torch.stack(setup.algo.outputs(tasks.support, tasks.query.x))
+        features = setup.algo.backbone(tasks.support.x), setup.algo.backbone(tasks.query.x)
+    assert len(found) == 1 + 2 * -(-8 // batch)
+    for task, (_, y, _, _) in enumerate(each(tasks)):
+        z, query = (part[task] for part in features)
+        head = torch.nn.Linear(z.shape[1], 4).double()
+        torch.nn.init.zeros_(head.weight), torch.nn.init.zeros_(head.bias)
+        sgd = torch.optim.SGD(head.parameters(), lr=0.3, momentum=0.9, dampening=0.9, weight_decay=0.001)
+        torch.testing.assert_close(head(query), found[0, task])
+        step = 0
+        for _ in range(2):
+            for part, labels in zip(z.split(batch), y.split(batch), strict=True):
+                sgd.zero_grad()
+                F.cross_entropy(head(part), labels).backward()
+                sgd.step()
+                step += 1
+                torch.testing.assert_close(found[step, task], head(query).detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_steps_are_passes_through_the_support_set():
+    """100 epochs: 2 mini-batches of 5 drawings, 7 of 25."""
+    assert build("algo=baseline", "data=glyphs").algo.eval_inner_steps == 200
+    assert build("algo=baseline", "data=glyphs", "data.shots=5").algo.eval_inner_steps == 700
+
+
+def test_a_checkpoint_serves_any_number_of_ways_and_the_other_baselines():
+    setup = build(*small("baseline", "glyphs"))
+    setup.train(2)
+    learned = setup.algo.state_dict()
+    for algo in ("baseline", "pretrain", "pretrainnn"):
+        other = build(*small(algo, "glyphs"), "data.ways=7")
+        other.algo.load_state_dict(learned)
+        for name, value in other.algo.state_dict().items():
+            if "head" not in name:
+                assert torch.equal(value, learned[name]), name
+        assert not other.algo.network.head.weight.any()
+        assert other.algo.network.head.weight.shape[0] == 7
+
+
+def test_another_network_is_still_refused():
+    learned = build(*small("baseline", "glyphs")).algo.state_dict()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        build(*small("baseline", "glyphs"), "backbone.filters=5").algo.load_state_dict(learned)
+
+
+def test_regression_is_refused():
+    with pytest.raises(ConfigError, match="needs classification data"):
+        build("algo=baseline", "data=sinusoid")

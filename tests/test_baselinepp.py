@@ -1,0 +1,72 @@
+"""Baseline++: cosine heads are torch's weight normalisation on normalised features."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from build import build, small
+from references import each
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from metabench.algo.baselinepp import CosineHead
+
+
+def normalised(head: CosineHead) -> nn.Linear:
+    linear = weight_norm(nn.Linear(head.weight.shape[1], head.weight.shape[0], bias=False).double())
+    with torch.no_grad():
+        linear.parametrizations.weight.original0.copy_(head.length.unsqueeze(1))
+        linear.parametrizations.weight.original1.copy_(head.weight)
+    return linear
+
+
+def trained():
+    setup = build(*small("baselinepp", "glyphs"), "algo.inner_lr=0.3", dtype=torch.float64)
+    setup.train(2)
+    return setup
+
+
+def test_the_head_is_fitted_as_by_torchs_sgd_on_normalised_weights():
+    setup = trained()
+    setup.algo.eval()
+    tasks = setup.tasks("test")
+    with torch.no_grad():
+        found = torch.stack(setup.algo.outputs(tasks.support, tasks.query.x))
+        features = setup.algo.backbone(tasks.support.x), setup.algo.backbone(tasks.query.x)
+    for task, (_, y, _, _) in enumerate(each(tasks)):
+        z, query = (F.normalize(part[task], dim=-1) for part in features)
+        head = normalised(setup.algo.network.head)
+        sgd = torch.optim.SGD(head.parameters(), lr=0.3, momentum=0.9, dampening=0.9, weight_decay=0.001)
+        torch.testing.assert_close(2 * head(query).detach(), found[0, task])
+        step = 0
+        for _ in range(2):
+            for part, labels in zip(z.split(4), y.split(4), strict=True):
+                sgd.zero_grad()
+                F.cross_entropy(2 * head(part), labels).backward()
+                sgd.step()
+                step += 1
+                torch.testing.assert_close(found[step, task], 2 * head(query).detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_training_is_a_cosine_softmax_over_all_classes():
+    setup = trained()
+    tasks = setup.tasks()
+    head = normalised(setup.algo.classifier)
+    z, y = (torch.cat([a, b], dim=1) for a, b in zip(*tasks[:2], strict=True))
+    logits = 10 * head(F.normalize(setup.algo.backbone(z), dim=-1))
+    expected = F.cross_entropy(logits.flatten(0, 1), tasks.truth["classes"].gather(1, y).flatten())
+    torch.testing.assert_close(setup.algo(tasks)[0], expected)
+
+
+def test_logits_know_no_length_of_features():
+    head, x = CosineHead(5, 3, 10.0), torch.randn(2, 4, 5)
+    torch.testing.assert_close(head(7 * x), head(x))
+    assert head(x).abs().max() <= 10 * head.length.max()
+
+
+def test_a_tasks_head_starts_from_the_seed_and_learns_nothing_in_training():
+    a, b, c = (build(*small("baselinepp", "glyphs"), f"seed={seed}") for seed in (0, 0, 1))
+    a.train(2)
+    first, second, third = (setup.algo.network.head.weight for setup in (a, b, c))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
