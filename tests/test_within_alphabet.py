@@ -118,7 +118,7 @@ def test_the_card_names_the_runs(source):
 
 @pytest.mark.parametrize("option", ["data.ways=5", "data.shots=5", "data.queries=2"])
 def test_the_runs_have_one_size(option):
-    with pytest.raises(ConfigError, match="Input should be|should be"):
+    with pytest.raises(ConfigError, match=f"^{option}: "):
         make_source(composed("algo=protonet", "data=omniglot_within_alphabet", option))
 
 
@@ -143,13 +143,9 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "COUNT", 1)
     monkeypatch.setattr(module, "WAYS", 1)
     root = fake.write(tmp_path / "data")
-    (name, shown), (_, asked) = [item for item in fake.drawings(1).items() if item[0].endswith(("_03.png", "_11.png"))]
-    assert "Alto/character01" in name
-    files = {
-        "run01/class_labels.txt": LABELS.encode(),
-        "run01/training/class01.png": shown,
-        "run01/test/item01.png": asked,
-    }
+    drawn = [data for name, data in fake.drawings(1).items() if name.endswith(("_03.png", "_11.png"))]
+    pictures = dict(zip(("run01/training/class01.png", "run01/test/item01.png"), drawn, strict=True))
+    files = {"run01/class_labels.txt": LABELS.encode(), **pictures}
 
     def run(changed: dict[str, bytes | None], folder: bool = False) -> str:
         chosen = {name: data for name, data in {**files, **changed}.items() if data is not None}
@@ -174,10 +170,6 @@ def test_runs_are_found_among_the_drawings(small, folder):
         ({"run01/test/item01.png": None}, "has no run01/test/item01.png"),
         ({"run01/class_labels.txt": None}, "has no run01/class_labels.txt"),
         ({"run01/test/item01.png": fake.png(77)}, "item01.png is no drawing of"),
-        (
-            {"run01/test/item01.png": fake.drawings(0)["images_background/Alpha/character01/0001_01.png"]},
-            "no drawing of",
-        ),
         ({"run01/test/item01.png": b"hello"}, "is not a PNG"),
         ({"run01/test/item01.png": fake.png(size=(20, 20))}, "20x20 pixels"),
         ({"run01/class_labels.txt": b""}, "does not pair 1 test and training"),

@@ -87,10 +87,8 @@ class OmniglotWithinAlphabet(Omniglot):
         keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
         order = shuffle(keys, _CLASSES, WAYS)
         rows = self.rows[index : index + num_tasks].gather(1, order.unsqueeze(-1).expand(-1, -1, 2))
-        support, query = (
-            self._gather(keys, stream, part)
-            for stream, part in zip((_SUPPORT, _QUERY), rows.split(1, dim=-1), strict=True)
-        )
+        shown, asked = rows.split(1, dim=-1)
+        support, query = self._gather(keys, _SUPPORT, shown), self._gather(keys, _QUERY, asked)
         return Tasks(support, query, {"classes": order}, keys)
 
     def card(self) -> dict[str, Any]:
