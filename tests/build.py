@@ -89,7 +89,7 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
         "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
         "backbone": {"filters": 4, "hidden": "[8,8]"},
         "algo": {
-            "inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 2,
+            "inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 20,
             "filters": 4, "hidden": 4, "units": 6,
         },
     }  # fmt: skip

@@ -39,7 +39,7 @@ def test_the_head_is_fitted_as_by_torchs_sgd_on_normalised_weights():
         sgd = torch.optim.SGD(head.parameters(), lr=0.3, momentum=0.9, dampening=0.9, weight_decay=0.001)
         torch.testing.assert_close(2 * head(query).detach(), found[0, task])
         step = 0
-        for _ in range(2):
+        for _ in range(20):
             for part, labels in zip(z.split(4), y.split(4), strict=True):
                 sgd.zero_grad()
                 F.cross_entropy(2 * head(part), labels).backward()

@@ -29,7 +29,7 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, outputs: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = Linear(backbone.feature_size, outputs)
+        self.head: nn.Module = Linear(backbone.feature_size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or values."""

@@ -39,8 +39,10 @@ class Pretrain(MAML):
             spec, backbone, inner_lr=inner_lr, inner_steps=0, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
         )
         self.finetune = finetune
-        self.classifier = Linear(backbone.feature_size, spec.num_classes) if spec.num_classes else None
-        if self.classifier is not None:  # the head of a task is new, from zero
+        self.classifier: nn.Module | None = None
+        if spec.num_classes:
+            self.classifier = Linear(backbone.feature_size, spec.num_classes)
+            # The head of a task is new, from zero.
             for parameter in self.network.head.parameters():
                 nn.init.zeros_(parameter.requires_grad_(False))
             self.register_load_state_dict_pre_hook(_keep_head_of_other_ways)
