@@ -52,7 +52,8 @@ class Compiled:
             return dict(zip(metrics, found, strict=True))
 
     def _compile(self, given: tuple[Tensor, ...], tasks: Tasks) -> Callable[..., Any]:
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
+        for talker in ("torch.utils.cpp_extension", "torch._inductor.ir"):  # there is no CUDA; a factorisation is slow
+            logging.getLogger(talker).setLevel(logging.ERROR)
         options: dict[str, Any] = {
             "cpp_wrapper": tasks.support.x.device.type == "cpu",
             "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,  # shapes and types never change
