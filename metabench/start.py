@@ -15,8 +15,10 @@ def spare_dynamo() -> None:
 
 
 def plain_step(cls: type[torch.optim.Optimizer]) -> Any:
-    """The `step` of an optimiser class without what only the compiler needs: its import, and marks in the trace."""
-    return torch.no_grad()(getattr(cls.step, "__wrapped__", cls.step))
+    """The `step` of an optimiser class without what only the compiler and the profiler need: imports, hooks, marks."""
+    step: Any = torch.no_grad()(getattr(cls.step, "__wrapped__", cls.step))
+    step.hooked = True
+    return step
 
 
 def untraced(wrapper: Any) -> None:
