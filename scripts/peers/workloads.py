@@ -96,6 +96,7 @@ WORKLOADS = {
             key="start",
             title="Cold start: from launching the process to the end of the first meta-step of sinusoid MAML",
             kind="start",
+            overrides=(*_SINUSOID.overrides, "train.steps=1"),  # a long run would first wait for the compiler
         ),
     )
 }  # fmt: skip
