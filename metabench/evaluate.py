@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from metabench.algo.base import Algorithm, Mode
@@ -29,6 +28,8 @@ class Estimate:
 def estimate(values: Tensor) -> Estimate:
     """Mean and Student-t 95% half-width of `values [E]`; the half-width is NaN for a single value."""
     values = values.double()
+    from scipy.special import stdtrit  # a quarter of a second
+
     n = values.numel()
     half = stdtrit(n - 1, 0.975) * values.std(correction=1).item() / math.sqrt(n) if n > 1 else math.nan
     return Estimate(values.mean().item(), float(half), n)

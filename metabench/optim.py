@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metabench.config import NonNegative, Positive, Share, Train
+from metabench.start import plain_step
 
 
 class Adam(torch.optim.Adam):
@@ -28,6 +29,8 @@ class Adam(torch.optim.Adam):
         first, second = betas
         super().__init__(params, lr=lr, betas=(first, second), eps=eps, weight_decay=weight_decay, fused=True)
 
+    step = plain_step(torch.optim.Adam)
+
 
 class SGD(torch.optim.SGD):
     """Stochastic gradient descent with momentum."""
@@ -36,6 +39,8 @@ class SGD(torch.optim.SGD):
         self, params: Iterable[nn.Parameter], *, lr: Positive, momentum: Share, weight_decay: NonNegative
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    step = plain_step(torch.optim.SGD)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, graphed: bool) -> None:

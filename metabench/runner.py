@@ -25,6 +25,7 @@ from metabench.feed import Feed
 from metabench.files import DamagedError
 from metabench.protocol import environment, protocol_card
 from metabench.records import RunDirectory, load_best
+from metabench.start import spare_dynamo
 from metabench.step import MetaStep
 from metabench.stop import Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
@@ -42,6 +43,7 @@ class Run:
         make_backbone, backbone_args = component(config.backbone, Backbone, "backbone")
         make_algo, algo_args = component(config.algo, Algorithm, "algo")
         make_optim, optim_args = component(config.optim, torch.optim.Optimizer, "optim")
+        spare_dynamo()
         self.device = open_device(config.device)
         torch.manual_seed(config.seed)
         self.source: TaskSource = make_source(config.seed, self.device, **source_args)

@@ -49,7 +49,8 @@ class MetaStep:
         return self.update(tasks)
 
     def _update(self, tasks: Tasks) -> Metrics:
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         metrics = self.accumulate(tasks, self.plan.chunk)
         if self.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.train.clip)

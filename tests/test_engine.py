@@ -71,10 +71,15 @@ def test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too
 
 
 @pytest.mark.parametrize(
-    "case", [("maml", "sinusoid"), ("reptile", "sinusoid"), ("maml", "glyphs", "backbone.pool=max")], ids="-".join
+    ("chunk", "case"),
+    [
+        (2, ("maml", "sinusoid")),  # chunks of two sizes
+        (3, ("reptile", "sinusoid")),
+        (3, ("maml", "glyphs", "backbone.pool=max", "algo.inner_steps=1")),
+    ],
 )
-def test_what_is_compiled_is_the_loop_over_tasks(case):
-    setup = double(case, "engine=compile", "chunk=2")
+def test_what_is_compiled_is_the_loop_over_tasks(chunk, case):
+    setup = double(case, "engine=compile", f"chunk={chunk}")
     loop = double(case, "engine=eager", "chunk=1")
     step, reference = setup.step, loop.step
     for i in range(3):

@@ -40,7 +40,7 @@ def test_the_class_ids_are_the_same_in_every_task():
     setup = build(*small("pretrain", "glyphs"), dtype=torch.float64)
     tasks = setup.tasks()
     order = torch.tensor([2, 0, 3, 1])  # the same drawings under other labels
-    (x, y), (query_x, query_y), truth = tasks[:3]
+    (x, y), (query_x, query_y), truth, _ = tasks
     classes = torch.empty_like(truth["classes"])
     classes[:, order] = truth["classes"]
     renamed = Tasks(Split(x, order[y]), Split(query_x, order[query_y]), {"classes": classes})

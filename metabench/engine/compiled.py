@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from metabench.algo.base import Algorithm
 from metabench.errors import UserError
@@ -59,6 +58,8 @@ class Compiled:
             "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,  # shapes and types never change
         }
         try:
+            from torch.fx.experimental.proxy_tensor import make_fx  # a second, and needed here alone
+
             recorded = make_fx(lambda *tensors: self._gradient(iter(tensors), tasks))(*given)
             recorded.graph.eliminate_dead_code()
             recorded.recompile()

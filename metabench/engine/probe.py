@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from metabench.algo.base import Algorithm
+from metabench.start import untraced
 from metabench.tasks import Tasks
 
 
@@ -84,3 +85,6 @@ class _Count(TorchDispatchMode):
         if func.overloadpacket in flop_registry:
             self.flops += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
         return out
+
+
+untraced(_Count.__torch_dispatch__)

@@ -1,0 +1,102 @@
+"""The work that is compared. Plain data: the parent and every worker read it, with or without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+OUTER_LR = 1e-3  # of Adam, everywhere
+BATCHES = 4  # different batches that repetitions go round
+
+# Two values that do not enter into the amount of work, chosen so that a float32 gradient can be judged. At initial
+# weights a normalised value is often so near to a ReLU's kink that float32 and float64 take different sides, and after
+# a few inner steps one such ReLU changes the gradient by up to a tenth (20-way, 5 steps of the published size, which is
+# 2.0 of the mean loss): in every library alike, right or wrong. So shifts begin at 3 standard deviations, where kinks
+# are rare, and inner steps are short enough for such features. Right gradients then agree to better than 1e-4, and one
+# without its second-order part is off by more than half.
+SHIFT = 3.0
+CONV_INNER_LR = 0.02
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every contestant does."""
+
+    key: str
+    title: str
+    kind: Literal["maml", "protonet", "sampling", "start"]
+    overrides: tuple[str, ...]  # of metabench's configuration, `data=` apart
+    regression: bool = False
+    ways: int = 1
+    queries: int = 10  # of a class; of a task in a regression
+    tasks: int = 25
+    inner_steps: int = 1
+    inner_lr: float = 0.01
+
+
+def _maml(key: str, title: str, *, ways: int, queries: int, tasks: int, inner_steps: int) -> Workload:
+    overrides = (
+        "algo=maml",
+        f"data.ways={ways}",
+        "data.shots=1",
+        f"data.queries={queries}",
+        f"train.tasks={tasks}",
+        f"algo.inner_steps={inner_steps}",
+        f"algo.inner_lr={CONV_INNER_LR}",
+    )
+    return Workload(
+        key, title, "maml", overrides,
+        ways=ways, queries=queries, tasks=tasks, inner_steps=inner_steps, inner_lr=CONV_INNER_LR,
+    )  # fmt: skip
+
+
+def _sinusoid(key: str, title: str, inner_steps: int) -> Workload:
+    overrides = ("algo=maml", "data=sinusoid", "train.tasks=25", f"algo.inner_steps={inner_steps}")
+    return Workload(key, title, "maml", overrides, regression=True, inner_steps=inner_steps)
+
+
+_SINUSOID = _sinusoid("sinusoid1", "MAML sinusoid, MLP 40-40, 10 + 10 points, 1 inner step, 25 tasks", 1)
+
+WORKLOADS = {
+    w.key: w
+    for w in (
+        _maml(
+            "omniglot5",
+            "MAML Omniglot 5-way 1-shot as published: strided conv4-64, 1 query a class, 1 inner step, 32 tasks",
+            ways=5, queries=1, tasks=32, inner_steps=1,
+        ),
+        _maml(
+            "omniglot5q15",
+            "MAML Omniglot 5-way 1-shot, 15 queries a class, 5 inner steps, 32 tasks",
+            ways=5, queries=15, tasks=32, inner_steps=5,
+        ),
+        _maml(
+            "omniglot20",
+            "MAML Omniglot 20-way 1-shot, 1 query a class, 5 inner steps, 16 tasks",
+            ways=20, queries=1, tasks=16, inner_steps=5,
+        ),
+        _SINUSOID,
+        _sinusoid("sinusoid5", "MAML sinusoid, MLP 40-40, 10 + 10 points, 5 inner steps, 25 tasks", 5),
+        Workload(
+            "protonet60",
+            "ProtoNet Omniglot 60-way 1-shot 5-query, max-pooled conv4-64, 1 task",
+            "protonet",
+            ("algo=protonet", "data.train.ways=60", "data.train.shots=1", "data.train.queries=5", "train.tasks=1"),
+            ways=60, queries=5, tasks=1, inner_steps=0,
+        ),
+        Workload(
+            "sampling",
+            "Sampling: one batch of 32 Omniglot episodes, 5-way 1-shot 15-query, ready for the step",
+            "sampling",
+            ("algo=maml", "data.ways=5", "data.shots=1", "data.queries=15", "train.tasks=32"),
+            ways=5, queries=15, tasks=32,
+        ),
+        replace(
+            _SINUSOID,
+            key="start",
+            title="Cold start: from launching the process to the end of the first meta-step of sinusoid MAML",
+            kind="start",
+            overrides=(*_SINUSOID.overrides, "train.steps=1"),  # a long run would first wait for the compiler
+        ),
+    )
+}  # fmt: skip
