@@ -8,19 +8,14 @@ from build import build, small
 from references import LinearRegression
 
 from metabench.algo.imaml import IMAML, conjugate_gradients
+from metabench.engine.probe import saved_bytes
 
 STRENGTH = 0.7
 VALUES = {"inner_lr": 0.3, "inner_steps": 500, "proximal": STRENGTH, "cg_steps": 5, "damping": 1.0}
 
 
 def problem(**values: object) -> LinearRegression:
-    given = {"variant": "textbook", **VALUES, **values}
-
-    class Adapted(IMAML):  # the problem has no normalisation, and iMAML nothing to say about it
-        def __init__(self, spec, backbone, *, adapt_norm, **values):
-            super().__init__(spec, backbone, **values)
-
-    return LinearRegression(Adapted, **given)
+    return LinearRegression(IMAML, **{"variant": "textbook", **VALUES, **values})
 
 
 def test_the_gradient_on_a_quadratic_is_that_of_the_closed_form():
@@ -79,8 +74,7 @@ def test_one_step_of_conjugate_gradients_is_the_step_along_the_gradient(data):
     setup = build(*small("imaml", data), "algo.cg_steps=1", "algo.inner_steps=1", dtype=torch.float64)
     algo, tasks = setup.algo, setup.tasks(count=1)
     with torch.no_grad():
-        phi = algo.eval().adapt(tasks.support) if algo.inner_steps == algo.eval_inner_steps else None
-        *_, phi = algo.train().trajectory(tasks.support)
+        *_, phi = algo.trajectory(tasks.support)
     phi = {name: w[0].clone() for name, w in phi.items()}
 
     def loss(part, weights):
@@ -99,7 +93,5 @@ def test_one_step_of_conjugate_gradients_is_the_step_along_the_gradient(data):
 
 
 def test_what_is_kept_does_not_grow_with_the_inner_steps():
-    from metabench.engine.probe import saved_bytes
-
     few, many = (build(*small("imaml", "sinusoid"), f"algo.inner_steps={n}") for n in (1, 20))
     assert saved_bytes(few.algo.train(), few.tasks(count=1)) == saved_bytes(many.algo.train(), many.tasks(count=1))
