@@ -39,7 +39,7 @@ class MLP(Backbone):
 
     def widen(self, count: int) -> None:
         """Take `count` more numbers with every input; the first layer is drawn anew."""
-        outputs, inputs = self.linears[0].weight.shape
+        outputs, inputs = self.linears[0].get_parameter("weight").shape
         self.linears[0] = Linear(inputs + count, outputs, self.init_std)
 
     def forward(self, x: Tensor) -> Tensor:
