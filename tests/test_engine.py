@@ -20,7 +20,7 @@ from metabench.engine.eager import Eager
 from metabench.engine.graphed import Graphed
 
 TRAINED = [case for case in CASES if case[0] not in NOT_TRAINED]
-SECOND_ORDER = [case for case in TRAINED if case[0] in ("maml", "anil", "metasgd")]
+SECOND_ORDER = [case for case in TRAINED if case[0] in ("maml", "anil", "metasgd", "mamlpp", "cavia", "protomaml")]
 BACKBONES = [
     (f"backbone.pool={pool}", f"backbone.readout={readout}", f"backbone.norm={norm}", f"backbone.norm_scale={scale}")
     for pool, readout, norm, scale in itertools.product(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -39,11 +38,12 @@ class Network(nn.Module):
 class FastWeights(Algorithm):
     """θ'_0 = θ; θ'_{j+1} = θ'_j - α ∇ L_S(θ'_j): the state is θ'_J, one copy a task (`[T, *shape]`).
 
-    Subclasses choose what adapts (`learner`, and what precedes it, `embed`) and how a step is made (`descend`). Tasks
-    do not touch each other's weights, so one backward pass of the summed loss gives every task its own gradient.
+    Subclasses choose what adapts (`learner`, and what precedes it, `embed`), where it begins (`initial`) and how a step
+    is made (`descend`, or all of it, `advance`). Tasks do not touch each other's weights, so one backward pass of the
+    summed loss gives every task its own gradient.
     """
 
-    first_order: ClassVar[bool] = False  # take inner gradients as constants
+    first_order: bool = False  # take inner gradients as constants
     learned_head: ClassVar[bool] = True  # the head is meta-learned, so it has one size
 
     def __init__(
@@ -86,51 +86,68 @@ class FastWeights(Algorithm):
     def descend(self, fast: Weights, gradient: Weights) -> Weights:
         """Fast weights after one inner step along `gradient`."""
 
+    def advance(self, fast: Weights, z: Tensor, y: Tensor, step: int) -> Weights:
+        """Fast weights after inner step number `step` (from 0) on the embedded support set."""
+        return self.descend(fast, self.gradient(fast, z, y))
+
     def trajectory(self, support: Split) -> Iterator[Weights]:
         """Fast weights after each inner step 0..S, with the graph back to θ only where gradients are enabled."""
+        return self._path(support, 1)
+
+    def _path(self, support: Split, stride: int) -> Iterator[Weights]:
+        """Fast weights after every `stride` steps and after the last.
+
+        The steps between are one segment: where they are `recomputed`, nothing but its start is held in memory.
+        """
         z = self.embed(support.x)
-        fast = self.initial(len(z))
+        fast = self.initial(z, support.y)
         yield fast
-        for _ in range(self.steps):
-            fast = self.descend(fast, self.gradient(fast, z, support.y))
+        for start in range(0, self.steps, stride):
+            fast = self._segment(fast, z, support.y, range(start, min(start + stride, self.steps)))
             yield fast
 
-    def initial(self, tasks: int) -> Weights:
-        """θ for every task: one set of weights, expanded."""
-        return {name: p.expand(tasks, *p.shape) for name, p in self.adapted().items()}
+    def initial(self, z: Tensor, y: Tensor) -> Weights:
+        """Where the descent begins, given the embedded support set: θ for every task, one set of weights, expanded."""
+        return {name: p.expand(len(z), *p.shape) for name, p in self.adapted().items()}
 
-    def gradient(self, fast: Weights, z: Tensor, y: Tensor) -> Weights:
-        """∇ L_S at the fast weights of every task; part of the graph unless first-order."""
+    def gradient(self, fast: Weights, z: Tensor, y: Tensor, fixed: Weights | None = None) -> Weights:
+        """∇ L_S at the fast weights of every task; part of the graph unless first-order.
+
+        `fixed` are weights that the learner runs under beside them and that do not descend.
+        """
         learning = torch.is_grad_enabled()
         with torch.enable_grad():
             at = {k: w if learning and w.requires_grad else w.detach().requires_grad_() for k, w in fast.items()}
-            loss = self.objective.loss(self.read(at, z), y).sum()
+            loss = self.objective.loss(self.read({**at, **(fixed or {})}, z), y).sum()
             found = torch.autograd.grad(loss, list(at.values()), create_graph=learning and not self.first_order)
         return dict(zip(at, found, strict=True))
 
     def adapt(self, support: Split) -> Weights:
-        """θ'_S."""
-        if self.remat and self.training and torch.is_grad_enabled() and not self.first_order:
-            return self._adapt_in_segments(support)
-        *_, last = self.trajectory(support)
+        """θ'_S, by about √S segments of about √S inner steps where they are computed again."""
+        path = self._path(support, max(1, math.isqrt(self.steps))) if self.recomputed else self.trajectory(support)
+        *_, last = path
         return last
 
-    def _adapt_in_segments(self, support: Split) -> Weights:
-        """θ'_S by about √S segments of about √S inner steps, of which one at a time is held in memory."""
-        z, fast = self.embed(support.x), self.initial(len(support.x))
-        length = max(1, math.isqrt(self.steps))
-        names, used = list(fast), [p for p in self.parameters() if p.requires_grad]
+    @property
+    def recomputed(self) -> bool:
+        """Whether inner steps are computed again on the way back instead of being kept."""
+        return self.remat and self.training and torch.is_grad_enabled() and not self.first_order
 
-        def segment(steps: int, z: Tensor, *weights: Tensor) -> Outputs:
+    def _segment(self, fast: Weights, z: Tensor, y: Tensor, steps: range) -> Weights:
+        """Fast weights after some inner steps in a row."""
+        names = list(fast)
+
+        def run(z: Tensor, *weights: Tensor) -> Outputs:
             fast = dict(zip(names, weights, strict=True))
-            for _ in range(steps):
-                fast = self.descend(fast, self.gradient(fast, z, support.y))
-            return tuple(fast.values())
+            for step in steps:
+                fast = self.advance(fast, z, y, step)
+            return tuple(fast[name] for name in names)
 
-        for start in range(0, self.steps, length):
-            steps = partial(segment, min(length, self.steps - start))
-            fast = dict(zip(names, rematerialised(steps, [z, *fast.values()], used, list(self.buffers())), strict=True))
-        return fast
+        given = [z, *fast.values()]
+        if self.recomputed:
+            used = [p for p in self.parameters() if p.requires_grad]
+            return dict(zip(names, rematerialised(run, given, used, list(self.buffers())), strict=True))
+        return dict(zip(names, run(*given), strict=True))
 
     def predict(self, state: Weights, x: Tensor) -> Tensor:
         """The network under the fast weights."""

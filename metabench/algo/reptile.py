@@ -56,7 +56,7 @@ class Reptile(FastWeights):
         """As of `FastWeights`, but each step sees a mini-batch; in training the second moments move."""
         size = support.y.shape[1]
         batch = min(self.inner_batch if self.training else self.eval_inner_batch, size)
-        fast = self.initial(len(support.x))
+        fast = self.initial(support.x, support.y)
         moments = self._unpacked(fast)
         count = self.moment_steps.clone()
         yield fast

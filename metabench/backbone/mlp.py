@@ -35,7 +35,12 @@ class MLP(Backbone):
         self.norms = nn.ModuleList(
             make_norm(norm, size, scale=norm_scale, eps=norm_eps, running=statistics == "running") for size in hidden
         )
-        self.feature_size = sizes[-1]
+        self.feature_size, self.init_std = sizes[-1], init_std
+
+    def widen(self, count: int) -> None:
+        """Take `count` more numbers with every input; the first layer is drawn anew."""
+        outputs, inputs = self.linears[0].get_parameter("weight").shape
+        self.linears[0] = Linear(inputs + count, outputs, self.init_std)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `[T, N, feature_size]` of inputs `[T, N, *input_shape]`."""
