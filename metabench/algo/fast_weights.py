@@ -101,12 +101,16 @@ class FastWeights(Algorithm):
 
     def gradient(self, fast: Weights, z: Tensor, y: Tensor) -> Weights:
         """∇ L_S at the fast weights of every task; part of the graph unless first-order."""
+        return self.loss_and_gradient(fast, z, y)[1]
+
+    def loss_and_gradient(self, fast: Weights, z: Tensor, y: Tensor) -> tuple[Tensor, Weights]:
+        """L_S `[T]`, a constant, and its gradient."""
         learning = torch.is_grad_enabled()
         with torch.enable_grad():
             at = {k: w if learning and w.requires_grad else w.detach().requires_grad_() for k, w in fast.items()}
-            loss = self.objective.loss(self.read(at, z), y).sum()
-            found = torch.autograd.grad(loss, list(at.values()), create_graph=learning and not self.first_order)
-        return dict(zip(at, found, strict=True))
+            loss = self.objective.loss(self.read(at, z), y)
+            found = torch.autograd.grad(loss.sum(), list(at.values()), create_graph=learning and not self.first_order)
+        return loss.detach(), dict(zip(at, found, strict=True))
 
     def adapt(self, support: Split) -> Weights:
         """θ'_S."""
