@@ -115,12 +115,18 @@ class FastWeights(Algorithm):
 
         `fixed` are weights that the learner runs under beside them and that do not descend.
         """
+        return self.loss_and_gradient(fast, z, y, fixed)[1]
+
+    def loss_and_gradient(
+        self, fast: Weights, z: Tensor, y: Tensor, fixed: Weights | None = None
+    ) -> tuple[Tensor, Weights]:
+        """L_S `[T]`, a constant, and its gradient."""
         learning = torch.is_grad_enabled()
         with torch.enable_grad():
             at = {k: w if learning and w.requires_grad else w.detach().requires_grad_() for k, w in fast.items()}
-            loss = self.objective.loss(self.read({**at, **(fixed or {})}, z), y).sum()
-            found = torch.autograd.grad(loss, list(at.values()), create_graph=learning and not self.first_order)
-        return dict(zip(at, found, strict=True))
+            loss = self.objective.loss(self.read({**at, **(fixed or {})}, z), y)
+            found = torch.autograd.grad(loss.sum(), list(at.values()), create_graph=learning and not self.first_order)
+        return loss.detach(), dict(zip(at, found, strict=True))
 
     def adapt(self, support: Split) -> Weights:
         """θ'_S, by about √S segments of about √S inner steps where they are computed again."""

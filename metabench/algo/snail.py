@@ -1,0 +1,167 @@
+"""A simple neural attentive meta-learner (Mishra, Rohaninejad, Chen, Abbeel, ICLR 2018, arXiv 1707.03141).
+
+The support set and one query are a sequence of N + 1 elements [embedding, label], the label of the query zero. Blocks
+that look back only, each adding channels to what it is given:
+
+    dense(R, D):      s_t, tanh(a_t) · σ(b_t)           (a_t, b_t) = W [s_t, s_{t-R}] + c, D filters each
+    tc(T, D):         dense(2^i, D) for i = 1..⌈log₂ T⌉
+    attention(k, v):  s_t, Σ_{j ≤ t} softmax_j(q_t · k_j / √k) v_j
+
+The prediction is a linear map of the last element. As nothing looks ahead, the support set is the same in the sequence
+of every query: it is read once, and each query is the element N + 1 of a sequence of its own. A dense block whose R
+reaches before the first element of a training sequence has no weights for s_{t-R}, which would never be anything.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metabench.algo.base import Algorithm
+from metabench.algo.metric import one_hot
+from metabench.backbone.base import Backbone
+from metabench.config import Count
+from metabench.errors import ConfigError
+from metabench.tasks import Split, TaskSpec
+
+
+class SNAIL(Algorithm):
+    """Attention, temporal convolutions, attention, …: one `keys` and one `values` for every attention."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        backbone: Backbone,
+        *,
+        embedding: Count,
+        keys: list[Count],
+        values: list[Count],
+        filters: Count,
+    ) -> None:
+        super().__init__(spec, backbone)
+        if spec.train.outputs != spec.eval.outputs:
+            raise ConfigError(
+                "data.train.ways",
+                spec.train.outputs,
+                f"should be data.ways, {spec.eval.outputs}: labels are inputs, of one size in training and test",
+            )
+        if len(keys) != len(values) or not keys:
+            raise ConfigError("algo.values", values, f"should be one size an attention, as algo.keys, {keys}")
+        labels = spec.train.outputs
+        length = spec.train.shots * (labels if spec.objective == "cross_entropy" else 1) + 1
+        self.embedding = nn.Linear(backbone.feature_size, embedding)
+        blocks: list[Block] = []
+        channels = embedding + labels
+        for number, (k, v) in enumerate(zip(keys, values, strict=True)):
+            if number:
+                for i in range(1, math.ceil(math.log2(length)) + 1):
+                    blocks.append(Dense(channels, filters, 2**i, length))
+                    channels += filters
+            blocks.append(Attention(channels, k, v))
+            channels += v
+        self.blocks = nn.ModuleList(blocks)
+        self.head = nn.Linear(channels, labels)
+
+    def adapt(self, support: Split) -> list[Tensor]:
+        """The support set as each block sees it, `[T, N, C]`."""
+        return self._read(self._embed(support.x), support.y)
+
+    def predict(self, state: list[Tensor], x: Tensor) -> Tensor:
+        """Each query as the last element of a sequence of its own."""
+        return self._answer(state, self._embed(x))
+
+    def solve(self, support: Split, x: Tensor) -> Tensor:
+        """Embed support and query in one pass, which batch statistics then cover together."""
+        size = support.x.shape[1]
+        z = self._embed(torch.cat([support.x, x], dim=1))
+        return self._answer(self._read(z[:, :size], support.y), z[:, size:])
+
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
+    def _embed(self, x: Tensor) -> Tensor:
+        return self.embedding(self.backbone(x))
+
+    def _read(self, z: Tensor, y: Tensor) -> list[Tensor]:
+        labels = y if y.is_floating_point() else one_hot(y, self.spec.train.outputs, z.dtype)
+        seen = [torch.cat([z, labels], dim=-1)]
+        for block in self._blocks()[:-1]:
+            seen.append(torch.cat([seen[-1], block.read(seen[-1])], dim=-1))
+        return seen
+
+    def _answer(self, seen: list[Tensor], z: Tensor) -> Tensor:
+        query = F.pad(z, (0, self.spec.train.outputs))
+        for block, support in zip(self._blocks(), seen, strict=True):
+            query = torch.cat([query, block.answer(support, query)], dim=-1)
+        return self.head(query)
+
+
+class Block(nn.Module, ABC):
+    """A causal map of a sequence of channels."""
+
+    @abstractmethod
+    def read(self, support: Tensor) -> Tensor:
+        """The new channels of each element of the support set `[T, N, C]`."""
+
+    @abstractmethod
+    def answer(self, support: Tensor, query: Tensor) -> Tensor:
+        """The new channels of each query `[T, M, C]`, as the element after the support set."""
+
+
+class Dense(Block):
+    """A gated convolution of kernel 2 over sequences of `length`: present, and `dilation` elements back."""
+
+    def __init__(self, channels: int, filters: int, dilation: int, length: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.present = nn.Linear(channels, 2 * filters)
+        self.past = nn.Linear(channels, 2 * filters, bias=False) if dilation < length else None
+
+    def read(self, support: Tensor) -> Tensor:
+        """Zeros stand before the first element."""
+        gates = self.present(support)
+        if self.past is not None:
+            gates = gates + F.pad(self.past(support), (0, 0, self.dilation, 0))[:, : support.shape[1]]
+        return _gated(gates)
+
+    def answer(self, support: Tensor, query: Tensor) -> Tensor:
+        """What is `dilation` back from a query is the same for all of them."""
+        gates = self.present(query)
+        if self.past is not None and self.dilation <= support.shape[1]:
+            gates = gates + self.past(support[:, -self.dilation]).unsqueeze(1)
+        return _gated(gates)
+
+
+def _gated(gates: Tensor) -> Tensor:
+    a, b = gates.chunk(2, dim=-1)
+    return a.tanh() * b.sigmoid()
+
+
+class Attention(Block):
+    """One head of causal attention, an element itself included."""
+
+    def __init__(self, channels: int, keys: int, values: int) -> None:
+        super().__init__()
+        self.sizes = [keys, keys, values]
+        self.maps = nn.Linear(channels, sum(self.sizes))  # query, key and value
+
+    def read(self, support: Tensor) -> Tensor:
+        """Over the elements up to each."""
+        q, k, v = self.maps(support).split(self.sizes, dim=-1)
+        size = support.shape[1]
+        ahead = torch.ones(size, size, dtype=torch.bool, device=support.device).triu(1)
+        scores = (q @ k.mT / math.sqrt(self.sizes[0])).masked_fill(ahead, -math.inf)
+        return scores.softmax(-1) @ v
+
+    def answer(self, support: Tensor, query: Tensor) -> Tensor:
+        """Over the support set and the query itself, never another query."""
+        _, k, v = self.maps(support).split(self.sizes, dim=-1)
+        q, own_k, own_v = self.maps(query).split(self.sizes, dim=-1)
+        scores = torch.cat([q @ k.mT, (q * own_k).sum(-1, keepdim=True)], dim=-1) / math.sqrt(self.sizes[0])
+        weights = scores.softmax(-1)
+        return weights[..., :-1] @ v + weights[..., -1:] * own_v

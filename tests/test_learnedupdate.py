@@ -1,0 +1,98 @@
+"""The learned update rule starts as gradient descent, follows its formula, and remembers the mean over tasks."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from build import Setup, build, small
+from references import LOSS, Plain, adapting
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from metabench.algo.learned_rule import flat, readable
+
+DATA = pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
+
+
+def learned(data: str, *options: str) -> Setup:
+    return build(*small("learnedupdate", data), *options, dtype=torch.float64)
+
+
+def with_a_rule(setup: Setup) -> Setup:
+    """With a rule and a memory that are not those of the start."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for p in setup.algo.rule[-1].parameters():
+            p.normal_(std=0.3)
+        setup.algo.mean.normal_(std=0.1)
+        setup.algo.mean_square.uniform_(0.01, 0.1)
+    return setup
+
+
+def gradients(setup: Setup, net: Plain, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of plain torch at weights `[P]`, and its gradient."""
+    vector_to_parameters(theta, adapting(setup.algo, net))
+    value = LOSS[setup.source.spec.objective](net(x), y)
+    return value.detach(), parameters_to_vector(torch.autograd.grad(value, adapting(setup.algo, net)))
+
+
+@DATA
+def test_it_starts_as_gradient_descent_whatever_it_remembers(data):
+    setup = learned(data, "algo.inner_lr=0.25")
+    sgd = build(*small("fomaml", data), "algo.adapt_norm=true", "algo.inner_lr=0.25", dtype=torch.float64)
+    sgd.algo.load_state_dict(setup.algo.state_dict(), strict=False)
+    setup.algo.mean_square.fill_(7)
+    tasks = setup.tasks()
+    with torch.no_grad():
+        for a, b in zip(setup.algo.trajectory(tasks.support), sgd.algo.trajectory(tasks.support), strict=True):
+            assert torch.equal(flat(a), flat(b))
+
+
+@DATA
+def test_a_step_is_the_formula(data):
+    setup = with_a_rule(learned(data, "algo.inner_lr=0.25"))
+    algo, tasks = setup.algo, setup.tasks()
+    m, v = algo.mean.clone(), algo.mean_square.clone()
+    with torch.no_grad():
+        found = [flat(fast) for fast in algo.trajectory(tasks.support)]
+    for task, (x, y) in enumerate(zip(*tasks.support, strict=True)):
+        net, theta = Plain(algo.network), parameters_to_vector(algo.adapted().values()).detach()
+        for step in range(2):
+            loss, gradient = gradients(setup, net, theta, x, y)
+            rows = [
+                torch.cat([readable(n) for n in (g, a, b, loss)]) for g, a, b in zip(gradient, m, v.sqrt(), strict=True)
+            ]
+            a, b = algo.rule(torch.stack(rows)).detach().T
+            theta = theta - 0.25 * (a.exp() * gradient + b * v.sqrt())
+            torch.testing.assert_close(found[step + 1][task], theta, rtol=1e-9, atol=1e-9)
+
+
+def test_the_memory_is_the_running_mean_of_past_gradients():
+    """Of two meta-steps of three tasks and two inner steps each, by plain torch one task after another."""
+    setup = learned("sinusoid", "algo.memory_rate=0.25")
+    m = v = torch.zeros_like(setup.algo.mean)
+    for number in range(2):
+        tasks, met = setup.tasks(index=3 * number), []
+        for x, y in zip(*tasks.support, strict=True):
+            net, theta = Plain(setup.algo.network), parameters_to_vector(setup.algo.adapted().values()).detach()
+            for _ in range(2):
+                met.append(gradients(setup, net, theta, x, y)[1])
+                theta = theta - setup.algo.inner_lr * met[-1]
+        m = 0.75 * m + 0.25 * torch.stack(met).mean(0)
+        v = 0.75 * v + 0.25 * torch.stack(met).square().mean(0)
+        setup.algo(tasks)
+        torch.testing.assert_close(setup.algo.mean, m, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(setup.algo.mean_square, v, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_remembered_decides_how_a_new_task_is_learned():
+    setup = with_a_rule(learned("sinusoid"))
+    forgetful = copy.deepcopy(setup.algo)
+    forgetful.mean.zero_()
+    forgetful.mean_square.zero_()
+    tasks = setup.tasks("test")
+    a, b = (algo.eval().evaluate(tasks)["loss"] for algo in (setup.algo, forgetful))
+    assert torch.equal(a[:, 0], b[:, 0])
+    assert not torch.isclose(a[:, 1:], b[:, 1:]).any()
