@@ -88,7 +88,17 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
         "train": {"tasks": 3},
         "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
         "backbone": {"filters": 4, "hidden": "[8,8]"},
-        "algo": {"inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3},
+        "algo": {
+            "inner_steps": 2,
+            "eval_inner_steps": 3,
+            "inner_batch": 4,
+            "eval_inner_batch": 3,
+            "encoder": "[8,8]",
+            "decoder": "[8]",
+            "latent": 6,
+            "heads": 2,
+            "samples": 3,
+        },
     }
     chosen = (f"algo={algo}", f"data={data}", *(o for o in overrides if o.startswith("backbone=")))
     config = composed(*chosen).model_dump()

@@ -20,6 +20,7 @@ _GAMMA = _signed(0x9E3779B97F4A7C15)
 _MIX1 = _signed(0xBF58476D1CE4E5B9)
 _MIX2 = _signed(0x94D049BB133111EB)
 _STREAM = 1 << 40  # counters per stream: far more than any draw takes
+NOISE = 1 << 16  # the first stream of those for the noise of methods, apart from those of data
 
 
 def _shift(z: Tensor, by: int) -> Tensor:
@@ -53,10 +54,14 @@ def uniform(keys: Tensor, stream: int, *shape: int) -> Tensor:
     return _shift(bits(keys, stream, *shape), 11).to(torch.float64) * 2.0**-53
 
 
+def gaussian(keys: Tensor, stream: int, *shape: int) -> Tensor:
+    """Standard normal numbers `[T, *shape]` in float64."""
+    return torch.special.ndtri(uniform(keys, stream, *shape) + 2.0**-54)  # never 0, whose quantile is infinite
+
+
 def normal(keys: Tensor, stream: int, *shape: int) -> Tensor:
     """Standard normal numbers `[T, *shape]` in float32, for the noise of a method; streams apart from those of data."""
-    u = uniform(keys, stream + (1 << 16), *shape) + 2.0**-54  # never 0, whose quantile is infinite
-    return torch.special.ndtri(u).float()
+    return gaussian(keys, NOISE + stream, *shape).float()
 
 
 def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:

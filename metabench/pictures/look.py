@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
-from metabench.tasks import Split
+from metabench.tasks import Split, Tasks
 
 DPI, WIDTH = 120, 800 / 120  # inches: every picture is 800 pixels wide
 INK, GREY, PALE, BLUE, ORANGE = "#222222", "#8c8c8c", "#d4d4d4", "#0072b2", "#d55e00"  # Okabe & Ito: for every eye
@@ -41,9 +41,10 @@ def steps(count: int) -> str:
     return "1 step" if count == 1 else f"{count} steps"
 
 
-def predictions(algo: Algorithm, support: Split, x: Tensor) -> list[Tensor]:
-    """Predictions `[T, M, O]` after each inner step, on the CPU; the model is left as it was."""
+def predictions(algo: Algorithm, tasks: Tasks, x: Tensor) -> list[Tensor]:
+    """Predictions `[T, M, O]` for queries x after each inner step, on the CPU; the model is left as it was."""
     training = algo.training
+    support, (x, _) = algo.view(Tasks(tasks.support, Split(x, tasks.query.y), tasks.truth, tasks.keys))[:2]
     algo.eval()
     try:
         with torch.no_grad():
