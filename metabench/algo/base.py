@@ -48,6 +48,10 @@ class Algorithm(nn.Module, ABC):
         """Predictions after each inner step 0..S; one entry where there are no inner steps."""
         return [self.solve(support, x)]
 
+    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+        """Predictions under `count` draws of what the support set leaves open; none where nothing is drawn."""
+        return []
+
     def view(self, tasks: Tasks) -> Tasks:
         """The tasks as this model sees them; a baseline that is defined by knowing the truth adds it to the inputs."""
         return tasks

@@ -24,8 +24,8 @@ from metabench.algo.base import Algorithm
 from metabench.algo.metric import one_hot
 from metabench.backbone.base import Backbone
 from metabench.backbone.perceptron import Perceptron
-from metabench.data.draw import NOISE, uniform
-from metabench.errors import ConfigError, UserError
+from metabench.data.draw import NOISE, noise_keys, uniform
+from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
@@ -173,10 +173,3 @@ class NeuralProcess(Algorithm):
         sizes = size - self.min_context + 1
         n = self.min_context + (sizes * uniform(noise_keys(tasks.keys), NOISE + SIZE, 1)).long()
         return torch.arange(size, device=n.device) < n
-
-
-def noise_keys(keys: Tensor | None) -> Tensor:
-    """The keys of tasks, which a source of a user's own may lack."""
-    if keys is None:
-        raise UserError("the data gives its tasks no keys, of which a neural process draws its noise")
-    return keys

@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.neural_process import LATENT, MIN_STD, Context, Mean, NeuralProcess, Path, noise_keys
+from metabench.algo.neural_process import LATENT, MIN_STD, Context, Mean, NeuralProcess, Path
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config import Count, Whole, Widths
-from metabench.data.draw import normal, task_keys
-from metabench.tasks import TaskSpec
+from metabench.data.draw import noise_keys, normal, task_keys
+from metabench.tasks import Split, TaskSpec
 
 
 class Normal(NamedTuple):
@@ -74,9 +74,9 @@ class NP(NeuralProcess):
         path = path or Mean(spec, backbone.feature_size, encoder)
         super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context, beside=latent)
         self.latent = Latent(Mean(spec, backbone.feature_size, encoder), latent)
-        draws = normal(task_keys(0, 0, 0, samples, torch.device("cpu")), LATENT, latent)
-        self.register_buffer("draws", draws, persistent=False)  # [samples, latent]
-        self.draws: Tensor
+        noise = normal(task_keys(0, 0, 0, samples, torch.device("cpu")), LATENT, latent)
+        self.register_buffer("noise", noise, persistent=False)  # [samples, latent]
+        self.noise: Tensor
 
     def represent(self, context: Context) -> Belief:
         """Both paths."""
@@ -85,10 +85,17 @@ class NP(NeuralProcess):
     def decode(self, state: Belief, z: Tensor) -> Tensor:
         """The average over draws of the latent variable."""
         r, (mean, std) = self.path.read(state.kept, z), state.z
-        if not len(self.draws):
+        if not len(self.noise):
             return self.given(mean, r, z)
-        draws = [self.given(mean + std * draw, r, z) for draw in self.draws]
-        return average(torch.stack(draws), probabilities=self.classes)
+        drawn = [self.given(mean + std * one, r, z) for one in self.noise]
+        return average(torch.stack(drawn), probabilities=self.classes)
+
+    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+        """Predictions for draws of the latent variable."""
+        state, z = self.adapt(support), self.backbone(x)
+        r, (mean, std) = self.path.read(state.kept, z), state.z
+        noise = normal(task_keys(0, 0, 0, count, mean.device), LATENT, mean.shape[1]).to(mean.dtype)
+        return [self.given(mean + std * one, r, z) for one in noise]
 
     def given(self, latent: Tensor, r: Tensor, z: Tensor) -> Tensor:
         """g([r, z, x*]) for one latent variable a task, `[T, L]`."""

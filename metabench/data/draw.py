@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metabench.errors import UserError
+
 
 def _signed(value: int) -> int:
     """`value` modulo 2^64, as int64 holds it."""
@@ -62,6 +64,13 @@ def gaussian(keys: Tensor, stream: int, *shape: int) -> Tensor:
 def normal(keys: Tensor, stream: int, *shape: int) -> Tensor:
     """Standard normal numbers `[T, *shape]` in float32, for the noise of a method; streams apart from those of data."""
     return gaussian(keys, NOISE + stream, *shape).float()
+
+
+def noise_keys(keys: Tensor | None) -> Tensor:
+    """The keys of tasks, for the noise of a method; a source of a user's own may lack them."""
+    if keys is None:
+        raise UserError("this method draws noise from the keys of tasks, and this data gives them none")
+    return keys
 
 
 def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Tasks of curves: the true function, the support points, and the fit before and after some inner steps.
 
-Where a method predicts intervals, those of 95% are drawn, and it is said how many targets of validation tasks lie in
-theirs.
+Draws of a latent variable are thin lines. Where a method predicts intervals, those of 95% are drawn, and it is said how
+many targets of validation tasks lie in theirs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from matplotlib.ticker import MaxNLocator
 from metabench.algo.base import Algorithm
 from metabench.data.curves import Curves
 from metabench.objective import OBJECTIVES
-from metabench.pictures.look import BLUE, INK, ORANGE, PALE, WIDTH, predictions, steps
+from metabench.pictures.look import BLUE, INK, ORANGE, PALE, WIDTH, draws, predictions, steps
 
 ROWS, COLUMNS = 2, 3  # a validation task in each
 POINTS = 200  # of a curve
 HALF = 1.96  # standard deviations, of a 95% interval
+DRAWS = 12  # of a latent variable
 MANY = 100  # validation tasks, to see how many targets lie in it
 
 
@@ -29,6 +30,7 @@ def fits(algo: Algorithm, source: Curves) -> Figure:
     low, high = source.x_range
     grid = torch.linspace(low, high, POINTS, device=tasks.support.x.device)
     found = predictions(algo, tasks, grid.expand(len(tasks), -1).unsqueeze(-1))  # [T, POINTS, 1 or 2] after each step
+    drawn = draws(algo, tasks, grid.expand(len(tasks), -1).unsqueeze(-1), DRAWS)
     x, true = grid.cpu(), source.curve(tasks, grid).cpu()
     interval = f"95% interval ({coverage(algo, source):.0%} of targets)" if predicts_intervals(algo) else None
     picture = Figure(figsize=(WIDTH, 4.3), layout="constrained")
@@ -40,6 +42,9 @@ def fits(algo: Algorithm, source: Curves) -> Figure:
         axes.plot(*points, "o", label="support", zorder=4, clip_on=False, **dot)
         for step, look in _shown(len(found) - 1).items():
             axes.plot(x, found[step][t, :, 0], **look)
+        for i, one in enumerate(drawn):
+            label = f"{len(drawn)} draws" if i == 0 else None
+            axes.plot(x, one[t, :, 0], color=BLUE, alpha=0.35, linewidth=0.7, label=label)
         if interval:
             mean, half = found[-1][t, :, 0], HALF * found[-1][t, :, 1]
             axes.fill_between(x, mean - half, mean + half, color=BLUE, alpha=0.22, linewidth=0, label=interval)

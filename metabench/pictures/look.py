@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,11 +45,20 @@ def steps(count: int) -> str:
 
 def predictions(algo: Algorithm, tasks: Tasks, x: Tensor) -> list[Tensor]:
     """Predictions `[T, M, O]` for queries x after each inner step, on the CPU; the model is left as it was."""
+    return _seen(algo, algo.outputs, tasks, x)
+
+
+def draws(algo: Algorithm, tasks: Tasks, x: Tensor, count: int) -> list[Tensor]:
+    """The same under `count` draws of what the support set leaves open, if the model draws any."""
+    return _seen(algo, partial(algo.draws, count=count), tasks, x)
+
+
+def _seen(algo: Algorithm, predict: Callable[[Split, Tensor], list[Tensor]], tasks: Tasks, x: Tensor) -> list[Tensor]:
     training = algo.training
     support, (x, _) = algo.view(Tasks(tasks.support, Split(x, tasks.query.y), tasks.truth, tasks.keys))[:2]
     algo.eval()
     try:
         with torch.no_grad():
-            return [prediction.float().cpu() for prediction in algo.outputs(support, x)]
+            return [prediction.float().cpu() for prediction in predict(support, x)]
     finally:
         algo.train(training)
