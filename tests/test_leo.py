@@ -25,7 +25,7 @@ def same(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 @both
 def test_the_walk_is_gradient_descent_on_latents_and_then_on_weights(data):
-    setup = double(data, "algo.latent_steps=2", "algo.finetune_steps=2", "algo.finetune_lr=0.1")
+    setup = double(data, "algo.latent_steps=2", "algo.finetune_steps=2", "algo.latent_lr=0.01")
     model = setup.algo.eval()
     tasks = setup.tasks("test")
     loss = LOSS[setup.source.spec.objective]
@@ -48,11 +48,11 @@ def test_the_walk_is_gradient_descent_on_latents_and_then_on_weights(data):
             same(found[step, t], predict(w, query_x))
             if step < 2:
                 (g,) = torch.autograd.grad(loss(predict(w, x), y), z)
-                z = (z - 1.0 * g).detach().requires_grad_()
+                z = (z - model.latent_lr * g).detach().requires_grad_()
         w = w.detach().requires_grad_()
         for step in (3, 4):
             (g,) = torch.autograd.grad(loss(predict(w, x), y), w)
-            w = (w - 0.1 * g).detach().requires_grad_()
+            w = (w - model.finetune_lr * g).detach().requires_grad_()
             same(found[step, t], predict(w, query_x))
 
 
