@@ -24,6 +24,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Widths = Annotated[list[Count], Field(min_length=1)]  # of the layers of a perceptron
 Node = dict[str, Any]
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -1,4 +1,4 @@
-"""The two objectives of the field, per task: a loss to train on and a metric to report."""
+"""The objectives of the field, per task: a loss to train on and a metric to report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,21 @@ def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of `[T, M, D]` against `[T, M, D]`: `[T]`."""
     return (prediction - target).square().flatten(1).mean(1)
+
+
+def gaussian_nll(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean negative log-likelihood of `[T, M, D]` under means and standard deviations `[T, M, 2D]`: `[T]`.
+
+    A mean over points, a sum over dimensions.
+    """
+    mean, std = prediction.chunk(2, dim=-1)
+    density = 0.5 * ((target - mean) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)
+    return density.sum(-1).mean(1)
+
+
+def mean_mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of the means of `[T, M, 2D]` against `[T, M, D]`: `[T]`."""
+    return mse(prediction[..., : target.shape[-1]], target)
 
 
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
@@ -44,4 +59,5 @@ class Objective:
 OBJECTIVES = {
     "cross_entropy": Objective(cross_entropy, accuracy, "accuracy", higher_is_better=True),
     "mse": Objective(mse, mse, "mse", higher_is_better=False),
+    "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False),  # of methods that predict intervals
 }

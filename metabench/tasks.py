@@ -79,6 +79,7 @@ class TaskSpec:
     train: Episode
     eval: Episode
     num_classes: int = 0  # distinct training classes behind the tasks; 0 for regression
+    truth: tuple[str, ...] = ()  # the numbers of `Tasks.truth`, one a task each, that make a regression's function
 
 
 class TaskSource(ABC):

@@ -47,7 +47,7 @@ CASES = {
     "train.schedule=halv": "train.schedule=halv: should be 'constant', 'linear', 'cosine' or 'halve'",
     "device.precision=float16": "device.precision=float16: should be 'float32', 'tf32' or 'bfloat16'",
     "algo=mamml": "algo=mamml: no such algo; did you mean maml? valid: anil, ",
-    "data=sinus": "data=sinus: no such data; did you mean sinusoid? valid: glyphs, omniglot, sinusoid",
+    "data=sinus": "data=sinus: no such data; did you mean sinusoid? valid: glyphs, ",
     "optim=adamw": "optim=adamw: no such optim; did you mean adam? valid: adam, sgd",
     "device=gpu": "device=gpu: no such device; did you mean cpu? valid: auto, cpu, cuda",
     "experiment=maml": "experiment=maml: no such experiment; ",

@@ -34,8 +34,9 @@ def raw(name: str) -> dict:
 
 def task_of(data: str) -> str:
     """The kind of task that a data file brings: few_shot, …"""
-    (task,) = [entry["/task@_here_"] for entry in raw(f"data/{data}")["defaults"] if isinstance(entry, dict)]
-    return task
+    defaults = raw(f"data/{data}")["defaults"]
+    found = [entry["/task@_here_"] for entry in defaults if isinstance(entry, dict)]
+    return found[0] if found else task_of(next(parent for parent in defaults if parent != "_self_"))
 
 
 DATA = {data: task_of(data) for data in names("data")}

@@ -42,7 +42,8 @@ VARIANTS = [
 ]
 CASES = [*pairs(), *VARIANTS]
 NOT_TRAINED = {"scratch", "pixelnn"}  # baselines that never meet a training task
-LEARNS_TO_COMPARE = {"relationnet"}  # before which the labels of the support set tell it nothing
+REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes under changing labels do not have
+POSTERIOR = {"np", "anp"}  # in training the latent variable is inferred from the targets, as the bound wants it
 NOT_A_GRADIENT = {  # of the value that `forward` returns
     "fomaml": "takes inner gradients for constants",
     "reptile": "takes the adapted weights for constants",
@@ -50,7 +51,7 @@ NOT_A_GRADIENT = {  # of the value that `forward` returns
     "metalstm": "takes inner gradients for constants",
     "learnedupdate": "takes inner gradients for constants",
 }
-AMORTISED = {"snail", "hypernet"}  # only training teaches them what the labels of the support set mean
+AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "relationnet"}  # only training teaches them what labels mean
 
 
 def labels_are_inputs(case: tuple[str, ...]) -> bool:
@@ -78,7 +79,8 @@ def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_only_those_that_say_so_refuse_regression():
     refused = {(algo, data) for algo in ALGOS for data in DATA} - set(pairs())
     classes = {algo: component(composed(f"algo={algo}", "data=glyphs").algo, Algorithm, "algo")[0] for algo in ALGOS}
-    assert refused == {(algo, "sinusoid") for algo, cls in classes.items() if cls.classifies}
+    metric = {(algo, "sinusoid") for algo, cls in classes.items() if cls.classifies}
+    assert refused == metric | {(algo, "glyphs") for algo in REGRESSES}
 
 
 @trained
@@ -209,6 +211,7 @@ def test_one_figure_after_each_inner_step_in_the_model_s_own_precision(case):
         metrics = setup.algo.evaluate(tasks)
         assert metrics.keys() == {"loss", setup.algo.objective.metric_name}
         assert all(value.shape == (5, steps + 1) and value.dtype == dtype for value in metrics.values())
+        tasks = setup.algo.view(tasks)
         outputs = setup.algo.outputs(tasks.support, tasks.query.x)
         assert all(out.shape[:2] == tasks.query.y.shape[:2] and out.dtype == dtype for out in outputs)
         with torch.no_grad():
@@ -235,7 +238,7 @@ def test_query_labels_never_reach_a_prediction(case):
     for given in (tasks, lied):
         setup.algo.load_state_dict(state)
         heard.clear()
-        if setup.optimizer:
+        if setup.optimizer and case[0] not in POSTERIOR:
             setup.algo.train()(given)
         setup.algo.eval()
         for mode in setup.algo.modes:
@@ -278,10 +281,6 @@ def test_shuffled_support_labels_give_chance_accuracy(case):
     right = (shuffled[:, 0].argmax(-1) == query.y[:, 0]).sum()
     assert low <= right <= high
     lost = setup.algo.objective.loss(shuffled, query.y) - setup.algo.objective.loss(true, query.y)
-    if case[0] in LEARNS_TO_COMPARE:
-        assert lost.any(), "the labels of the support set change nothing"
-        return
-    assert lost.mean() > 3 * lost.std() / count**0.5, "the labels of the support set teach nothing"
     learned = lost.any() if case[0] in AMORTISED else lost.mean() > 3 * lost.std() / count**0.5
     assert learned, "the labels of the support set teach nothing"
 
@@ -311,7 +310,7 @@ def test_modes_say_whether_queries_inform_each_other(case):
 def test_predicting_alone_is_a_loop_over_queries(case):
     setup = double(case)
     setup.algo.eval()
-    (x, y), query = setup.tasks("test")[:2]
+    (x, y), query = setup.algo.view(setup.tasks("test"))[:2]
     with torch.no_grad():
         state = setup.algo.adapt(Split(x, y))
         batches = [torch.cat([x, query.x[:, j : j + 1]], dim=1) for j in range(query.x.shape[1])]

@@ -53,8 +53,17 @@ class Algorithm(nn.Module, ABC):
         """Predictions after each inner step 0..S; one entry where there are no inner steps."""
         return [self.solve(support, x)]
 
+    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+        """Predictions under `count` draws of what the support set leaves open; none where nothing is drawn."""
+        return []
+
+    def view(self, tasks: Tasks) -> Tasks:
+        """The tasks as this model sees them; a baseline that is defined by knowing the truth adds it to the inputs."""
+        return tasks
+
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
         """A scalar whose gradient is the direction of the outer update, a mean over tasks; and metrics `[T]`."""
+        tasks = self.view(tasks)
         prediction = self.solve(tasks.support, tasks.query.x)
         loss = self.objective.loss(prediction, tasks.query.y)
         return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
@@ -88,7 +97,7 @@ class Algorithm(nn.Module, ABC):
         `[T, 1]`, the last step alone, where queries of a transductive model are predicted one by one. To be called in
         `eval()`, where nothing moves; `metabench.evaluate.evaluate` sees to it.
         """
-        support, query = tasks.support, tasks.query
+        support, query = self.view(tasks)[:2]
         natural = self.modes[0]
         if mode in (None, natural):
             outputs = self.outputs(support, query.x)

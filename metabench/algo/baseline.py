@@ -53,7 +53,7 @@ class Baseline(Pretrain):
     def trajectory(self, support: Split) -> Iterator[Weights]:
         """The head after each mini-batch."""
         z, y = self.embed(support.x), support.y
-        fast = self.initial(len(z))
+        fast = self.initial(z, support.y)
         velocity: Weights = {}
         yield fast
         for step in range(self.steps):

@@ -47,7 +47,7 @@ class LearnedRule(FastWeights):
     def trajectory(self, support: Split) -> Iterator[Weights]:
         """Fast weights after each inner step 0..S."""
         z = self.embed(support.x)
-        fast = self.initial(len(z))
+        fast = self.initial(z, support.y)
         yield fast
         kept = self.begin(flat(fast))
         for _ in range(self.steps):

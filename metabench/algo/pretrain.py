@@ -58,7 +58,7 @@ class Pretrain(MAML):
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
         """The loss of joint training on every example of the batch, support and query alike."""
-        x, y = (torch.cat(parts, dim=1) for parts in zip(tasks.support, tasks.query, strict=True))
+        x, y = (torch.cat(parts, dim=1) for parts in zip(*self.view(tasks)[:2], strict=True))
         if self.classifier is None:
             prediction = self.network(x)
         else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metabench.errors import UserError
+
 
 def _signed(value: int) -> int:
     """`value` modulo 2^64, as int64 holds it."""
@@ -20,6 +22,7 @@ _GAMMA = _signed(0x9E3779B97F4A7C15)
 _MIX1 = _signed(0xBF58476D1CE4E5B9)
 _MIX2 = _signed(0x94D049BB133111EB)
 _STREAM = 1 << 40  # counters per stream: far more than any draw takes
+NOISE = 1 << 16  # the first stream of those for the noise of methods, apart from those of data
 
 
 def _shift(z: Tensor, by: int) -> Tensor:
@@ -53,10 +56,21 @@ def uniform(keys: Tensor, stream: int, *shape: int) -> Tensor:
     return _shift(bits(keys, stream, *shape), 11).to(torch.float64) * 2.0**-53
 
 
+def gaussian(keys: Tensor, stream: int, *shape: int) -> Tensor:
+    """Standard normal numbers `[T, *shape]` in float64."""
+    return torch.special.ndtri(uniform(keys, stream, *shape) + 2.0**-54)  # never 0, whose quantile is infinite
+
+
 def normal(keys: Tensor, stream: int, *shape: int) -> Tensor:
     """Standard normal numbers `[T, *shape]` in float32, for the noise of a method; streams apart from those of data."""
-    u = uniform(keys, stream + (1 << 16), *shape) + 2.0**-54  # never 0, whose quantile is infinite
-    return torch.special.ndtri(u).float()
+    return gaussian(keys, NOISE + stream, *shape).float()
+
+
+def noise_keys(keys: Tensor | None) -> Tensor:
+    """The keys of tasks, for the noise of a method; a source of a user's own may lack them."""
+    if keys is None:
+        raise UserError("this method draws noise from the keys of tasks, and this data gives them none")
+    return keys
 
 
 def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:

@@ -1,29 +1,26 @@
-"""Sinusoid regression: y = A sin(ω x - φ), drawn anew for every task (Finn et al. 2017, section 5.1)."""
+"""Sinusoid regression: y = A sin(ω x - φ), drawn anew for every task (Finn et al. 2017, section 5.1), and its kin."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from metabench.config import Count, Number, Section, Seed
-from metabench.data.draw import task_keys, uniform
-from metabench.errors import ConfigError
-from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
+from metabench.config import Count, NonNegative, Number, Seed
+from metabench.data.curves import FREE, TASK, Curves, Points, Truth, between, interval
+from metabench.data.draw import choose, task_keys, uniform
+from metabench.tasks import SPLITS, SplitName
 
-_TASK, _SUPPORT, _QUERY = range(3)
-
-
-class Points(Section):
-    """Examples of a training task."""
-
-    shots: Count
-    queries: Count
+NAMES = ("amplitude", "frequency", "phase")
 
 
-class Sinusoid(TaskSource):
-    """Tasks of support points and fresh query points, all drawn uniformly from `x_range`.
+class Sinusoid(Curves):
+    """Sines with A, ω and φ uniform in their intervals; targets have noise of standard deviation `relative_noise` A.
+
+    `functions` are the numbers of distinct sines in the training, validation and test split, or null: a new one in
+    every task. Points are drawn anew either way.
 
     Analytic anchors for the family of the paper (A in [0.1, 5], φ in [0, π], ω = 1): predicting 0 has MSE
     E[A²]/2 = 4.25; the best single function is -1.62 cos x, with MSE 3.01.
@@ -41,42 +38,45 @@ class Sinusoid(TaskSource):
         frequency: list[Number],
         phase: list[Number],
         x_range: list[Number],
+        relative_noise: NonNegative,
+        functions: Annotated[list[Count], Field(min_length=3, max_length=3)] | None,
+        eval_grid: bool,
         eval_seed: Seed,
     ) -> None:
-        self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
-        self.device = device
-        self.ranges = {"amplitude": amplitude, "frequency": frequency, "phase": phase, "x_range": x_range}
-        for name, interval in self.ranges.items():
-            if len(interval) != 2 or interval[0] > interval[1]:
-                raise ConfigError(f"data.{name}", interval, "should be [low, high] with low <= high")
-        self.spec = TaskSpec((1,), "mse", Episode(1, train.shots, train.queries), Episode(1, shots, queries))
+        super().__init__(
+            seed, device, shots=shots, queries=queries, train=train, x_range=x_range, eval_grid=eval_grid,
+            eval_seed=eval_seed, truth=NAMES,
+        )  # fmt: skip
+        self.ranges = {k: interval(k, v) for k, v in zip(NAMES, (amplitude, frequency, phase), strict=True)}
+        self.relative_noise, self.functions = relative_noise, functions
+        if functions:  # the keys of each split's, from streams of keys of their own
+            self.pools = {
+                split: task_keys(self.seeds[split], len(SPLITS) + i, 0, functions[i], device)
+                for i, split in enumerate(SPLITS)
+            }
 
-    def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
-        """See `TaskSource`. Drawn in float64 and rounded once, so that devices agree."""
-        keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
-        drawn = uniform(keys, _TASK, 3).split(1, dim=1)
-        truth = {
-            name: self._between(name, u) for name, u in zip(("amplitude", "frequency", "phase"), drawn, strict=True)
-        }
-        episode = self.spec.train if split == "train" else self.spec.eval
-        support = self._points(truth, uniform(keys, _SUPPORT, episode.shots))
-        query = self._points(truth, uniform(keys, _QUERY, episode.queries))
-        return Tasks(support, query, truth, keys)
+    def draw(self, keys: Tensor, split: SplitName) -> Truth:
+        """Amplitude, frequency and phase."""
+        if self.functions:
+            pool = self.pools[split]
+            keys = pool[choose(keys, FREE, len(pool), 1).squeeze(1)]
+        drawn = uniform(keys, TASK, 3).split(1, dim=1)
+        return {name: between(self.ranges[name], u) for name, u in zip(NAMES, drawn, strict=True)}
+
+    def values(self, truth: Truth, keys: Tensor, xs: list[Tensor]) -> list[Tensor]:
+        """The sine."""
+        return [sine(truth, x) for x in xs]
+
+    def noise(self, truth: Truth) -> Tensor | float:
+        """A share of the amplitude."""
+        return self.relative_noise * truth["amplitude"] if self.relative_noise else 0.0
 
     def card(self) -> dict[str, Any]:
         """The family's intervals."""
-        return {"source": "sinusoid", **self.ranges, "eval_seed": self.seeds["test"]}
-
-    def _between(self, name: str, u: Tensor) -> Tensor:
-        low, high = self.ranges[name]
-        return low + (high - low) * u
-
-    def _points(self, truth: dict[str, Tensor], u: Tensor) -> Split:
-        x = self._between("x_range", u)
-        y = sine(truth, x)
-        return Split(x.float().unsqueeze(-1), y.float().unsqueeze(-1))
+        more = {"relative_noise": self.relative_noise, "functions": self.functions}
+        return {"source": "sinusoid", **self.ranges, **{k: v for k, v in more.items() if v}, **super().card()}
 
 
-def sine(truth: dict[str, Tensor], x: Tensor) -> Tensor:
+def sine(truth: Truth, x: Tensor) -> Tensor:
     """The true function of T tasks at x `[T, N]`: `[T, N]`."""
     return truth["amplitude"] * torch.sin(truth["frequency"] * x - truth["phase"])

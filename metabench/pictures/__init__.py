@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from metabench.algo.base import Algorithm
-from metabench.data.sinusoid import Sinusoid
+from metabench.data.curves import Curves
 from metabench.files import write_bytes
 from metabench.pictures.curves import inner_steps, learning_curve
 from metabench.pictures.episode import episodes
@@ -54,7 +54,7 @@ def _pictures(
 ) -> Iterator[tuple[str, Figure]]:
     if records:
         yield "learning_curve", learning_curve(records, algo)
-    if isinstance(source, Sinusoid):
+    if isinstance(source, Curves):
         yield "fits", fits(algo, source)
     if source.spec.objective == "cross_entropy" and len(source.spec.input_shape) == 3:
         yield "episode", episodes(algo, source)

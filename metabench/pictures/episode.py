@@ -56,7 +56,7 @@ def episodes(algo: Algorithm, source: TaskSource) -> Figure:
     """One validation episode, or two small ones side by side."""
     plan = Plan(source.spec.eval)
     tasks = source.sample("validation", 0, plan.tasks)
-    found = predictions(algo, tasks.support, tasks.query.x)[-1].argmax(-1)  # of all queries at once, as in evaluation
+    found = predictions(algo, tasks, tasks.query.x)[-1].argmax(-1)  # of all queries at once, as in evaluation
     picture = Figure(figsize=(WIDTH, WIDTH * plan.height / PAGE))
     axes = picture.add_axes((0, 0, 1, 1))
     for t in range(plan.tasks):

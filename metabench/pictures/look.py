@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
-from metabench.tasks import Split
+from metabench.tasks import Split, Tasks
 
 DPI, WIDTH = 120, 800 / 120  # inches: every picture is 800 pixels wide
 INK, GREY, PALE, BLUE, ORANGE = "#222222", "#8c8c8c", "#d4d4d4", "#0072b2", "#d55e00"  # Okabe & Ito: for every eye
@@ -41,12 +43,22 @@ def steps(count: int) -> str:
     return "1 step" if count == 1 else f"{count} steps"
 
 
-def predictions(algo: Algorithm, support: Split, x: Tensor) -> list[Tensor]:
-    """Predictions `[T, M, O]` after each inner step, on the CPU; the model is left as it was."""
+def predictions(algo: Algorithm, tasks: Tasks, x: Tensor) -> list[Tensor]:
+    """Predictions `[T, M, O]` for queries x after each inner step, on the CPU; the model is left as it was."""
+    return _seen(algo, algo.outputs, tasks, x)
+
+
+def draws(algo: Algorithm, tasks: Tasks, x: Tensor, count: int) -> list[Tensor]:
+    """The same under `count` draws of what the support set leaves open, if the model draws any."""
+    return _seen(algo, partial(algo.draws, count=count), tasks, x)
+
+
+def _seen(algo: Algorithm, predict: Callable[[Split, Tensor], list[Tensor]], tasks: Tasks, x: Tensor) -> list[Tensor]:
     training = algo.training
+    support, (x, _) = algo.view(Tasks(tasks.support, Split(x, tasks.query.y), tasks.truth, tasks.keys))[:2]
     algo.eval()
     try:
         with torch.no_grad():
-            return [prediction.float().cpu() for prediction in algo.outputs(support, x)]
+            return [prediction.float().cpu() for prediction in predict(support, x)]
     finally:
         algo.train(training)

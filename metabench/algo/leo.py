@@ -1,0 +1,211 @@
+"""Latent embedding optimisation (Rusu et al., ICLR 2019, arXiv 1807.05960).
+
+    z_n ~ N(μ, σ²),   (μ, σ) = mean over all pairs (x_n, x_m) of the support set of g_r([g_e(x_n), g_e(x_m)])
+    w_n ~ N(μ', σ'²),   (μ', σ') = g_d(z_n)
+    z ← z - α ∘ ∇_z L_S(w(z)),   a few steps;   then   w ← w - η ∘ ∇_w L_S(w),   a few more
+    loss = L_Q(w) + β KL(N(μ, σ²) ‖ N(0, 1)) + γ (stopgrad(z') - z)² + λ₁ ½‖g‖² + λ₂ (C_d - 1)²
+
+z' is z after its steps; C_d holds the correlations of the decoder's rows; the penalties are means (λ₁'s a sum) as in
+the released code. Encoder and decoder are linear without bias, the relation net g_r has three layers. Classification:
+z_n and w_n belong to class n, logits are f(x)·w_n, and f, the backbone, is trained with the rest (the authors' is
+trained beforehand). Regression: g_e reads x and y, and w are all weights of the network, as a difference from learned
+ones. Predictions are made with the means; there is no dropout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metabench.algo.base import Algorithm
+from metabench.algo.fast_weights import Network
+from metabench.algo.metric import one_hot
+from metabench.backbone.base import Backbone
+from metabench.config import Count, NonNegative, Positive, Whole
+from metabench.data.draw import noise_keys, normal, task_keys
+from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+
+LATENT, WEIGHTS = range(2)  # streams of a task's noise
+
+
+class Found(NamedTuple):
+    """Where the inner loop stands: latents `[T, C, L]` and weights `[T, C, P]`, C the classes, or 1 in a regression."""
+
+    z: Tensor
+    w: Tensor
+
+
+class LEO(Algorithm):
+    """The state is a `Found`."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        backbone: Backbone,
+        *,
+        latent: Count,
+        latent_lr: Positive,
+        latent_steps: Whole,
+        finetune_lr: Positive,
+        finetune_steps: Whole,
+        kl: NonNegative,
+        encoder_penalty: NonNegative,
+        weight_penalty: NonNegative,
+        orthogonality: NonNegative,
+    ) -> None:
+        super().__init__(spec, backbone)
+        self.classes = spec.objective == "cross_entropy"
+        if self.classes:
+            code, self.size = backbone.feature_size, backbone.feature_size
+        else:
+            self.network = Network(backbone, spec.eval.outputs)
+            code = math.prod(spec.input_shape) + spec.eval.outputs
+            self.size = sum(p.numel() for p in self.network.parameters())
+        self.encoder = nn.Linear(code, latent, bias=False)
+        self.relation = nn.Sequential(
+            nn.Linear(2 * latent, 2 * latent, bias=False), nn.ReLU(),
+            nn.Linear(2 * latent, 2 * latent, bias=False), nn.ReLU(),
+            nn.Linear(2 * latent, 2 * latent, bias=False),
+        )  # fmt: skip
+        self.decoder = nn.Linear(latent, 2 * self.size, bias=False)
+        self.latent_lr = nn.Parameter(torch.full((latent,), latent_lr))
+        self.finetune_lr = nn.Parameter(torch.full((self.size,), finetune_lr))
+        self.latent_steps, self.finetune_steps = latent_steps, finetune_steps
+        self.inner_steps = self.eval_inner_steps = latent_steps + finetune_steps
+        self.kl, self.encoder_penalty = kl, encoder_penalty
+        self.weight_penalty, self.orthogonality = weight_penalty, orthogonality
+
+    # ---- from a support set to latents to weights
+
+    def encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and σ of the latents, `[T, C, L]` each, from embedded inputs and their labels or targets."""
+        if self.classes:
+            member = one_hot(y, self.episode.outputs, x.dtype)
+        else:
+            x, member = torch.cat([x.flatten(2), y], dim=-1), torch.ones_like(y[..., :1])
+        code = self.encoder(x)
+        pairs = [code.unsqueeze(2), code.unsqueeze(1)]
+        size = code.shape[1]
+        related = self.relation(torch.cat([part.expand(-1, size, size, -1) for part in pairs], dim=-1)).mean(2)
+        mean, u = ((member.mT @ related) / member.sum(1).unsqueeze(-1)).chunk(2, dim=-1)
+        return mean, _std(u, offset=0.0)
+
+    def decode(self, z: Tensor, noise: Tensor | None) -> Tensor:
+        """Weights `[T, C, P]` for latents: the mean, or with `noise` a draw."""
+        mean, u = self.decoder(z).chunk(2, dim=-1)
+        if not self.classes:
+            mean = mean + torch.cat([p.flatten() for p in self.network.parameters()])
+        if noise is None:
+            return mean
+        return mean + noise * _std(u, offset=math.sqrt(2 / (z.shape[1] + self.size)))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What the weights are applied to."""
+        return self.backbone(x) if self.classes else x
+
+    def apply_weights(self, w: Tensor, x: Tensor) -> Tensor:
+        """Predictions `[T, M, O]` of weights on embedded inputs."""
+        if self.classes:
+            return x @ w.mT
+        named = dict(self.network.named_parameters())
+        parts = w.squeeze(1).split([p.numel() for p in named.values()], dim=-1)
+        fast = {name: part.unflatten(-1, p.shape) for (name, p), part in zip(named.items(), parts, strict=True)}
+        return functional_call(self.network, fast, (x,))
+
+    # ---- the inner loop
+
+    def walk(self, z: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> Iterator[Found]:
+        """From latents z: latents and weights after each inner step 0..S."""
+
+        def of_latents(z: Tensor) -> Tensor:
+            return self.objective.loss(self.apply_weights(self.decode(z, noise), x), y)
+
+        def of_weights(w: Tensor) -> Tensor:
+            return self.objective.loss(self.apply_weights(w, x), y)
+
+        w = self.decode(z, noise)
+        yield Found(z, w)
+        for _ in range(self.latent_steps):
+            z = z - self.latent_lr * _gradient(of_latents, z)
+            w = self.decode(z, noise)
+            yield Found(z, w)
+        for _ in range(self.finetune_steps):
+            w = w - self.finetune_lr * _gradient(of_weights, w)
+            yield Found(z, w)
+
+    def trajectory(self, support: Split) -> Iterator[Found]:
+        """The walk from the mean of the latents."""
+        x = self.embed(support.x)
+        mean, _ = self.encode(x, support.y)
+        return self.walk(mean, x, support.y, None)
+
+    def adapt(self, support: Split) -> Found:
+        """Its end."""
+        *_, last = self.trajectory(support)
+        return last
+
+    def predict(self, state: Found, x: Tensor) -> Tensor:
+        """The adapted weights on the queries."""
+        return self.apply_weights(state.w, self.embed(x))
+
+    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+        """Predictions after each inner step 0..S."""
+        x = self.embed(x)
+        return [self.apply_weights(found.w, x) for found in self.trajectory(support)]
+
+    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+        """Predictions after adaptation from draws of the latents."""
+        embedded = self.embed(support.x)
+        mean, std = self.encode(embedded, support.y)
+        found = []
+        for i in range(count):
+            keys = task_keys(0, 0, i * len(mean), len(mean), mean.device)
+            z = mean + std * normal(keys, LATENT, *mean.shape[1:]).to(mean.dtype)
+            *_, last = self.walk(z, embedded, support.y, None)
+            found.append(self.predict(last, x))
+        return found
+
+    # ---- the outer loss
+
+    def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
+        """The regularised loss of the queries; the metrics are those of the draw that is learned from."""
+        (x, y), query = tasks.support, tasks.query
+        x = self.embed(x)
+        mean, std = self.encode(x, y)
+        keys, (classes, latent) = noise_keys(tasks.keys), mean.shape[1:]
+        first = mean + std * normal(keys, LATENT, classes, latent).to(x.dtype)
+        *_, last = self.walk(first, x, y, normal(keys, WEIGHTS, classes, self.size).to(x.dtype))
+        prediction = self.predict(last, query.x)
+        loss = self.objective.loss(prediction, query.y)
+        divergence = 0.5 * (std.square() + mean.square() - 1) - std.log()
+        distance = (last.z.detach() - first).square()
+        penalised = self.kl * divergence.flatten(1).mean(1) + self.encoder_penalty * distance.flatten(1).mean(1)
+        return (loss + penalised).mean() + self.penalty(), self.metrics(loss, prediction, query.y)
+
+    def penalty(self) -> Tensor:
+        """λ₁ ½‖g‖² + λ₂ (C_d - 1)²."""
+        weights = [p for part in (self.encoder, self.relation, self.decoder) for p in part.parameters()]
+        squares = torch.stack([p.square().sum() for p in weights]).sum()
+        rows = F.normalize(self.decoder.weight.mT, dim=-1)  # one for each latent dimension
+        correlation = rows @ rows.mT - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
+        return self.weight_penalty * 0.5 * squares + self.orthogonality * correlation.square().mean()
+
+
+def _std(u: Tensor, offset: float) -> Tensor:
+    """exp(u) - (1 - offset), and not below 1e-10."""
+    return (u.exp() - (1 - offset)).clamp_min(1e-10)
+
+
+def _gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """The gradient of a sum over tasks, part of the graph where gradients are enabled."""
+    learning = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = at if learning and at.requires_grad else at.detach().requires_grad_()
+        (found,) = torch.autograd.grad(loss(at).sum(), at, create_graph=learning)
+    return found

@@ -1,0 +1,110 @@
+"""Regression tasks that are functions of one variable: points of a curve, with or without noise."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metabench.config import Count, Number, Section
+from metabench.data.draw import gaussian, task_keys, uniform
+from metabench.errors import ConfigError
+from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
+
+TASK, SUPPORT, QUERY, SUPPORT_NOISE, QUERY_NOISE, FREE = range(6)  # streams of random numbers; the last is a subclass's
+Truth = dict[str, Tensor]
+
+
+class Points(Section):
+    """Examples of a training task."""
+
+    shots: Count
+    queries: Count
+
+
+class Curves(TaskSource):
+    """Support points and fresh query points, uniform in `x_range`; with `eval_grid` those of evaluation evenly spaced.
+
+    A subclass draws what makes a curve and says its values. All is computed in float64 and rounded once, so that
+    devices agree.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device,
+        *,
+        shots: int,
+        queries: int,
+        train: Points,
+        x_range: list[Number],
+        eval_grid: bool,
+        eval_seed: int,
+        truth: tuple[str, ...],
+    ) -> None:
+        self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
+        self.device, self.x_range, self.eval_grid = device, interval("x_range", x_range), eval_grid
+        train_size, eval_size = Episode(1, train.shots, train.queries), Episode(1, shots, queries)
+        self.spec = TaskSpec((1,), "mse", train_size, eval_size, truth=truth)
+
+    @abstractmethod
+    def draw(self, keys: Tensor, split: SplitName) -> Truth:
+        """What makes the curve of each task: numbers `[T, 1]`, those that the spec names."""
+
+    @abstractmethod
+    def values(self, truth: Truth, keys: Tensor, xs: list[Tensor]) -> list[Tensor]:
+        """The curves of T tasks, free of noise, at each x `[T, N]`; the first would be the same without the rest."""
+
+    @abstractmethod
+    def noise(self, truth: Truth) -> Tensor | float:
+        """The standard deviation of the targets around the curve, a number or one a task, `[T, 1]`."""
+
+    def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
+        """See `TaskSource`."""
+        keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
+        truth = self.draw(keys, split)
+        xs = self._inputs(keys, split)
+        noise = self.noise(truth)
+        parts: list[Split] = []
+        for x, y, stream in zip(xs, self.values(truth, keys, xs), (SUPPORT_NOISE, QUERY_NOISE), strict=True):
+            if isinstance(noise, Tensor) or noise:
+                y = y + noise * gaussian(keys, stream, x.shape[1])
+            parts.append(Split(x.float().unsqueeze(-1), y.float().unsqueeze(-1)))
+        support, query = parts
+        return Tasks(support, query, truth, keys)
+
+    def curve(self, tasks: Tasks, x: Tensor) -> Tensor:
+        """The true curve of each of the evaluation tasks `tasks` at x `[N]`: `[T, N]`, for pictures."""
+        assert tasks.keys is not None
+        xs = [*self._inputs(tasks.keys, "validation"), x.double().expand(len(tasks), -1)]
+        return self.values(tasks.truth, tasks.keys, xs)[-1].float()
+
+    def card(self) -> dict[str, Any]:
+        """Facts common to all curves; what is not in force is not there."""
+        grid = {"queries_at": "grid"} if self.eval_grid else {}
+        return {"x_range": self.x_range, **grid, "eval_seed": self.seeds["test"]}
+
+    def _inputs(self, keys: Tensor, split: SplitName) -> list[Tensor]:
+        """x of the support set and of the queries."""
+        episode = self.spec.train if split == "train" else self.spec.eval
+        low, high = self.x_range
+        support = between(self.x_range, uniform(keys, SUPPORT, episode.shots))
+        if self.eval_grid and split != "train":
+            grid = torch.linspace(low, high, episode.queries, dtype=torch.float64, device=keys.device)
+            return [support, grid.expand(len(keys), -1)]
+        return [support, between(self.x_range, uniform(keys, QUERY, episode.queries))]
+
+
+def between(ends: list[Number], u: Tensor) -> Tensor:
+    """u of [0, 1) moved to [low, high)."""
+    low, high = ends
+    return low + (high - low) * u
+
+
+def interval(name: str, ends: list[Number]) -> list[Number]:
+    """`ends`, if they are two in order."""
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise ConfigError(f"data.{name}", ends, "should be [low, high] with low <= high")
+    return ends
