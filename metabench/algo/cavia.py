@@ -80,7 +80,7 @@ class CAVIA(MAML):
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:
         """φ = 0 for every task."""
-        return {"context": self.network.head.weight.new_zeros(len(z), self.context)}
+        return {"context": next(self.network.parameters()).new_zeros(len(z), self.context)}
 
     def read(self, fast: Weights, z: Tensor) -> Tensor:
         """The network on z under the context of each task."""

@@ -58,7 +58,7 @@ class HyperNet(Algorithm):
         size: Count,
     ) -> None:
         super().__init__(spec, backbone)
-        self.generates, self.classifies = generates, spec.objective == "cross_entropy"
+        self.generates, self.labelled = generates, spec.objective == "cross_entropy"
         features, outputs = backbone.feature_size, spec.train.outputs
         if generates == "weights":
             if outputs != spec.eval.outputs:
@@ -66,11 +66,11 @@ class HyperNet(Algorithm):
                 raise ConfigError("data.train.ways", outputs, valid)
             self.head = Linear(features, outputs)
         else:  # a head is read from the examples of each class, or from all points and their values
-            rows, values = (1, 0) if self.classifies else (outputs, outputs)
+            rows, values = (1, 0) if self.labelled else (outputs, outputs)
             self.read_head = SetEncoder(features + values, size, rows * (features + 1), aggregator)
         if generates != "head":
             self.reader = copy.deepcopy(backbone)
-            labels = 0 if self.classifies and generates == "film" else outputs
+            labels = 0 if self.labelled and generates == "film" else outputs
             if generates == "weights":
                 numbers = sum(p.numel() for p in self._base().values())
             else:
@@ -104,7 +104,7 @@ class HyperNet(Algorithm):
     def _read_task(self, support: Split) -> Tensor:
         """All numbers of the support set's body, `[T, P]`."""
         z = self.reader(support.x)
-        if not self.classifies:
+        if not self.labelled:
             z = torch.cat([z, support.y], dim=-1)
         elif self.generates == "weights":
             z = torch.cat([z, one_hot(support.y, self.spec.train.outputs, z.dtype)], dim=-1)
@@ -113,7 +113,7 @@ class HyperNet(Algorithm):
     def _read_head(self, z: Tensor, y: Tensor) -> Tensor:
         """Weights and bias of every output, `[T, O, F + 1]`; classes have as many examples each."""
         tasks, outputs = len(z), self.episode.outputs
-        if self.classifies:
+        if self.labelled:
             order = y.argsort(dim=1, stable=True).unsqueeze(-1).expand_as(z)
             sets = z.gather(1, order).reshape(tasks * outputs, -1, z.shape[-1])
         else:
