@@ -16,6 +16,7 @@ With --compile each also as one compiled graph.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metabench.algo.base import Algorithm
 from metabench.backbone.bilinear import Convolution
 from metabench.backbone.layers import Conv2d
 from metabench.compose import compose
@@ -152,22 +154,23 @@ def by_vmap(run: Run) -> Callable[[], None]:
 
 
 def by_halves(run: Run) -> Callable[[], None]:
-    """Two threads, each with its half of the tasks."""
+    """Two threads, each with a model of its own and its half of the tasks of a chunk."""
+    by_maps(run, Convolution)()
     pool = ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1))
-    whole = by_maps(run, Convolution)
+    models = [copy.deepcopy(run.algo) for _ in range(2)]
 
-    def half(batch: Tasks) -> tuple[Tensor, ...]:
-        loss, _ = run.algo(batch)
-        return torch.autograd.grad(loss, run.parameters)
+    def half(model: Algorithm, batch: Tasks) -> tuple[Tensor, ...]:
+        loss, _ = model(batch)
+        return torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
 
     def gradient() -> None:
         batch, size = run.feed(0), run.plan.chunk // 2
-        starts = range(0, len(batch), size)
-        for found in pool.map(half, [batch.tasks(start, start + size) for start in starts]):
-            for p, g in zip(run.parameters, found, strict=True):
-                p.grad = g / len(starts) if p.grad is None else p.grad.add_(g, alpha=1 / len(starts))
+        parts = [batch.tasks(start, start + size) for start in range(0, len(batch), size)]
+        for pair in range(0, len(parts), 2):
+            for found in pool.map(half, models, parts[pair : pair + 2]):
+                for p, g in zip(run.parameters, found, strict=True):
+                    p.grad = g / len(parts) if p.grad is None else p.grad.add_(g, alpha=1 / len(parts))
 
-    whole()  # sets the maps
     return gradient
 
 

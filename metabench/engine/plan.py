@@ -21,7 +21,7 @@ from metabench.tasks import Tasks
 CPU_BUDGET = 1 << 30  # bytes of saved activations; larger chunks are no faster on a CPU
 CUDA_SHARE = 0.5  # of the device's memory
 SMALL = 250_000  # floating-point operations a call, below which calling costs more than computing (CPU)
-COMPILE_FROM = 5_000  # meta-steps that pay for compiling
+COMPILE_FROM = 10_000  # meta-steps that pay for compiling
 COMPILE_TO = 3_000  # calls in a meta-step that the compiler takes in reasonable time
 
 
