@@ -20,18 +20,19 @@ class Feed:
         self.source, self.size, self.steps = source, size, steps
         self.block = 1  # meta-steps
         self.start = self.stop = 0
-        self.held: Tasks
+        self.held: list[Tasks] = []
 
     def __call__(self, step: int) -> Tasks:
         """The tasks of meta-step `step`."""
         if not self.start <= step < self.stop:
             self.start, self.stop = step, min(step + self.block, self.steps)
-            self.held = self.source.sample("train", step * self.size, (self.stop - step) * self.size)
+            drawn = self.source.sample("train", step * self.size, (self.stop - step) * self.size)
+            parts = zip(*(t.split(self.size) for t in drawn.tensors()), strict=True)
+            self.held = [drawn.with_tensors(part) for part in parts]
             self.block = self._fitting()
-        first = (step - self.start) * self.size
-        return self.held.tasks(first, first + self.size)
+        return self.held[step - self.start]
 
     def _fitting(self) -> int:
-        bytes_a_step = sum(t.numel() * t.element_size() for t in self.held.tensors()) / (self.stop - self.start)
-        budget = CUDA_BLOCK if self.held.support.x.is_cuda else CPU_BLOCK
-        return max(1, min(LONGEST, int(budget / bytes_a_step)))
+        one = self.held[0]
+        budget = CUDA_BLOCK if one.support.x.is_cuda else CPU_BLOCK
+        return max(1, min(LONGEST, budget // sum(t.numel() * t.element_size() for t in one.tensors())))
