@@ -20,9 +20,9 @@ BLOCKS = 4
 class Conv4(Backbone):
     """Four times: 3x3 convolution, normalisation, ReLU, halving; then flattened, or averaged over the map.
 
-    Only the first `halvings` blocks halve.
     28x28 inputs go through 14, 7, 3, 1 with max-pooling (feature_size = filters) and through 14, 7, 4, 2 with strided
-    convolutions (4 x filters flattened, filters averaged). A bias before batch statistics cancels, so there is none.
+    convolutions (4 x filters flattened, filters averaged); with `halvings` below 4 only the first blocks halve. A bias
+    before batch statistics cancels, so there is none.
     """
 
     def __init__(
