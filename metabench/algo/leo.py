@@ -9,7 +9,8 @@ z' is z after its steps; C_d holds the correlations of the decoder's rows; the p
 the released code. Encoder and decoder are linear without bias, the relation net g_r has three layers. Classification:
 z_n and w_n belong to class n, logits are f(x)·w_n, and f, the backbone, is trained with the rest (the authors' is
 trained beforehand). Regression: g_e reads x and y, and w are all weights of the network, as a difference from learned
-ones. Predictions are made with the means; there is no dropout.
+ones. α and η have a number for every dimension, learned as a multiple of the first value, so that a small one is not
+doubled by one step of Adam. Predictions are made with the means; there is no dropout.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class LEO(Algorithm):
             nn.Linear(2 * latent, 2 * latent, bias=False),
         )  # fmt: skip
         self.decoder = nn.Linear(latent, 2 * self.size, bias=False)
-        self.latent_lr = nn.Parameter(torch.full((latent,), latent_lr))
-        self.finetune_lr = nn.Parameter(torch.full((self.size,), finetune_lr))
+        self.latent_lr, self.finetune_lr = latent_lr, finetune_lr
+        self.alpha, self.eta = nn.Parameter(torch.ones(latent)), nn.Parameter(torch.ones(self.size))
         self.latent_steps, self.finetune_steps = latent_steps, finetune_steps
         self.inner_steps = self.eval_inner_steps = latent_steps + finetune_steps
         self.kl, self.encoder_penalty = kl, encoder_penalty
@@ -132,11 +133,11 @@ class LEO(Algorithm):
         w = self.decode(z, noise)
         yield Found(z, w)
         for _ in range(self.latent_steps):
-            z = z - self.latent_lr * _gradient(of_latents, z)
+            z = z - self.latent_lr * self.alpha * _gradient(of_latents, z)
             w = self.decode(z, noise)
             yield Found(z, w)
         for _ in range(self.finetune_steps):
-            w = w - self.finetune_lr * _gradient(of_weights, w)
+            w = w - self.finetune_lr * self.eta * _gradient(of_weights, w)
             yield Found(z, w)
 
     def trajectory(self, support: Split) -> Iterator[Found]:
