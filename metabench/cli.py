@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 
 from metabench import __version__
+from metabench.commands import WORDS
 from metabench.errors import leave
 
 
@@ -26,10 +28,8 @@ def main() -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    if arguments[:1] == ["ls"]:
-        from metabench.listing import ls
-
-        ls(arguments[1:])
+    if arguments and arguments[0] in WORDS:
+        import_module(f"metabench.commands.{arguments[0]}").main(arguments[1:])
     elif "--version" in arguments:
         print(f"metabench {__version__}")
     elif {"--help", "-h"} & set(arguments):

@@ -12,7 +12,7 @@ from metabench.console import open_console
 from metabench.errors import leave, one_of
 
 
-def ls(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Print the groups asked for, or all."""
     parser = argparse.ArgumentParser(prog="metabench ls", description="List what a group offers, one line each.")
     parser.add_argument("group", nargs="*", help=f"of {', '.join(GROUPS)}; all by default")
