@@ -12,6 +12,7 @@ from torch import Tensor
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.errors import ConfigError
+from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec
 
 
@@ -20,14 +21,6 @@ class Embedded(NamedTuple):
 
     z: Tensor
     onehot: Tensor
-
-
-def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
-    """Labels `[T, N]` as rows of the unit matrix, `[T, N, ways]`.
-
-    torch.nn.functional.one_hot looks at the labels first, which a GPU would have to be waited for.
-    """
-    return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
 
 
 class MetricLearner(Algorithm):

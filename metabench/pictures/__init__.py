@@ -1,4 +1,4 @@
-"""The pictures of a run, for people: how it learned, what it predicts, what each inner step brings.
+"""The pictures of a run, for people: how it learned, what it predicts, what each inner step or instance brings.
 
 Predictions are drawn for validation tasks; of the test split only the figures of the finished test are shown.
 """
@@ -17,7 +17,7 @@ from PIL import Image
 from metabench.algo.base import Algorithm
 from metabench.data.sinusoid import Sinusoid
 from metabench.files import write_bytes
-from metabench.pictures.curves import inner_steps, learning_curve
+from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import episodes
 from metabench.pictures.fits import fits
 from metabench.pictures.look import DPI, STYLE
@@ -59,4 +59,4 @@ def _pictures(
     if source.spec.objective == "cross_entropy" and len(source.spec.input_shape) == 3:
         yield "episode", episodes(algo, source)
     if len(test["per_step"]) > 1:
-        yield "steps", inner_steps(test["per_step"], algo)
+        yield algo.axis.picture, along_axis(test["per_step"], algo)
