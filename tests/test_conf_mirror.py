@@ -34,7 +34,9 @@ def raw(name: str) -> dict:
 
 def task_of(data: str) -> str:
     """The kind of task that a data file brings: few_shot, …"""
-    (task,) = [entry["/task@_here_"] for entry in raw(f"data/{data}")["defaults"] if isinstance(entry, dict)]
+    (entry,) = [entry for entry in raw(f"data/{data}")["defaults"] if isinstance(entry, dict)]
+    ((key, task),) = entry.items()
+    assert key.removeprefix("override ") == "/task@_here_"
     return task
 
 

@@ -21,6 +21,7 @@ from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import episodes
 from metabench.pictures.fits import fits
 from metabench.pictures.look import DPI, STYLE
+from metabench.pictures.stream import stream
 from metabench.tasks import TaskSource
 
 
@@ -56,7 +57,8 @@ def _pictures(
         yield "learning_curve", learning_curve(records, algo)
     if isinstance(source, Sinusoid):
         yield "fits", fits(algo, source)
-    if source.spec.objective == "cross_entropy" and len(source.spec.input_shape) == 3:
-        yield "episode", episodes(algo, source)
+    if source.spec.objective != "mse" and len(source.spec.input_shape) == 3:
+        streaming = source.spec.protocol == "sequence"
+        yield ("stream", stream(algo, source)) if streaming else ("episode", episodes(algo, source))
     if len(test["per_step"]) > 1:
         yield algo.axis.picture, along_axis(test["per_step"], algo)
