@@ -35,7 +35,7 @@ def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def string_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean negative log-likelihood of strings `[T, M, C]` whose characters have S logits each, `[T, M, C * S]`: `[T]`."""
+    """Mean negative log-likelihood of strings `[T, M, C]`, S logits for each character, `[T, M, C * S]`: `[T]`."""
     logits = prediction.unflatten(-1, (target.shape[-1], -1)).flatten(0, 2)
     return F.cross_entropy(logits, target.flatten(), reduction="none").view(target.shape).sum(-1).mean(1)
 

@@ -14,7 +14,7 @@ SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 Protocol = Literal["few_shot", "sequence"]
-"""How a task is met: a support set, then queries; or a stream, in which every example is a query before its label comes.
+"""How a task is met: a support set, then queries; or a stream, in which each example is a query before its label comes.
 
 The stream is both `support` and `query`: a prediction at step t sees x_1 … x_t and the labels y_1 … y_{t-1} only.
 """

@@ -86,14 +86,12 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
     sizes = {"shots": 5, "queries": 6} if data == "sinusoid" else {"ways": 4, "shots": 2, "queries": 1}
     if data.endswith("_sequence"):
         sizes = {"ways": 4, "shots": 3, "queries": 0}
+    inner = {"inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3}
     wanted = {
         "train": {"tasks": 3},
         "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
         "backbone": {"filters": 4, "hidden": "[8,8]"},
-        "algo": {
-            **{"inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3},
-            **{"units": 8, "slots": 6, "width": 5, "heads": 2},
-        },
+        "algo": inner | {"units": 8, "slots": 6, "width": 5, "heads": 2},
     }
     chosen = (f"algo={algo}", f"data={data}", *(o for o in overrides if o.startswith("backbone=")))
     config = composed(*chosen).model_dump()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import io
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -207,7 +208,7 @@ def test_query_labels_never_reach_a_prediction(case):
         heard.append(prediction.detach().clone())
         return objective.loss(prediction, target)
 
-    setup.algo.objective = type(objective)(listen, listen, objective.metric_name, objective.higher_is_better)
+    setup.algo.objective = replace(objective, loss=listen, metric=listen)
     state = copied(setup.algo.state_dict())
     said = []
     for given in (tasks, lied):
@@ -225,7 +226,7 @@ def test_query_labels_never_reach_a_prediction(case):
 
 @classifying
 def test_permuting_class_labels_permutes_predictions(case):
-    """With the rows of a learned head permuted alike, and the weights of labels that enter; a metric method has none."""
+    """With the rows of a learned head permuted alike, and the weights of labels given; a metric method has none."""
     setup = double(case)
     setup.algo.eval()
     (x, y), query = setup.tasks("test")[:2]

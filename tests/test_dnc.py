@@ -83,7 +83,9 @@ def set_interface(net: Computer, **values: float | list[float]) -> None:
     """Let the controller always wish the same; of read heads all the same."""
     net.interface.weight.zero_()
     reading, writing = net.interface.bias.split([net.heads * sum(net.reading), sum(net.writing)])
-    parts = dict(zip(("key", "strength", "free", "mode"), reading.view(net.heads, -1).split(net.reading, -1), strict=True))
+    parts = dict(
+        zip(("key", "strength", "free", "mode"), reading.view(net.heads, -1).split(net.reading, -1), strict=True)
+    )
     names = ("write_key", "write_strength", "erase", "value", "allocate", "write")
     parts |= dict(zip(names, writing.split(net.writing), strict=True))
     for name, value in values.items():
@@ -93,7 +95,9 @@ def set_interface(net: Computer, **values: float | list[float]) -> None:
 @torch.no_grad()
 def test_allocating_writes_go_to_free_rows_and_forward_reads_follow_them():
     net = computer(heads=1)
-    set_interface(net, value=[1, 2, 3], erase=50, allocate=50, write=50, free=-50, mode=[0, 50, 0], key=[1, 2, 3], strength=-50)
+    set_interface(
+        net, value=[1, 2, 3], erase=50, allocate=50, write=50, free=-50, mode=[0, 50, 0], key=[1, 2, 3], strength=-50
+    )
     memory, order, one = net.start(1), [], torch.eye(5).double()
     for _ in range(5):
         memory, _ = net.step(memory, torch.zeros(1, 16).double())

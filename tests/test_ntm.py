@@ -22,7 +22,9 @@ def test_content_addressing_is_a_softmax_of_cosines():
     rows = weights([3, 0], [0, 2], [-5, 0])  # cosines with (1, 0): 1, 0, -1
     found = content(weights([2, 0]), rows, 2.0)
     total = math.exp(2) + 1 + math.exp(-2)
-    torch.testing.assert_close(found, weights([math.exp(2) / total, 1 / total, math.exp(-2) / total]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        found, weights([math.exp(2) / total, 1 / total, math.exp(-2) / total]), rtol=0, atol=1e-6
+    )
     each = content(weights([2, 0], [0, 1]), rows, torch.tensor([[[0.0], [50.0]]]).double())
     torch.testing.assert_close(each, weights([1 / 3, 1 / 3, 1 / 3], [0, 1, 0]), rtol=0, atol=1e-9)
 
@@ -74,7 +76,7 @@ def machine(**changed: int) -> TuringMachine:
 
 
 def wish(core: TuringMachine, head: int, **values: float | list[float]) -> None:
-    """Let a head always wish the same: k, β (before softplus), g (before σ), s (before softmax), γ (before 1 + softplus)."""
+    """Let a head always wish the same: k, β, g, s and γ, before softplus, σ, softmax and 1 + softplus."""
     rows = core.address.bias.view(core.heads + 1, -1)[head].split(core.sizes)
     for row, (name, value) in zip(rows, values.items(), strict=True):
         assert name in "kβgsγ"
@@ -135,7 +137,7 @@ def test_it_solves_the_copy_task():
 
 @pytest.mark.slow
 def test_it_copies_sequences_longer_than_it_was_trained_on():
-    """What it has learned is to go through the memory row by row, which an LSTM has none of (Graves et al. 2014, 4.1)."""
+    """It has learned to go through the memory row by row, of which an LSTM has none (Graves et al. 2014, 4.1)."""
     torch.manual_seed(0)
     copier = Copier(TuringMachine(5, units=64, slots=32, width=12, heads=1, shift=1), bits=4)
     train(copier, 6000, 8, lr=3e-3, batch=32)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import pytest
 import test_contract as contract
 import torch
-from build import ALGOS, build, composed, make_source, pairs, small
+from build import ALGOS, build, composed, make_source, small
 from test_engine import test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too as recorded
 
+from metabench.algo.base import Algorithm
 from metabench.algo.recurrent import Recurrent
+from metabench.config import component
 from metabench.engine import compiled
 from metabench.errors import ConfigError
 from metabench.tasks import Split
 
 STREAM = "glyphs_sequence"
-READERS = [algo for algo, data in pairs() if data == "glyphs" and "sequence" in build(*small(algo, data)).algo.protocols]
+BRIEF = (STREAM, "data.shots=1", "data.train.shots=1")
+READERS = [
+    algo for algo in ALGOS if "sequence" in component(composed(f"algo={algo}").algo, Algorithm, "algo")[0].protocols
+]
 every = pytest.mark.parametrize("algo", READERS)
 
 
@@ -36,13 +41,13 @@ def double(algo: str, data: str = STREAM, *overrides: str):
     ids=lambda test: test.__name__.removeprefix("test_"),
 )
 def test_the_contract_holds_for_streams(algo, promise):
-    promise((algo, STREAM))
+    promise((algo, *BRIEF))
 
 
 @every
 def test_what_is_recorded_of_a_stream_is_the_loop_over_tasks(algo, monkeypatch):
     monkeypatch.setattr(compiled.torch, "compile", lambda recorded, **_: recorded)
-    recorded((algo, STREAM))
+    recorded((algo, *BRIEF))
 
 
 @every

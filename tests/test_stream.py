@@ -1,4 +1,4 @@
-"""Episodes as streams: the same drawings as support and query, string labels, and training drawings that move a little."""
+"""Episodes as streams: the same drawings as support and query, string labels, and training drawings that are moved."""
 
 from __future__ import annotations
 

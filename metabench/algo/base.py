@@ -38,7 +38,9 @@ class Algorithm(nn.Module, ABC):
             name = type(self).__name__
             raise ConfigError("algo", name, "answers queries after a support set; this data is a stream that has none")
         if spec.protocol == "sequence" and any(not norm.running for norm in batch_norms(backbone)):
-            raise ConfigError("backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running")
+            raise ConfigError(
+                "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
+            )
 
     @abstractmethod
     def adapt(self, support: Split) -> State:
@@ -93,7 +95,7 @@ class Algorithm(nn.Module, ABC):
     def evaluate(self, tasks: Tasks, mode: Mode | None = None) -> Metrics:
         """The loss and the metric for each column of the axis, `[T, K]`, in `mode` (by default the natural one).
 
-        After inner steps `[T, 1]`, the last alone, where queries of a transductive model are predicted one by one. To be called in
+        `[T, 1]`, the last alone, where queries of a transductive model are predicted one by one. To be called in
         `eval()`, where nothing moves; `metabench.evaluate.evaluate` sees to it.
         """
         support, query = tasks.support, tasks.query

@@ -4,9 +4,9 @@
     a[φ_j] = (1 - u[φ_j]) Π_{i<j} u[φ_i],   φ the rows by ascending usage                   allocation
     w^w_t = g^w (g^a a + (1 - g^a) c^w),   c^w = softmax_i β cos(k, M_i)
     M_t = M_{t-1} ∘ (1 - w^w eᵀ) + w^w vᵀ
-    L_t[i, j] = (1 - w^w_i - w^w_j) L_{t-1}[i, j] + w^w_i p_{t-1}[j],   L[i, i] = 0           which row was written after which
+    L_t[i, j] = (1 - w^w_i - w^w_j) L_{t-1}[i, j] + w^w_i p_{t-1}[j],   L[i, i] = 0           i was written after j
     p_t = (1 - Σ w^w) p_{t-1} + w^w                                                        precedence
-    w^r_t = π_1 Lᵀ w^r_{t-1} + π_2 c^r + π_3 L w^r_{t-1},   r = w^r M_t                        backward, content, forward
+    w^r_t = π_1 Lᵀ w^r_{t-1} + π_2 c^r + π_3 L w^r_{t-1},   r = w^r M_t             backward, content, forward
 
 The interface is linear in the state of an LSTM controller, which is given r_{t-1}. As in the authors' code, the usage
 takes w^w for a constant (unless `usage_gradient`), strengths are softplus, and ε = 1e-6 keeps a usage from 0.
@@ -47,9 +47,7 @@ class Linked(NamedTuple):
 class Computer(Core):
     """`heads` read heads and one write head, over `slots` rows of `width` numbers."""
 
-    def __init__(
-        self, inputs: int, *, units: int, slots: int, width: int, heads: int, usage_gradient: bool
-    ) -> None:
+    def __init__(self, inputs: int, *, units: int, slots: int, width: int, heads: int, usage_gradient: bool) -> None:
         super().__init__(inputs, units, heads * width)
         self.slots, self.width, self.heads, self.usage_gradient = slots, width, heads, usage_gradient
         self.reading = [width, 1, 1, 3]  # k, β, f, π of a read head

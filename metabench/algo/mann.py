@@ -6,9 +6,9 @@ ICML 2016, arXiv 1605.06065). Each of n heads, at every step:
     w^r_t = softmax s cos(k_t, M_t),   r_t = w^r_t M_t
     w^u_t = γ w^u_{t-1} + Σ w^r_t + Σ w^w_t           usage; w^lu_t marks the n least used rows, one a head
 
-k_t, a_t = tanh(·) and α are linear in the state of an LSTM controller, which is given r_{t-1}. The paper writes the key
-itself; a vector of its own (a_t) is what public code that reproduces it writes. A raw cosine (s = 1) reads nearly the mean
-of all rows; hence `scale`.
+k_t, a_t (through tanh) and α are linear in the state of an LSTM controller, which is given r_{t-1}. The paper writes
+the key itself; public code that reproduces it writes a vector of its own (a_t), and so does this, since it learns sooner.
+A raw cosine (s = 1) reads nearly the mean of all rows; hence `scale`.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class LeastRecentlyUsed(Core):
         """Every head at row 0, and nothing used."""
         h, c, read = (self.full(0, tasks, size) for size in (self.units, self.units, self.heads * self.width))
         first = F.pad(self.full(1, tasks, self.heads, 1), (0, self.slots - 1))
-        return Rows(
-            h, c, read, self.full(EMPTY, tasks, self.slots, self.width), first, self.full(0, tasks, self.slots)
-        )
+        return Rows(h, c, read, self.full(EMPTY, tasks, self.slots, self.width), first, self.full(0, tasks, self.slots))
 
     def step(self, memory: Rows, given: Tensor) -> tuple[Rows, Tensor]:
         """Write, then read."""
@@ -97,5 +95,13 @@ class MANN(Recurrent):
         scale: Positive,
     ) -> None:
         super().__init__(
-            spec, backbone, LeastRecentlyUsed, units=units, slots=slots, width=width, heads=heads, decay=decay, scale=scale
+            spec,
+            backbone,
+            LeastRecentlyUsed,
+            units=units,
+            slots=slots,
+            width=width,
+            heads=heads,
+            decay=decay,
+            scale=scale,
         )

@@ -78,7 +78,7 @@ class TuringMachine(Core):
 
 
 def moved(w: Tensor, share: Tensor, shifts: range) -> Tensor:
-    """Σ_j w(j) s(i - j) of weightings `[..., N]`, s the `share [..., S]` of each of `shifts`; row N - 1 is before row 0."""
+    """Σ_j w(j) s(i - j) of weightings `[..., N]`, s the `share [..., S]` of each shift; row N - 1 is before row 0."""
     return torch.stack([w.roll(by, dims=-1) for by in shifts], dim=-1).mul(share.unsqueeze(-2)).sum(-1)
 
 
@@ -92,8 +92,14 @@ class NTM(Recurrent):
     """A recurrent network with a memory that is addressed by content and by location."""
 
     def __init__(
-        self, spec: TaskSpec, backbone: Backbone, *, units: Count, slots: Count, width: Count, heads: Count, shift: Whole
+        self,
+        spec: TaskSpec,
+        backbone: Backbone,
+        *,
+        units: Count,
+        slots: Count,
+        width: Count,
+        heads: Count,
+        shift: Whole,
     ) -> None:
-        super().__init__(
-            spec, backbone, TuringMachine, units=units, slots=slots, width=width, heads=heads, shift=shift
-        )
+        super().__init__(spec, backbone, TuringMachine, units=units, slots=slots, width=width, heads=heads, shift=shift)

@@ -4,8 +4,8 @@ At step t it is given x_t with the label of the step before (Santoro et al. 2016
 
     (m_t, o_t) = core(m_{t-1}, [f(x_t), y_{t-1}]),   ŷ_t = W o_t + b,   y_0 = 0.
 
-A stream is read once, and every step's prediction counts. Where queries follow a support set, each is one more step from
-where the support set left the memory, so that queries do not inform each other. The encoder f runs once over all steps.
+A stream is read once, and every step's prediction counts. Where queries follow a support set, each is one more step
+from where the support set left the memory, so that queries do not inform each other. The encoder f runs once over all.
 """
 
 from __future__ import annotations
