@@ -7,8 +7,8 @@ ICML 2016, arXiv 1605.06065). Each of n heads, at every step:
     w^u_t = γ w^u_{t-1} + Σ w^r_t + Σ w^w_t           usage; w^lu_t marks the n least used rows, one a head
 
 k_t, a_t (through tanh) and α are linear in the state of an LSTM controller, which is given r_{t-1}. The paper writes
-the key itself; public code that reproduces it writes a vector of its own (a_t), and so does this, since it learns sooner.
-A raw cosine (s = 1) reads nearly the mean of all rows; hence `scale`.
+the key itself; public code that reproduces it writes a vector of its own, a_t, and so does this: it learns sooner. A
+raw cosine (s = 1) reads nearly the mean of all rows; hence `scale`.
 """
 
 from __future__ import annotations
