@@ -147,6 +147,6 @@ def test_usage_takes_writing_for_a_constant_unless_told_otherwise():
 
 def test_it_learns_to_copy():
     torch.manual_seed(0)
-    copier = Copier(Computer(5, units=32, slots=8, width=8, heads=1, usage_gradient=False), bits=4)
-    train(copier, 400, 2, lr=1e-2)
-    assert copier.errors(200, 2) < 0.01
+    copier = Copier(Computer(4, units=24, slots=6, width=6, heads=1, usage_gradient=False), bits=3)
+    train(copier, 480, 2, lr=2e-2, batch=8)
+    assert copier.errors(200, 2) < 0.02

@@ -129,6 +129,6 @@ def test_its_gradient_agrees_with_finite_differences():
 
 def test_it_solves_the_copy_task():
     torch.manual_seed(0)
-    copier = Copier(TuringMachine(5, units=32, slots=8, width=8, heads=1, shift=1), bits=4)
-    train(copier, 700, 3, lr=1e-2)
-    assert copier.errors(200, 3) < 0.01
+    copier = Copier(TuringMachine(4, units=24, slots=6, width=6, heads=1, shift=1), bits=3)
+    train(copier, 480, 2, lr=2e-2, batch=8)
+    assert copier.errors(200, 2) < 0.02
