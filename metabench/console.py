@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metabench.axis import AXES, INNER_STEPS
+
 PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
@@ -134,7 +136,8 @@ def result_table(summary: dict[str, Any]) -> Table:
         table.add_column(heading)
     for mode, result in test["modes"].items():
         table.add_row(mode, figure(name, result["mean"], result["ci95"]), str(result["episodes"]))
+    axis = AXES[test.get("axis", INNER_STEPS.name)]  # older summaries have no other
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
-            table.add_row(f"after {entry['step']} inner steps", figure(name, entry["mean"], entry["ci95"]), "")
+            table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
     return table

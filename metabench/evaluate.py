@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm, Mode
+from metabench.axis import INNER_STEPS, Axis
 from metabench.tasks import Metrics, SplitName, TaskSource
 
 FORMULA = "mean ± t(0.975, n-1) · s / √n over n test tasks"
@@ -45,7 +46,7 @@ def evaluate(
     mode: Mode | None = None,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Metrics:
-    """The metrics of tasks 0 .. episodes - 1 of `split`, `[E, S + 1]` each, on the CPU; the model is left as it was.
+    """The metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
 
     `tick` is called with the number of tasks done, after every batch; it may raise to stop.
     """
@@ -62,13 +63,14 @@ def evaluate(
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
-def summarise(values: Tensor) -> dict[str, Any]:
-    """The final figure of `values [E, S + 1]`, and that after each inner step."""
+def summarise(values: Tensor, axis: Axis = INNER_STEPS) -> dict[str, Any]:
+    """The final figure of `values [E, K]`, and that of each column of the axis."""
     steps = [estimate(column) for column in values.unbind(1)]
     final = steps[-1]
     return {
         "mean": final.mean,
         "ci95": final.ci95,
         "episodes": final.episodes,
-        "per_step": [{"step": i, "mean": e.mean, "ci95": e.ci95} for i, e in enumerate(steps)],
+        "axis": axis.name,
+        "per_step": [{"step": i, "mean": e.mean, "ci95": e.ci95} for i, e in enumerate(steps, axis.first)],
     }

@@ -6,8 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
+    """Labels `[...]` as rows of the unit matrix, `[..., ways]`.
+
+    torch.nn.functional.one_hot looks at the labels first, which a GPU would have to be waited for.
+    """
+    return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
@@ -40,6 +49,28 @@ def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.argmax(-1) == target).to(prediction.dtype).mean(1)
 
 
+def string_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean negative log-likelihood of strings `[T, M, C]`, S logits for each character, `[T, M, C * S]`: `[T]`."""
+    logits = prediction.unflatten(-1, (target.shape[-1], -1)).flatten(0, 2)
+    return F.cross_entropy(logits, target.flatten(), reduction="none").view(target.shape).sum(-1).mean(1)
+
+
+def string_accuracy(prediction: Tensor, target: Tensor) -> Tensor:
+    """Share of queries of which every character is right: `[T]`, in 0..1."""
+    found = prediction.unflatten(-1, (target.shape[-1], -1)).argmax(-1)
+    return (found == target).all(-1).to(prediction.dtype).mean(1)
+
+
+def as_strings(y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
+    """Strings `[T, N, C]` as one unit vector a character, `[T, N, C * S]`."""
+    return one_hot(y, outputs // y.shape[-1], dtype).flatten(2)
+
+
+def as_values(y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
+    """Values as they are."""
+    return y.to(dtype)
+
+
 @dataclass(frozen=True)
 class Objective:
     """A differentiable loss and the metric that papers report, both `[T]` from a batch of tasks."""
@@ -48,6 +79,8 @@ class Objective:
     metric: Callable[[Tensor, Tensor], Tensor]
     metric_name: str
     higher_is_better: bool
+    encode: Callable[[Tensor, int, torch.dtype], Tensor] = one_hot
+    """Labels or values as what a network is given of them, `[T, N, O]`."""
 
     def better(self, a: float, b: float) -> bool:
         """Whether metric value a is strictly better than b; NaN is worse than anything."""
@@ -58,6 +91,8 @@ class Objective:
 
 OBJECTIVES = {
     "cross_entropy": Objective(cross_entropy, accuracy, "accuracy", higher_is_better=True),
-    "mse": Objective(mse, mse, "mse", higher_is_better=False),
-    "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False),  # of methods that predict intervals
+    "strings": Objective(string_cross_entropy, string_accuracy, "accuracy", higher_is_better=True, encode=as_strings),
+    "mse": Objective(mse, mse, "mse", higher_is_better=False, encode=as_values),
+    # of methods that predict intervals
+    "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False, encode=as_values),
 }

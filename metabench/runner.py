@@ -129,7 +129,7 @@ class Run:
         """Estimate the metric on validation tasks; keep the best weights."""
         self.check_finite()
         found = self.evaluate("validation", self.config.validation.episodes)
-        result = summarise(found[self.metric])
+        result = summarise(found[self.metric], self.algo.axis)
         loss = found["loss"][:, -1].double().mean().item()
         figures = {self.metric: result["mean"], "ci95": result["ci95"], "loss": loss}
         self.record(directory, {"step": self.step, "split": "validation", **figures})
@@ -199,7 +199,7 @@ class Run:
                     stop.check()
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
-                results[mode] = summarise(found[self.metric])
+                results[mode] = summarise(found[self.metric], self.algo.axis)
         natural = results[modes[0]]
         return {
             "metric": self.metric,

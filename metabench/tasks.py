@@ -13,12 +13,18 @@ from torch import Tensor
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
+Protocol = Literal["few_shot", "sequence"]
+"""How a task is met: a support set, then queries; or a stream, in which each example is a query before its label comes.
+
+The stream is both `support` and `query`: a prediction at step t sees x_1 … x_t and the labels y_1 … y_{t-1} only.
+"""
+
 Metrics = dict[str, Tensor]
-"""Per-task figures: each `[T]`, or `[T, S + 1]` where there is one value after each of S inner steps."""
+"""Per-task figures: each `[T]`, or `[T, K]` where there is one for each column of an axis (`metabench.axis`)."""
 
 
 class Split(NamedTuple):
-    """Labelled examples of T tasks, N each: `x [T, N, *input_shape]`, `y [T, N]` int64 or `[T, N, D]` float."""
+    """Labelled examples of T tasks, N each: `x [T, N, *input_shape]`, `y [T, N]` int64 or `[T, N, D]`."""
 
     x: Tensor
     y: Tensor
@@ -65,7 +71,7 @@ class Tasks(NamedTuple):
 class Episode:
     """The size of a task."""
 
-    outputs: int  # ways of a classification, dimensions of a regression target
+    outputs: int  # numbers a prediction has: ways of a classification, dimensions of a regression target
     shots: int  # support examples: per class in a classification, in all otherwise
     queries: int  # query examples, counted the same way
 
@@ -75,11 +81,12 @@ class TaskSpec:
     """The only thing data tells an algorithm: what its tasks look like, in meta-training and in evaluation."""
 
     input_shape: tuple[int, ...]
-    objective: Literal["cross_entropy", "mse"]
+    objective: Literal["cross_entropy", "strings", "mse"]
     train: Episode
     eval: Episode
     num_classes: int = 0  # distinct training classes behind the tasks; 0 for regression
     truth: tuple[str, ...] = ()  # the numbers of `Tasks.truth`, one a task each, that make a regression's function
+    protocol: Protocol = "few_shot"
 
 
 class TaskSource(ABC):

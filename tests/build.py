@@ -84,13 +84,15 @@ def make_source(config: Config) -> TaskSource:
 def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
     """Overrides that make `algo` on `data` quick: three tasks a meta-step, few examples, a narrow network."""
     sizes = {"shots": 5, "queries": 6} if data == "sinusoid" else {"ways": 4, "shots": 2, "queries": 1}
+    if data.endswith("_sequence"):
+        sizes = {"ways": 4, "shots": 3, "queries": 0}
     wanted = {
         "train": {"tasks": 3},
         "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
         "backbone": {"filters": 4, "hidden": "[8,8]"},
         "algo": {
             "inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 20,
-            "filters": 4, "hidden": 12, "units": 6,
+            "filters": 4, "hidden": 12, "units": 6, "slots": 6, "width": 5,
             "encoder": "[8,8]", "decoder": "[8]", "latent": 6, "heads": 2, "samples": 3,
         },
     }  # fmt: skip

@@ -35,8 +35,10 @@ def raw(name: str) -> dict:
 def task_of(data: str) -> str:
     """The kind of task that a data file brings: few_shot, …"""
     defaults = raw(f"data/{data}")["defaults"]
-    found = [entry["/task@_here_"] for entry in defaults if isinstance(entry, dict)]
-    return found[0] if found else task_of(next(parent for parent in defaults if parent != "_self_"))
+    for key, task in (item for entry in defaults if isinstance(entry, dict) for item in entry.items()):
+        assert key.removeprefix("override ") == "/task@_here_"
+        return task
+    return task_of(next(parent for parent in defaults if parent != "_self_"))
 
 
 DATA = {data: task_of(data) for data in names("data")}

@@ -19,7 +19,7 @@ from PIL import Image
 from metabench.evaluate import evaluate, summarise
 from metabench.objective import mse
 from metabench.pictures import draw_run
-from metabench.pictures.curves import inner_steps, learning_curve
+from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import Plan, episodes
 from metabench.pictures.fits import fits
 from metabench.tasks import Episode
@@ -29,6 +29,7 @@ CASES = [
     ("pretrain", "sinusoid", {"learning_curve", "fits", "steps"}),
     ("maml", "glyphs", {"learning_curve", "episode", "steps"}),
     ("protonet", "glyphs", {"learning_curve", "episode"}),
+    ("lstm", "glyphs_sequence", {"learning_curve", "stream", "instances"}),
 ]
 THREE_WAY = ("data.ways=3", "data.shots=2", "data.queries=2")  # so small that every query is shown
 every = pytest.mark.parametrize(("algo", "data", "names"), CASES, ids=["-".join(case[:2]) for case in CASES])
@@ -213,7 +214,7 @@ def test_settings_that_differ_between_training_and_validation_are_named():
 def test_steps_show_the_band_and_where_training_stops():
     algo = build(*small("maml", "glyphs")).algo
     per_step = [{"step": i, "mean": 0.2 * i, "ci95": 0.01} for i in range(4)]
-    (axes,) = inner_steps(per_step, algo).axes
+    (axes,) = along_axis(per_step, algo).axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0, 20, 40, 60])
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(61)

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from metabench.axis import AXIS_OF, Axis
 from metabench.backbone.base import Backbone, batch_norms, batch_statistics
 from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES
-from metabench.tasks import Episode, Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Episode, Metrics, Protocol, Split, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
@@ -26,16 +27,23 @@ class Algorithm(nn.Module, ABC):
     """
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
+    protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot",)  # what it can read
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__()
-        if self.classifies and spec.objective != "cross_entropy":
-            name = type(self).__name__
-            raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
         self.spec = spec
         self.objective = OBJECTIVES[spec.objective]
         self.backbone = backbone
+        name = type(self).__name__
+        if spec.protocol not in self.protocols:
+            raise ConfigError("algo", name, "answers queries after a support set; this data is a stream that has none")
+        if self.classifies and spec.objective != "cross_entropy":
+            raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
+        if spec.protocol == "sequence" and any(not norm.running for norm in batch_norms(backbone)):
+            raise ConfigError(
+                "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
+            )
 
     @abstractmethod
     def adapt(self, support: Split) -> State:
@@ -79,6 +87,11 @@ class Algorithm(nn.Module, ABC):
         return self.spec.train if self.training else self.spec.eval
 
     @property
+    def axis(self) -> Axis:
+        """What the columns of `evaluate` count."""
+        return AXIS_OF[self.spec.protocol]
+
+    @property
     def modes(self) -> tuple[Mode, ...]:
         """The kinds of prediction this model tells apart, the natural one first.
 
@@ -92,9 +105,9 @@ class Algorithm(nn.Module, ABC):
 
     @torch.no_grad()
     def evaluate(self, tasks: Tasks, mode: Mode | None = None) -> Metrics:
-        """The loss and the metric after each inner step, `[T, S + 1]`, in `mode` (by default the natural one).
+        """The loss and the metric for each column of the axis, `[T, K]`, in `mode` (by default the natural one).
 
-        `[T, 1]`, the last step alone, where queries of a transductive model are predicted one by one. To be called in
+        `[T, 1]`, the last alone, where queries of a transductive model are predicted one by one. To be called in
         `eval()`, where nothing moves; `metabench.evaluate.evaluate` sees to it.
         """
         support, query = self.view(tasks)[:2]
@@ -106,8 +119,9 @@ class Algorithm(nn.Module, ABC):
                 outputs = self.outputs(support, query.x)
         else:
             outputs = [self.predict_alone(support, query.x)]
+        parts = self.axis.parts(outputs, query.y, self.episode.shots)
         return {
-            name: torch.stack([figure(output, query.y) for output in outputs], dim=1)
+            name: torch.stack([figure(output, target) for output, target in parts], dim=1)
             for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
         }
 

@@ -27,13 +27,13 @@ from torch.func import functional_call
 from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import Weights
 from metabench.algo.learned_rule import shaped
-from metabench.algo.metric import one_hot
 from metabench.algo.sets import Aggregator, SetEncoder
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Conv2d, Linear
 from metabench.backbone.norm import Norm
 from metabench.config import Count
 from metabench.errors import ConfigError
+from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec
 
 

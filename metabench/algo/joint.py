@@ -16,7 +16,7 @@ class Joint(Pretrain):
     """Pre-training without fine-tuning."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
+        super().__init__(spec, backbone, inner_lr=1.0, eval_inner_steps=0, adapt_norm=False, finetune="all")
         if spec.objective != "mse":
             name = type(self).__name__
             raise ConfigError("algo", name, "is one function for all tasks, which permuted labels do not have")
-        super().__init__(spec, backbone, inner_lr=1.0, eval_inner_steps=0, adapt_norm=False, finetune="all")

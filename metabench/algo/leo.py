@@ -26,10 +26,10 @@ from torch.func import functional_call
 
 from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import Network
-from metabench.algo.metric import one_hot
 from metabench.backbone.base import Backbone
 from metabench.config import Count, NonNegative, Positive, Whole
 from metabench.data.draw import noise_keys, normal, task_keys
+from metabench.objective import one_hot
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 LATENT, WEIGHTS = range(2)  # streams of a task's noise

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algo.embedder import Embedder
+from metabench.objective import one_hot
 
 
 class Embedded(NamedTuple):
@@ -17,14 +17,6 @@ class Embedded(NamedTuple):
 
     z: Tensor
     onehot: Tensor
-
-
-def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
-    """Labels `[T, N]` as rows of the unit matrix, `[T, N, ways]`.
-
-    torch.nn.functional.one_hot looks at the labels first, which a GPU would have to be waited for.
-    """
-    return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
 
 
 class MetricLearner(Embedder):

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from metabench.algo.fast_weights import Weights
-from metabench.algo.metric import cosine, one_hot
+from metabench.algo.metric import cosine
 from metabench.algo.pixelnn import VOTES, Vote
 from metabench.algo.pretrain import Pretrain
 from metabench.backbone.base import Backbone
+from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec
 
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from metabench.algo.fast_weights import Weights
 from metabench.algo.maml import MAML
-from metabench.algo.metric import one_hot
 from metabench.backbone.base import Backbone
 from metabench.config import Positive, Whole
+from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from metabench.algo.embedder import Embedder
-from metabench.algo.metric import one_hot
 from metabench.backbone.base import Backbone
 from metabench.config import Positive
+from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 
 

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
-from metabench.algo.metric import one_hot
 from metabench.backbone.base import Backbone, batch_norms
 from metabench.backbone.layers import Conv2d, Linear, max_pool
 from metabench.backbone.norm import make_norm
 from metabench.config import Count
 from metabench.errors import ConfigError
+from metabench.objective import one_hot
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 

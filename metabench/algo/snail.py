@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
-from metabench.algo.metric import one_hot
 from metabench.backbone.base import Backbone
 from metabench.config import Count
 from metabench.errors import ConfigError
+from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec
 
 

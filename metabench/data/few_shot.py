@@ -8,9 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Section
+from metabench.config import Count, Section, Whole
 from metabench.data.bank import ImageBank
 from metabench.data.draw import bits, choose, shuffle, task_keys
+from metabench.data.stream import Stream
 from metabench.errors import ConfigError
 from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
 
@@ -24,7 +25,7 @@ class Shape(Section):
 
     ways: Count
     shots: Count
-    queries: Count
+    queries: Whole
 
 
 class FewShotImages(TaskSource):
@@ -37,6 +38,8 @@ class FewShotImages(TaskSource):
     - classes_train: the same in training only (Nichol et al. 2018);
     - per_task: each class of an episode is turned by a random angle, in every split (Finn et al. 2017);
     - none.
+
+    With `stream` an episode has no queries: its `shots` drawings of each class come as one stream, in random order.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class FewShotImages(TaskSource):
         queries: int,
         train: Shape,
         rotations: Rotations,
+        stream: Stream | None = None,
         eval_seed: int,
         size: int,
         drawings: int,
@@ -58,6 +62,7 @@ class FewShotImages(TaskSource):
         """Check that the splits' `characters` can give such episodes; only then `read` the drawings."""
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.rotations, self.size, self.drawings = device, rotations, size, drawings
+        self.stream, self.ways = stream, ways
         self.classes = {split: len(characters[split]) * self._turns(split) for split in SPLITS}
         evaluation = Episode(ways, shots, queries)
         self.episodes = {
@@ -68,6 +73,8 @@ class FewShotImages(TaskSource):
         self.spec = TaskSpec(
             (1, size, size), "cross_entropy", self.episodes["train"], evaluation, num_classes=self.classes["train"]
         )
+        if stream is not None:
+            self.spec = stream.spec(self.spec)
         bank = read()
         self.digest = bank.digest
         position = {name: i for i, name in enumerate(bank.names)}
@@ -89,6 +96,9 @@ class FewShotImages(TaskSource):
         if episode.outputs > self.classes[split]:
             valid = f"at most {self.classes[split]}, the classes of the {split} split"
             raise ConfigError(f"{key}.ways", episode.outputs, valid)
+        if (episode.queries == 0) != (self.stream is not None):
+            valid = "at least 1" if self.stream is None else "0: in a stream every drawing is a query"
+            raise ConfigError(f"{key}.queries", episode.queries, valid)
         if episode.shots + episode.queries > self.drawings:
             valid = f"with {key}.queries={episode.queries} at most {self.drawings}, the drawings of a class"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
@@ -104,10 +114,12 @@ class FewShotImages(TaskSource):
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
         drawing = choose(keys, _DRAWINGS, self.drawings, shots + queries, ways)  # [T, ways, shots + queries]
         rows = (turn * self.turn_stride + character * self.drawings).unsqueeze(-1) + drawing
-        rows_of = rows.split([shots, queries], dim=-1)
-        support, query = (
-            self._gather(keys, stream, part) for stream, part in zip((_SUPPORT, _QUERY), rows_of, strict=True)
-        )
+        support = self._gather(keys, _SUPPORT, rows[..., :shots])
+        if self.stream is None:
+            query = self._gather(keys, _QUERY, rows[..., shots:])
+        else:
+            support = self.stream.shake(support, keys) if split == "train" else support
+            support = query = self.stream.label(support, keys, ways)
         return Tasks(support, query, {"classes": classes}, keys)
 
     def _gather(self, keys: Tensor, stream: int, rows: Tensor) -> Split:
@@ -119,7 +131,9 @@ class FewShotImages(TaskSource):
 
     def card(self) -> dict[str, Any]:
         """Facts common to all few-shot image data."""
+        stream = {} if self.stream is None else {"stream": {"ways": self.ways, **self.stream.model_dump()}}
         return {
+            **stream,
             "classes": self.classes,
             "rotations": self.rotations,
             "size": self.size,

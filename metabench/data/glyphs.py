@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from metabench.config import Count, Seed
+from metabench.config import Count, Seed, Whole
 from metabench.data.drawing import draw_glyphs
 from metabench.data.few_shot import FewShotImages, Rotations, Shape
+from metabench.data.stream import Stream
 
 DRAWINGS = 20
 
@@ -24,9 +25,10 @@ class Glyphs(FewShotImages):
         *,
         ways: Count,
         shots: Count,
-        queries: Count,
+        queries: Whole,
         train: Shape,
         rotations: Rotations,
+        stream: Stream | None,
         characters: Annotated[int, Field(ge=40, le=9_999)],
         size: Annotated[int, Field(ge=16, le=105)],
         bank_seed: Seed,
@@ -43,6 +45,7 @@ class Glyphs(FewShotImages):
             queries=queries,
             train=train,
             rotations=rotations,
+            stream=stream,
             eval_seed=eval_seed,
             size=size,
             drawings=DRAWINGS,

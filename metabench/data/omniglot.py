@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from metabench.config import Count, Seed
+from metabench.config import Count, Seed, Whole
 from metabench.data.few_shot import FewShotImages, Rotations, Shape
 from metabench.data.ingest import load_omniglot
 from metabench.data.split import read_split, split_digest
+from metabench.data.stream import Stream
 
 
 class Omniglot(FewShotImages):
@@ -23,9 +24,10 @@ class Omniglot(FewShotImages):
         *,
         ways: Count,
         shots: Count,
-        queries: Count,
+        queries: Whole,
         train: Shape,
         rotations: Rotations,
+        stream: Stream | None,
         split: Literal["vinyals", "lake", "maml"],
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
@@ -43,6 +45,7 @@ class Omniglot(FewShotImages):
             queries=queries,
             train=train,
             rotations=rotations,
+            stream=stream,
             eval_seed=eval_seed,
             size=size,
             drawings=20,

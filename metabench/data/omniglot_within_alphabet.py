@@ -64,6 +64,7 @@ class OmniglotWithinAlphabet(Omniglot):
             queries=queries,
             train=train,
             rotations=rotations,
+            stream=None,
             split="lake",
             size=size,
             resize=resize,

@@ -1,4 +1,4 @@
-"""The pictures of a run, for people: how it learned, what it predicts, what each inner step brings.
+"""The pictures of a run, for people: how it learned, what it predicts, what each inner step or instance brings.
 
 Predictions are drawn for validation tasks; of the test split only the figures of the finished test are shown.
 """
@@ -17,10 +17,11 @@ from PIL import Image
 from metabench.algo.base import Algorithm
 from metabench.data.curves import Curves
 from metabench.files import write_bytes
-from metabench.pictures.curves import inner_steps, learning_curve
+from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import episodes
 from metabench.pictures.fits import fits
 from metabench.pictures.look import DPI, STYLE
+from metabench.pictures.stream import stream
 from metabench.tasks import TaskSource
 
 
@@ -56,7 +57,8 @@ def _pictures(
         yield "learning_curve", learning_curve(records, algo)
     if isinstance(source, Curves):
         yield "fits", fits(algo, source)
-    if source.spec.objective == "cross_entropy" and len(source.spec.input_shape) == 3:
-        yield "episode", episodes(algo, source)
+    if source.spec.objective != "mse" and len(source.spec.input_shape) == 3:
+        streaming = source.spec.protocol == "sequence"
+        yield ("stream", stream(algo, source)) if streaming else ("episode", episodes(algo, source))
     if len(test["per_step"]) > 1:
-        yield "steps", inner_steps(test["per_step"], algo)
+        yield algo.axis.picture, along_axis(test["per_step"], algo)

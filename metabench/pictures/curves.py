@@ -1,4 +1,4 @@
-"""The metric against meta-steps, and against inner steps."""
+"""The metric against meta-steps, and along the axis of the evaluation: inner steps, or instances of a class."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ def learning_curve(records: Lines, algo: Algorithm) -> Figure:
     return picture
 
 
-def inner_steps(per_step: Lines, algo: Algorithm) -> Figure:
-    """The metric on test tasks after each inner step; a dashed line where training stops."""
-    name, last = algo.objective.metric_name, per_step[-1]["step"]
+def along_axis(per_step: Lines, algo: Algorithm) -> Figure:
+    """The metric on test tasks for each column of the axis; a dashed line where the inner steps of training stop."""
+    name, first, last = algo.objective.metric_name, per_step[0]["step"], per_step[-1]["step"]
     picture, axes = _axes()
     _band(axes, per_step, "mean", name, "test, 95% interval")
     if isinstance(algo, FastWeights) and 0 < algo.inner_steps <= last:
         label = f"{steps(algo.inner_steps)} in training"
         axes.axvline(algo.inner_steps, color=GREY, linewidth=1, linestyle=(0, (3, 2)), label=label, zorder=1.5)
     _finish(axes, name, _column(per_step, "mean"))
-    axes.set_xlabel("inner steps")
-    axes.set_xlim(-0.02 * last, 1.02 * last)
+    axes.set_xlabel(algo.axis.name)
+    margin = 0.02 * (last - first)
+    axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
     return picture
 
@@ -63,6 +64,8 @@ def inner_steps(per_step: Lines, algo: Algorithm) -> Figure:
 def _settings(algo: Algorithm) -> tuple[str, str]:
     """What makes the metric of training and that of validation differ by more than their tasks."""
     train, validation = f", {algo.spec.train.outputs}-way", f", {algo.spec.eval.outputs}-way"
+    if algo.spec.protocol == "sequence":
+        train, validation = f"{train}, all instances", f"{validation}, instance {algo.spec.eval.shots}"
     if isinstance(algo, FastWeights):
         train, validation = f", {steps(algo.inner_steps)}", f", {steps(algo.eval_inner_steps)}"
     return (train, validation) if train != validation else ("", "")

@@ -87,18 +87,18 @@ def _episode(axes: Axes, plan: Plan, task: int, support: Split, query: Split, fo
             for name, below in (("support", plan.shots / 2), ("queries", plan.shots + BREAK + plan.asked / 2)):
                 axes.text(x - MARGIN / 2, y + below, name, rotation=90, va="center", ha="center", color=GREY)
         for drawing in support.x[support.y == label][: plan.shots]:
-            _tile(axes, x, y, drawing, PALE, 1)
+            tile(axes, x, y, drawing, PALE, 1)
             y += 1
         y += BREAK
         asked = query.y == label
         for drawing, guess in zip(query.x[asked][: plan.queries], found[asked].tolist(), strict=False):
             mark, color, width = ("✓", BLUE, 1) if guess == label else (f"✗ {guess + 1}", ORANGE, 2)
-            _tile(axes, x, y, drawing, color, width)
+            tile(axes, x, y, drawing, color, width)
             axes.text(middle, y + DRAWING + MARK / 2, mark, color=color, va="center", ha="center")
             y += 1 + MARK
 
 
-def _tile(axes: Axes, x: float, y: float, drawing: Tensor, color: str, width: float) -> None:
+def tile(axes: Axes, x: float, y: float, drawing: Tensor, color: str, width: float) -> None:
     """A drawing `[C, H, W]` in 0..1, one channel as dark ink on white, in a frame."""
     pixels = (drawing.movedim(0, -1) if len(drawing) == 3 else 1 - drawing[0]).numpy()
     extent = (x, x + DRAWING, y + DRAWING, y)

@@ -1,0 +1,133 @@
+"""The memory family: a recurrent network reads a task example by example, and what it keeps of it is the adaptation.
+
+At step t it is given x_t with the label of the step before (Santoro et al. 2016) and predicts the label of x_t:
+
+    (m_t, o_t) = core(m_{t-1}, [f(x_t), y_{t-1}]),   ŷ_t = W o_t + b,   y_0 = 0.
+
+A stream is read once, and every step's prediction counts. Where queries follow a support set, each is one more step
+from where the support set left the memory, so that queries do not inform each other. The encoder f runs once over all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metabench.algo.base import Algorithm
+from metabench.backbone.base import Backbone
+from metabench.errors import ConfigError
+from metabench.tasks import Split, TaskSpec
+
+Memory = Any  # of a core: a named tuple of tensors [T, ...]
+
+
+class Core(nn.Module, ABC):
+    """An LSTM controller of T sequences at once, with or without something that it reads `read` numbers from a step.
+
+    What a step adds to the gates is computed for all steps at once; the rest is a loop over steps.
+    """
+
+    def __init__(self, inputs: int, units: int, read: int = 0) -> None:
+        super().__init__()
+        self.given = nn.Linear(inputs, 4 * units)
+        self.kept = nn.Linear(units + read, 4 * units, bias=False)
+        self.units, self.features = units, units + read  # features: numbers that a step gives
+
+    @abstractmethod
+    def start(self, tasks: int) -> Memory:
+        """The memory before the first step."""
+
+    @abstractmethod
+    def step(self, memory: Memory, given: Tensor) -> tuple[Memory, Tensor]:
+        """The memory after a step, and the step's features `[T, features]`; `given [T, 4 * units]` are gates."""
+
+    def forward(self, z: Tensor, memory: Memory | None = None) -> tuple[Memory, Tensor]:
+        """The memory after inputs `z [T, L, inputs]`, and the features of every step, `[T, L, features]`."""
+        memory = self.start(len(z)) if memory is None else memory
+        features = []
+        for given in self.given(z).unbind(1):
+            memory, found = self.step(memory, given)
+            features.append(found)
+        return memory, torch.stack(features, dim=1)
+
+    def control(self, given: Tensor, h: Tensor, c: Tensor, *read: Tensor) -> tuple[Tensor, Tensor]:
+        """h_t and c_t `[T, units]` of an LSTM that also sees what was read; it begins by forgetting little (bias 1)."""
+        gates = given + F.linear(torch.cat([h, *read], dim=-1), self.kept.weight)
+        enter, forget, value, leave = gates.chunk(4, dim=-1)
+        c = (forget + 1).sigmoid() * c + enter.sigmoid() * value.tanh()
+        return leave.sigmoid() * c.tanh(), c
+
+    def full(self, value: float, *shape: int) -> Tensor:
+        """A constant of the network's own type and device."""
+        return self.given.weight.new_full(shape, value)
+
+
+class Read(NamedTuple):
+    """A support set as a recurrent method keeps it: the memory, and the last label `[T, O]`, which is still to come."""
+
+    memory: Memory
+    label: Tensor
+
+
+class Recurrent(Algorithm):
+    """Encoder, core, linear readout."""
+
+    protocols = ("few_shot", "sequence")
+
+    @abstractmethod
+    def __init__(self, spec: TaskSpec, backbone: Backbone, core: type[Core], **sizes: Any) -> None:
+        super().__init__(spec, backbone)
+        if spec.train.outputs != spec.eval.outputs:
+            raise ConfigError(
+                "data.train.ways",
+                spec.train.outputs,
+                f"should be data.ways, {spec.eval.outputs}: labels enter a network of one size in training and test",
+            )
+        self.core = core(backbone.feature_size + spec.eval.outputs, **sizes)
+        self.readout = nn.Linear(self.core.features, spec.eval.outputs)
+
+    def adapt(self, support: Split) -> Read:
+        """Read the support set, in its order."""
+        return self._read(self.backbone(support.x), support.y)
+
+    def predict(self, state: Read, x: Tensor) -> Tensor:
+        """Each query one step on from the support set."""
+        return self._answer(state, self.backbone(x))
+
+    def solve(self, support: Split, x: Tensor) -> Tensor:
+        """A stream's predictions, made on the way; or those for queries, embedded in one pass with the support set."""
+        if self.spec.protocol == "sequence":
+            z = self.backbone(x)
+            return self.readout(self.core(self._inputs(z, self._labels(support.y, z)))[1])
+        size = support.x.shape[1]
+        z = self.backbone(torch.cat([support.x, x], dim=1))
+        return self._answer(self._read(z[:, :size], support.y), z[:, size:])
+
+    def _labels(self, y: Tensor, z: Tensor) -> Tensor:
+        return self.objective.encode(y, self.spec.eval.outputs, z.dtype)
+
+    def _inputs(self, z: Tensor, labels: Tensor) -> Tensor:
+        """[f(x_t), y_{t-1}] `[T, L, F + O]`."""
+        before = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], dim=1)
+        return torch.cat([z, before], dim=-1)
+
+    def _read(self, z: Tensor, y: Tensor) -> Read:
+        labels = self._labels(y, z)
+        memory, _ = self.core(self._inputs(z, labels))
+        return Read(memory, labels[:, -1])
+
+    def _answer(self, state: Read, z: Tensor) -> Tensor:
+        """Predictions `[T, M, O]` for embedded queries `[T, M, F]`: T * M sequences of one step."""
+        queries = z.shape[1]
+
+        def each(kept: Tensor) -> Tensor:
+            return kept.unsqueeze(1).expand(-1, queries, *kept.shape[1:]).flatten(0, 1)
+
+        memory = type(state.memory)(*map(each, state.memory))
+        step = torch.cat([z.flatten(0, 1), each(state.label)], dim=-1).unsqueeze(1)
+        _, features = self.core(step, memory)
+        return self.readout(features).view(-1, queries, self.spec.eval.outputs)

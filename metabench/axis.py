@@ -1,0 +1,43 @@
+"""What the columns of an evaluation `[T, K]` count: inner steps of adaptation, or instances of a class in a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Part = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The columns by name, and how the predictions of a batch of tasks become them; the last is the final figure."""
+
+    name: str  # as summaries and pictures write it
+    first: int  # the number of the first column
+    row: str  # a row of the result table, given its number
+    picture: str  # the name of the picture along this axis
+    parts: Callable[[list[Tensor], Tensor, int], list[Part]]
+    """Predictions and targets of each column, from outputs `[T, M, O]`, targets `[T, M, ...]` and shots."""
+
+
+def _after_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
+    """All queries, after each inner step."""
+    return [(prediction, target) for prediction in outputs]
+
+
+def _at_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
+    """The first instance of every class, the second, …, of a stream in which each class comes `shots` times."""
+    labels = target.reshape(*target.shape[:2], -1)  # [T, M, 1], or [T, M, C] of strings
+    earlier = (labels.unsqueeze(2) == labels.unsqueeze(1)).all(-1).tril(-1).sum(2)  # instances of the class before
+    places = earlier.argsort(dim=1, stable=True).unsqueeze(2).chunk(shots, dim=1)
+    parts = [[torch.take_along_dim(of, place, dim=1) for of in (outputs[-1], labels)] for place in places]
+    return [(prediction, y.view(*y.shape[:2], *target.shape[2:])) for prediction, y in parts]
+
+
+INNER_STEPS = Axis("inner steps", 0, "after {} inner steps", "steps", _after_each)
+INSTANCES = Axis("instance of a class", 1, "at instance {} of a class", "instances", _at_each)
+AXES = {axis.name: axis for axis in (INNER_STEPS, INSTANCES)}
+AXIS_OF = {"few_shot": INNER_STEPS, "sequence": INSTANCES}  # by the protocol of the tasks
