@@ -43,7 +43,7 @@ NOT_A_GRADIENT = {  # of the value that `forward` returns
     "fomaml": "takes inner gradients for constants",
     "reptile": "takes the adapted weights for constants",
     "metalstm": "takes inner gradients for constants",
-    "learnedupdate": "takes inner gradients for constants",
+    "learnedupdate": "takes what its rule reads for constants",
 }
 AMORTISED = {"snail", "hypernet"}  # only training teaches them what the labels of the support set mean
 
