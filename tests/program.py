@@ -136,8 +136,9 @@ def run_fresh(*command: str, cwd: Path, env: dict[str, str] | None = None) -> En
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
-    """A patch: the process sends itself a signal in the `call`-th meta-step, or drawing of another split."""
+def signal_in(split: str, call: int, number: int, times: int = 1, pause: float = 0) -> None:
+    """A patch: the process sends itself a signal in the `call`-th meta-step, or drawing of another split; `times`
+    times, with `pause` seconds between."""
     from metabench.data.few_shot import FewShotImages
     from metabench.data.sinusoid import Sinusoid
     from metabench.step import MetaStep
@@ -151,6 +152,7 @@ def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
             if (name == "__call__" or first == split) and next(calls) == call:
                 for _ in range(times):
                     os.kill(os.getpid(), number)
+                    time.sleep(pause)
             return original(self, first, *rest)
 
         setattr(cls, name, watched)

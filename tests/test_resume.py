@@ -116,9 +116,9 @@ def test_a_killed_run_continues(name, straight, tmp_path):
 
 
 def test_a_second_signal_leaves_at_once(straight, tmp_path):
-    patch = partial(signal_in, "validation", 2, signal.SIGTERM, times=2)  # of step 13
+    patch = partial(signal_in, "train", STEP, signal.SIGTERM, times=2, pause=1.1)
     assert run_metabench(*RUNS["maml"], cwd=tmp_path, patch=patch).code == 143
-    assert checkpoint(only_run(tmp_path), "last.pt")["step"] == 11
+    assert checkpoint(only_run(tmp_path), "last.pt")["step"] == 22
     assert run_metabench(*RUNS["maml"], cwd=tmp_path).code == 0
     identical(only_run(tmp_path), straight(*RUNS["maml"]))
 
