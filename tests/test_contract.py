@@ -52,7 +52,7 @@ NOT_A_GRADIENT = {  # of the value that `forward` returns
     "reptile": "takes the adapted weights for constants",
     "imaml": "takes the end of the inner loop for the inner problem's solution",
     "metalstm": "takes inner gradients for constants",
-    "learnedupdate": "takes inner gradients for constants",
+    "learnedupdate": "takes what its rule reads for constants",
 }
 AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "relationnet"}  # only training teaches them what labels mean
 

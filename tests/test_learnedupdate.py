@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from build import Setup, build, small
-from references import LOSS, Plain, adapting
+from references import LOSS, Plain, adapting, assert_same, each
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -40,14 +40,49 @@ def gradients(setup: Setup, net: Plain, theta: Tensor, x: Tensor, y: Tensor) -> 
 
 @DATA
 def test_it_starts_as_gradient_descent_whatever_it_remembers(data):
+    """Steps and outer gradient are MAML's, bit for bit and in float64."""
     setup = learned(data, "algo.inner_lr=0.25")
-    sgd = build(*small("fomaml", data), "algo.adapt_norm=true", "algo.inner_lr=0.25", dtype=torch.float64)
+    sgd = build(*small("maml", data), "algo.adapt_norm=true", "algo.inner_lr=0.25", dtype=torch.float64)
     sgd.algo.load_state_dict(setup.algo.state_dict(), strict=False)
     setup.algo.mean_square.fill_(7)
     tasks = setup.tasks()
     with torch.no_grad():
         for a, b in zip(setup.algo.trajectory(tasks.support), sgd.algo.trajectory(tasks.support), strict=True):
             assert torch.equal(flat(a), flat(b))
+    for one in (setup, sgd):
+        one.algo(tasks)[0].backward()
+    assert_same({name: setup.gradients()[name] for name in sgd.gradients()}, sgd.gradients())
+
+
+def test_the_outer_gradient_is_that_of_the_formula_with_what_is_read_held_fixed():
+    """By plain torch one task after another, with `torch.autograd` through ∇ but not through what the MLP reads."""
+    setup = with_a_rule(learned("sinusoid", "algo.inner_lr=0.1"))
+    algo, tasks, total = setup.algo, setup.tasks(), torch.zeros(())
+    m, usual = algo.mean.clone(), algo.mean_square.sqrt()
+    learnt = dict(algo.adapted())
+    for x, y, query_x, query_y in each(tasks):
+        fast = dict(learnt)
+        for _ in range(2):
+            loss = (torch.func.functional_call(algo.network, _one(fast), (x[None],)) - y).square().mean()
+            parts = torch.autograd.grad(loss, list(fast.values()), create_graph=True)
+            gradient = torch.cat([g.flatten() for g in parts])
+            read = [readable(v.detach()) for v in (gradient, m, usual, loss.expand_as(m))]
+            a, b = algo.rule(torch.cat(read, dim=-1)).unbind(-1)
+            move = 0.1 * (a.exp() * gradient + b * usual)
+            moves = move.split([w.numel() for w in fast.values()])
+            fast = {name: w - d.view_as(w) for (name, w), d in zip(fast.items(), moves, strict=True)}
+        total = (
+            total + (torch.func.functional_call(algo.network, _one(fast), (query_x[None],)) - query_y).square().mean()
+        )
+    wanted = {**learnt, **dict(algo.rule.named_parameters(prefix="rule"))}
+    expected = torch.autograd.grad(total / len(tasks), list(wanted.values()))
+    algo(tasks)[0].backward()
+    assert_same({name: p.grad for name, p in wanted.items()}, dict(zip(wanted, expected, strict=True)))
+
+
+def _one(fast: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of one task with the axis of tasks."""
+    return {name: w[None] for name, w in fast.items()}
 
 
 @DATA

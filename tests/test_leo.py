@@ -25,7 +25,7 @@ def same(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 @both
 def test_the_walk_is_gradient_descent_on_latents_and_then_on_weights(data):
-    setup = double(data, "algo.latent_steps=2", "algo.finetune_steps=2", "algo.latent_lr=0.01")
+    setup = double(data, "algo.latent_steps=2", "algo.finetune_steps=2", "algo.latent_lr=0.01", "algo.inner_clip=null")
     model = setup.algo.eval()
     tasks = setup.tasks("test")
     loss = LOSS[setup.source.spec.objective]
@@ -93,6 +93,14 @@ def test_the_loss_has_the_four_penalties(data):
         same(one.algo(tasks)[0] - plain, weights[name] * value)
     one = double(data, *(f"algo.{k}={weights[k] if k == 'encoder_penalty' else 0.0}" for k in weights))
     assert one.algo(tasks)[0] > plain
+
+
+def test_no_step_is_larger_than_the_clip_allows():
+    setup = double("sinusoid", "algo.inner_clip=0.01", "algo.latent_lr=0.5")
+    model = setup.algo.eval()
+    first, *_, last = model.trajectory(setup.tasks("test").support)
+    steps = (last.z - first.z).abs()
+    assert 0 < steps.max() <= 5 * 0.5 * 0.01 + 1e-12
 
 
 def test_a_standard_deviation_is_never_zero():

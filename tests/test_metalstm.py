@@ -33,8 +33,8 @@ def test_it_starts_as_gradient_descent(data, alpha):
     with torch.no_grad():
         for a, b in zip(setup.algo.trajectory(tasks.support), sgd.algo.trajectory(tasks.support), strict=True):
             torch.testing.assert_close(flat(a), flat(b), rtol=0, atol=1e-15)
-    for each_setup in (setup, sgd):
-        each_setup.algo(tasks)[0].backward()
+    for one in (setup, sgd):
+        one.algo(tasks)[0].backward()
     for name, g in sgd.gradients().items():
         torch.testing.assert_close(setup.gradients()[name], g, rtol=1e-12, atol=1e-14)
 

@@ -16,6 +16,8 @@ from metabench.algo.neural_process import Context, Mean
 from metabench.algo.np import Normal, average, divergence
 from metabench.errors import ConfigError, UserError
 from metabench.objective import OBJECTIVES, gaussian_nll
+from metabench.pictures.fits import coverage, fits
+from metabench.pictures.look import predictions
 from metabench.tasks import Episode, Split, Tasks, TaskSpec
 
 PROCESSES = ["cnp", "np", "anp"]
@@ -204,6 +206,25 @@ def test_training_lowers_the_loss_of_held_out_tasks(algo):
     after = setup.algo.eval().evaluate(tasks)
     assert after["loss"].mean() < before["loss"].mean() - 0.5
     assert after["mse"].mean() < 0.95 * before["mse"].mean()
+
+
+@every
+def test_the_picture_has_the_interval_the_draws_and_the_share_of_targets_in_it(algo):
+    setup = build(*small(algo, "sinusoid"))
+    figure = fits(setup.algo, setup.source)
+    tasks = setup.tasks("validation", count=100)
+    mean, std = predictions(setup.algo, tasks, tasks.query.x)[-1].chunk(2, dim=-1)
+    share = ((tasks.query.y - mean).abs() <= 1.96 * std).float().mean().item()
+    assert coverage(setup.algo, setup.source) == pytest.approx(share)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"95% interval ({share:.0%} of targets)" in labels
+    assert ("12 draws" in labels) == (algo != "cnp")
+    grid = torch.linspace(-5, 5, 200).view(1, -1, 1).expand(6, -1, -1)
+    mean, std = predictions(setup.algo, tasks.tasks(0, 6), grid)[-1].chunk(2, dim=-1)
+    (band,) = figure.axes[2].collections
+    corners = torch.tensor(band.get_paths()[0].vertices)[:, 1]
+    assert corners.max().item() == pytest.approx((mean + 1.96 * std)[2].max().item(), rel=1e-5)
+    assert corners.min().item() == pytest.approx((mean - 1.96 * std)[2].min().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

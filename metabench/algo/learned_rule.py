@@ -5,7 +5,8 @@ appendix A; Ravi, Larochelle 2017, p = 10):
 
     x ↦ (log|x| / p, sign x)  if |x| ≥ e^-p,  else (-1, e^p x)
 
-Gradients of the learner are constants to the outer loop (first order), as in both papers.
+What the network reads is a constant to the outer loop, as in both papers: the derivative of the logarithm has no bound.
+Whether the gradient that a move is made of is a constant too is the rule's choice (`first_order`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ P = 10.0  # of the preprocessing
 
 class LearnedRule(FastWeights):
     """A step is a function of the weights `[T, P]`, their gradient and the loss, and of what the rule keeps."""
-
-    first_order = True
 
     @abstractmethod
     def begin(self, theta: Tensor) -> Any:
@@ -58,6 +57,11 @@ class LearnedRule(FastWeights):
         if self.training and self.steps:
             self.end(kept)
 
+    def adapt(self, support: Split) -> Weights:
+        """θ'_S; nothing is rematerialised."""
+        *_, last = self.trajectory(support)
+        return last
+
 
 def flat(weights: Weights) -> Tensor:
     """Weights `[T, *shape]` in one row a task, `[T, P]`."""
@@ -71,7 +75,8 @@ def shaped(rows: Tensor, like: Weights) -> Weights:
 
 
 def readable(x: Tensor) -> Tensor:
-    """The preprocessing above: `[...]` to `[..., 2]`."""
+    """The preprocessing above, without a gradient: `[...]` to `[..., 2]`."""
+    x = x.detach()
     size = x.abs()
     large = size >= exp(-P)
     first = torch.where(large, size.clamp_min(exp(-P)).log() / P, -1.0)

@@ -5,11 +5,11 @@
     g   = α (e^a ∘ ∇ L_S + b ∘ √v)
 
 So the rule scales a gradient by what it is beside those of other tasks, or moves a coordinate by as much as is usual
-for it. The last layer of the MLP starts at zero: training starts at gradient descent with step α, exactly. θ and the
-MLP are learned by the gradient of the query loss; M moves by a share `memory_rate` of the way to the mean over the
-tasks and inner steps of each meta-step, and does not move in evaluation. The coordinate-wise rule is in the manner of
-Andrychowicz et al. 2016 (arXiv 1606.04474), the statistics that outlive a task in that of Reptile's inner Adam (Nichol
-et al. 2018); together they are no paper's.
+for it. The last layer of the MLP starts at zero: training starts at gradient descent with step α, exactly, and its
+first outer gradient of θ is MAML's, second derivatives included. θ and the MLP are learned by the query loss. M moves
+by a share `memory_rate` of the way to the mean over the tasks and inner steps of each meta-step, and does not move in
+evaluation. The coordinate-wise rule is in the manner of Andrychowicz et al. 2016 (arXiv 1606.04474), the statistics
+that outlive a task in that of Reptile's inner Adam (Nichol et al. 2018); together they are no paper's.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class LearnedUpdate(LearnedRule):
         usual = self.mean_square.sqrt()
         seen = (readable(gradient), readable(self.mean), readable(usual), readable(loss).unsqueeze(1))
         a, b = self.rule(torch.cat([x.expand(*theta.shape, 2) for x in seen], dim=-1)).unbind(-1)
-        return self.inner_lr * (a.exp() * gradient + b * usual), [*kept, gradient]
+        return self.inner_lr * (a.exp() * gradient + b * usual), [*kept, gradient.detach()]
 
     def end(self, kept: Kept) -> None:
         """Remember the gradients of this meta-step."""
-        gradients = torch.stack(kept).detach()
+        gradients = torch.stack(kept)
         self.mean.lerp_(gradients.mean((0, 1)), self.memory_rate)
         self.mean_square.lerp_(gradients.square().mean((0, 1)), self.memory_rate)

@@ -9,8 +9,9 @@ z' is z after its steps; C_d holds the correlations of the decoder's rows; the p
 the released code. Encoder and decoder are linear without bias, the relation net g_r has three layers. Classification:
 z_n and w_n belong to class n, logits are f(x)·w_n, and f, the backbone, is trained with the rest (the authors' is
 trained beforehand). Regression: g_e reads x and y, and w are all weights of the network, as a difference from learned
-ones. α and η have a number for every dimension, learned as a multiple of the first value, so that a small one is not
-doubled by one step of Adam. Predictions are made with the means; there is no dropout.
+ones; noise on every one of them is more than a network bears, so there w = μ' (`sample_weights: false`), and entries of
+inner gradients are cut at `inner_clip`. α and η have a number for every dimension, learned as a multiple of the first
+value, so that a small one is not doubled by one step of Adam. Predictions are made with the means; there is no dropout.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class LEO(Algorithm):
         latent_steps: Whole,
         finetune_lr: Positive,
         finetune_steps: Whole,
+        inner_clip: Positive | None,
+        sample_weights: bool,
         kl: NonNegative,
         encoder_penalty: NonNegative,
         weight_penalty: NonNegative,
@@ -74,7 +77,8 @@ class LEO(Algorithm):
             nn.Linear(2 * latent, 2 * latent, bias=False), nn.ReLU(),
             nn.Linear(2 * latent, 2 * latent, bias=False),
         )  # fmt: skip
-        self.decoder = nn.Linear(latent, 2 * self.size, bias=False)
+        self.inner_clip, self.sample_weights = inner_clip, sample_weights
+        self.decoder = nn.Linear(latent, (2 if sample_weights else 1) * self.size, bias=False)
         self.latent_lr, self.finetune_lr = latent_lr, finetune_lr
         self.alpha, self.eta = nn.Parameter(torch.ones(latent)), nn.Parameter(torch.ones(self.size))
         self.latent_steps, self.finetune_steps = latent_steps, finetune_steps
@@ -99,10 +103,10 @@ class LEO(Algorithm):
 
     def decode(self, z: Tensor, noise: Tensor | None) -> Tensor:
         """Weights `[T, C, P]` for latents: the mean, or with `noise` a draw."""
-        mean, u = self.decoder(z).chunk(2, dim=-1)
+        mean, u = self.decoder(z).split(self.size, dim=-1) if self.sample_weights else (self.decoder(z), None)
         if not self.classes:
             mean = mean + torch.cat([p.flatten() for p in self.network.parameters()])
-        if noise is None:
+        if noise is None or u is None:
             return mean
         return mean + noise * _std(u, offset=math.sqrt(2 / (z.shape[1] + self.size)))
 
@@ -133,12 +137,20 @@ class LEO(Algorithm):
         w = self.decode(z, noise)
         yield Found(z, w)
         for _ in range(self.latent_steps):
-            z = z - self.latent_lr * self.alpha * _gradient(of_latents, z)
+            z = z - self.latent_lr * self.alpha * self.gradient(of_latents, z)
             w = self.decode(z, noise)
             yield Found(z, w)
         for _ in range(self.finetune_steps):
-            w = w - self.finetune_lr * self.eta * _gradient(of_weights, w)
+            w = w - self.finetune_lr * self.eta * self.gradient(of_weights, w)
             yield Found(z, w)
+
+    def gradient(self, loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+        """That of a sum over tasks, part of the graph where gradients are enabled."""
+        learning = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = at if learning and at.requires_grad else at.detach().requires_grad_()
+            (found,) = torch.autograd.grad(loss(at).sum(), at, create_graph=learning)
+        return found if self.inner_clip is None else found.clamp(-self.inner_clip, self.inner_clip)
 
     def trajectory(self, support: Split) -> Iterator[Found]:
         """The walk from the mean of the latents."""
@@ -201,12 +213,3 @@ class LEO(Algorithm):
 def _std(u: Tensor, offset: float) -> Tensor:
     """exp(u) - (1 - offset), and not below 1e-10."""
     return (u.exp() - (1 - offset)).clamp_min(1e-10)
-
-
-def _gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """The gradient of a sum over tasks, part of the graph where gradients are enabled."""
-    learning = torch.is_grad_enabled()
-    with torch.enable_grad():
-        at = at if learning and at.requires_grad else at.detach().requires_grad_()
-        (found,) = torch.autograd.grad(loss(at).sum(), at, create_graph=learning)
-    return found

@@ -7,6 +7,8 @@ The weights of the learner are the cell state of an LSTM, one cell a coordinate 
     î_t = W_I [h_t, θ_{t-1}, î_{t-1}] + b_I
     θ_t = σ(f̂_t) ∘ θ_{t-1} - σ(î_t) ∘ ∇_t         θ_0 is learned
 
+The learner's gradient is a constant to the outer loop (first order).
+
 `start=published`: all weights U(±0.01), b_F ~ U(4, 5), b_I ~ U(-5, -4), so that training starts near gradient descent,
 with θ shrinking by a hundredth a step. `start=sgd`: W_F = W_I = 0, σ(b_I) = `inner_lr`, b_F = 4.5, and the forget gate
 is 1 + σ(f̂_t) - σ(4.5), so that training starts at gradient descent with step `inner_lr` exactly.
@@ -40,6 +42,8 @@ class Kept(NamedTuple):
 
 class MetaLSTM(LearnedRule):
     """A learned start, and learned gates between what to keep of the weights and what to take of their gradient."""
+
+    first_order = True
 
     def __init__(
         self,
