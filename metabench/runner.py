@@ -15,6 +15,7 @@ import torch
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
+from metabench.cell import cell_line
 from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
@@ -189,7 +190,7 @@ class Run:
         if self.steps:
             self.algo.load_state_dict(directory.best()["algo"])
         modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
-        results = {}
+        results, finals = {}, {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -200,6 +201,8 @@ class Run:
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
                 results[mode] = summarise(found[self.metric], self.algo.axis)
+                finals[mode] = found[self.metric][:, -1].tolist()
+        directory.save_episodes(self.metric, finals)
         natural = results[modes[0]]
         return {
             "metric": self.metric,
@@ -211,12 +214,18 @@ class Run:
         }
 
 
-def run(config: Config, config_yaml: str, path: Path, identity: str, display: Display) -> dict[str, Any]:
+def run(
+    config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
+) -> dict[str, Any]:
     """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
     directory = RunDirectory(path, identity)
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
+        if cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
+            summary |= cell
+            with directory:
+                directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
@@ -227,6 +236,8 @@ def run(config: Config, config_yaml: str, path: Path, identity: str, display: Di
         where = environment(job.device)
         directory.begin(config_yaml, where)
         display.say(f"run {path}")
+        if line := cell_line(cell):
+            display.say(line)
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
@@ -247,6 +258,7 @@ def run(config: Config, config_yaml: str, path: Path, identity: str, display: Di
         summary = {
             "status": "complete",
             "identity": identity,
+            **cell,
             "protocol": job.card,
             "test": test,
             "selected": job.best,
