@@ -6,6 +6,7 @@ metrics.jsonl      one line a log interval and one a validation
 checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | oom | complete, and why
 pictures/          and tensorboard/, if asked for
+episodes.json      the final metric of every test task, in each mode of prediction
 summary.json       written last: a run that has one is finished
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +36,7 @@ from metabench.files import (
     writing,
 )
 
-FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json")
+FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
 FOLDERS = ("checkpoints", "pictures", "tensorboard")
 
 
@@ -77,14 +79,16 @@ class RunDirectory:
             return "owner unknown"
 
     def check(self) -> None:
-        """Raise `UserError` if the directory holds another configuration's run, or another process holds it; touches
-        nothing."""
+        """Raise `ConfigError` if the directory holds the run of another configuration; touches nothing."""
         try:
             held = read_json(self.path / "environment.json").get("identity")
         except (DamagedError, AttributeError):
             return
         if held != self.identity:
             raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+
+    def check_free(self) -> None:
+        """Raise `UserError` if another process has the directory; makes none."""
         if (self.path / ".lock").exists():
             self._acquire()
             self._lock.release()
@@ -174,6 +178,10 @@ class RunDirectory:
             return load_best(self.path)
         except DamagedError as fault:
             raise DataError(f"{fault}; resume=false starts the run anew") from None
+
+    def save_episodes(self, metric: str, modes: Mapping[Any, list[float]]) -> None:
+        """Write the final `metric` of every test task, in the order of the tasks, for each mode of prediction."""
+        write_json(self.path / "episodes.json", {"metric": metric, "modes": dict(modes)}, indent=None)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary, the last file of a run."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
+from metabench.cell import cell_line
 from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
@@ -212,7 +213,7 @@ class Run:
         if self.steps:
             self.algo.load_state_dict(directory.best()["algo"])
         modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
-        results = {}
+        results, finals = {}, {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -223,6 +224,8 @@ class Run:
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
                 results[mode] = summarise(found[self.metric], self.algo.axis)
+                finals[mode] = found[self.metric][:, -1].tolist()
+        directory.save_episodes(self.metric, finals)
         natural = results[modes[0]]
         return {
             "metric": self.metric,
@@ -234,27 +237,31 @@ class Run:
         }
 
 
-def run(config: Config, config_yaml: str, path: Path, identity: str, display: Display) -> dict[str, Any]:
+def run(
+    config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
+) -> dict[str, Any]:
     """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
-    with Stop() as stop:
-        return _run(config, config_yaml, path, identity, display, stop)
-
-
-def _run(config: Config, config_yaml: str, path: Path, identity: str, display: Display, stop: Stop) -> dict[str, Any]:
     directory = RunDirectory(path, identity)
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
+        if cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
+            summary |= cell
+            with directory:
+                directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
+    directory.check_free()
     job = Run(config, display)
-    with directory:
+    with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
         where = environment(job.device)
         directory.begin(config_yaml, where)
         display.say(f"run {path}")
+        if line := cell_line(cell):
+            display.say(line)
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
@@ -272,6 +279,7 @@ def _run(config: Config, config_yaml: str, path: Path, identity: str, display: D
             summary = {
                 "status": "complete",
                 "identity": identity,
+                **cell,
                 "protocol": job.card,
                 "test": test,
                 "selected": job.best,
