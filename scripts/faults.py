@@ -84,7 +84,7 @@ def _options() -> argparse.Namespace:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) else f"{value:.2g}"
+    return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
 
 
 def _draw(series: Path, path: Path) -> str:
