@@ -262,8 +262,9 @@ def run(config: Config, ticket: Ticket, display: Display, stop: Stop) -> dict[st
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
+    directory.check_free()
     job = Run(config, display)
-    with directory:
+    with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
         where = environment(job.device)
@@ -288,7 +289,7 @@ def run(config: Config, ticket: Ticket, display: Display, stop: Stop) -> dict[st
             summary = {
                 "status": "complete",
                 "identity": ticket.identity,
-                **ticket.cell,
+                **cell,
                 "protocol": job.card,
                 "test": test,
                 "selected": job.best,
