@@ -21,6 +21,8 @@ from metabench.explain import explain
 from metabench.guard import guard_hydra
 from metabench.stop import Stopped
 
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
+
 
 def hydra_main() -> None:
     """Hydra's program; ends the process where the command cannot be composed."""
@@ -30,7 +32,7 @@ def hydra_main() -> None:
         _job()
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing alone
+    except COMPOSING as fault:  # a run has said its own
         leave(explain(fault), UserError.exit_code)
 
 
