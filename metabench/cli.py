@@ -17,7 +17,7 @@ from metabench.errors import leave
 
 
 def main() -> None:
-    """Entry point of `metabench`; exits with 0, 1 (failed), 2 (bad input), 3 (not finite) or 128 + signal."""
+    """Entry point; exits with 0, 1 (failed), 2 (bad input), 3 (not finite), 4 (out of memory) or 128 + signal."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal or a log without ± is no reason to fail

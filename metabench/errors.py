@@ -16,6 +16,7 @@ class UserError(Exception):
     """A mistake of the user or of their machine; the message is one line that says what to do."""
 
     exit_code = 2
+    status = "failed"  # of the run that it ends
 
 
 class ConfigError(UserError):

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from metabench import isolate
 from metabench.command import check_command
 from metabench.errors import UserError, leave
 from metabench.explain import explain
@@ -22,6 +23,7 @@ from metabench.guard import guard_hydra
 from metabench.stop import Stopped
 
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
+IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 
 def hydra_main() -> None:
@@ -38,7 +40,20 @@ def hydra_main() -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://metabench.conf", config_name="config")
 def _job(composed: DictConfig) -> dict[str, Any]:
-    """One run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
+    """One run, or one of a sweep: its jobs each have their own process, where not the launcher sees to that."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN and hydra_config.launcher._target_ == IN_TURN and isolate.POSSIBLE:
+        import metabench.runner  # noqa: F401 -- once, for all of them
+
+        try:
+            return isolate.isolated(lambda: _outcome(composed))
+        except Stopped as stopped:  # the job has said so
+            sys.exit(stopped.exit_code)
+    return _outcome(composed)
+
+
+def _outcome(composed: DictConfig) -> dict[str, Any]:
+    """Of one run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         return _run(composed)
@@ -46,6 +61,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
         if not sweeping:
             leave(reason, getattr(fault, "exit_code", UserError.exit_code))
+        return {"status": getattr(fault, "status", UserError.status), "reason": reason}
     except Stopped as stopped:
         leave(str(stopped), stopped.exit_code)
     except (Exception, SystemExit) as fault:
@@ -54,8 +70,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
         traceback.print_exc()
         if not sweeping:
             sys.exit(1)
-        reason = f"{type(fault).__name__}: {fault}"
-    return {"status": "failed", "reason": reason}
+        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
 
 
 def _run(composed: DictConfig) -> dict[str, Any]:

@@ -35,7 +35,8 @@ Examples
                                                     the chosen checkpoint of a run, tested another way
 
 A run writes outputs/<data>/<algo>/<id>; the same command again continues it, or shows it if it is finished.
-Exit codes: 0 done, 1 failed, 2 bad input, 3 the loss is no longer finite, 130 and 143 stopped by Ctrl-C and SIGTERM.
+Exit codes: 0 done, 1 failed, 2 bad input, 3 the loss is no longer finite, 4 out of memory, 128 + n stopped by signal n
+(130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1, 140 SIGUSR2).
 Completion: eval "$(metabench -sc install=bash)"; all of Hydra's own options: metabench --hydra-help
 """
 
