@@ -22,6 +22,7 @@ from metabench.explain import explain
 from metabench.guard import guard_hydra
 from metabench.stop import Stop, Stopped
 
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 
@@ -33,7 +34,7 @@ def hydra_main() -> None:
         _job()
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing alone
+    except COMPOSING as fault:  # a run has said its own
         leave(explain(fault), UserError.exit_code)
 
 
