@@ -248,7 +248,7 @@ class Ticket:
     cell: dict[str, Any]  # as `metabench.cell.cell` says it
 
 
-def run(config: Config, ticket: Ticket, display: Display, stop: Stop) -> dict[str, Any]:
+def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
     """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
     path, cell = ticket.path, ticket.cell
     directory = RunDirectory(path, ticket.identity)
