@@ -22,6 +22,7 @@ from metabench.explain import explain
 from metabench.guard import guard_hydra
 from metabench.stop import Stopped
 
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 
@@ -33,7 +34,7 @@ def hydra_main() -> None:
         _job()
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing alone
+    except COMPOSING as fault:  # a run has said its own
         leave(explain(fault), UserError.exit_code)
 
 
@@ -81,7 +82,7 @@ def _run(composed: DictConfig) -> dict[str, Any]:
 
     from metabench.console import Display
     from metabench.protocol import identity
-    from metabench.runner import run
+    from metabench.runner import Ticket, run
 
     key = identity(plain)
     hydra_config = HydraConfig.get()
@@ -89,4 +90,4 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, about, Display())
+    return run(config, Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about), Display())

@@ -13,6 +13,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
        metabench ls [GROUP]                         what each group offers, one line each
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
+       metabench doctor                             is this machine fit to run: what is wrong, and what to do
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
 Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
