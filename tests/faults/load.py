@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import SkipTest
 
-from program import SINUSOID, only_run, start_metabench
+from identical import straight
+from program import SINUSOID, only_run, run_fresh, start_metabench
 
 from faults.fault import Attempt, fault
+from faults.runs import MAML
+from metabench.commands import WORDS
 
 STEPS = 100_000
 LONG = (*SINUSOID, f"train.steps={STEPS}", "validate.every=1000", "checkpoint.every=1000", "log.every=100")
@@ -72,6 +78,24 @@ def sweep(attempt: Attempt) -> None:
     assert len(found) == 1000
     assert all("train.tasks=0" in json.loads(path.read_text())["reason"] for path in found)
     _growth(attempt, [mb for _, mb in series])
+
+
+@fault("200 finished runs in a report", "it is there within 5 s", tries=1, short=0)
+def report(attempt: Attempt) -> None:
+    if "report" not in WORDS:
+        raise SkipTest("there is no report yet")
+    finished = straight(*MAML)
+    for seed in range(200):
+        run = shutil.copytree(
+            finished, attempt.folder / "runs" / str(seed), ignore=shutil.ignore_patterns("checkpoints")
+        )
+        for name in ("config.yaml", "summary.json"):
+            text = (run / name).read_text()
+            (run / name).write_text(re.sub(r'^(\s*"?seed"?: )\d+', rf"\g<1>{seed}", text, flags=re.MULTILINE))
+    began = time.monotonic()
+    done = run_fresh("metabench", "report", "runs", "--format", "csv", cwd=attempt.folder)
+    attempt.note("seconds", time.monotonic() - began, limit=5)
+    assert (done.code, done.err) == (0, "")
 
 
 def _growth(attempt: Attempt, memory: list[float]) -> None:

@@ -9,7 +9,7 @@ from program import GLYPHS, only_run, records, run_fresh
 
 from faults.fault import Attempt, fault
 from faults.runs import MODELS
-from metabench.files import load_tensors
+from metabench.files import load_tensors, read_json
 
 # Convolutions wide enough that two threads share their work, and steps whose differences have not yet grown.
 WIDE = (*GLYPHS, "backbone.filters=32", "data.size=28", "train.steps=10", "train.tasks=8", "log.every=1")
@@ -52,6 +52,8 @@ def compare(attempt: Attempt, *choices: tuple[str, ...]) -> None:
         fresh(attempt.folder / str(number), *WIDE, f"seed={attempt.number}", *choice)
         for number, choice in enumerate(choices)
     )
+    for run, (asked, *_) in zip((one, two), choices, strict=True):
+        assert f"device.threads={read_json(run / 'environment.json')['threads']}" == asked
     first, other = (records(run)[0]["loss"] for run in (one, two))
     assert abs(first - other) <= PRECISION * abs(first), (first, other)
     a, b = (load_tensors(run / "checkpoints/last.pt")["algo"] for run in (one, two))
