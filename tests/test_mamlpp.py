@@ -42,11 +42,11 @@ def test_with_everything_off_it_is_maml(data):
 
 
 def test_a_step_size_learns_from_the_two_gradients_that_meet_at_its_step():
-    """On linear regression, dL_Q/da_{l,s} = -α <∇_l L_S(Θ_s), dL_Q/dΘ_{s+1}>, the second worked out from the end."""
+    """On linear regression, dL_Q/da_{l,s} = -α/α₀ <∇_l L_S(Θ_s), dL_Q/dΘ_{s+1}>, the second worked out from the end."""
     problem = LinearRegression(MAMLPlusPlus, inner_steps=2, msl_steps=0, lslr=True, per_step_norm=False, **VALUES)
     rates = torch.tensor([[0.1, 0.3], [0.2, 0.05]]).double()  # of weight and bias
     for parameter, row in zip(problem.algo.rates, rates, strict=True):
-        parameter.data.copy_(row / 0.1)
+        parameter.data.copy_(row)
     support, query = problem.tasks[:2]
     x = problem.inputs(support)
     thetas = [problem.theta.expand(3, 2, 5)]
@@ -61,7 +61,7 @@ def test_a_step_size_learns_from_the_two_gradients_that_meet_at_its_step():
         back = back - (columns[s] * back) @ x.mT @ x / x.shape[1]
     torch.testing.assert_close(problem.meta_gradient(), back.mean(0), rtol=1e-12, atol=1e-12)
     found = torch.stack([rate.grad for rate in problem.algo.rates])
-    torch.testing.assert_close(found, 0.1 * expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_shares_of_the_multi_step_loss_are_those_of_the_paper_s_schedule():

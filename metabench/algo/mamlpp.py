@@ -3,15 +3,15 @@
 With S inner steps, and e the share of the `msl_steps` meta-steps that is over:
 
     MSL      outer loss Σ_s v_s L_Q(θ'_s);   v_s = max(1 - e, 0.03) / S for s < S while e < 1, then 0;   Σ_s v_s = 1
-    LSLR     θ'_{s+1} = θ'_s - α a_{l,s} ∇_l L_S(θ'_s): a learned step size for each tensor l and inner step s, a from 1
+    LSLR     θ'_{s+1} = θ'_s - (α/α₀) a_{l,s} ∇_l L_S(θ'_s): learned for each tensor l and inner step s, a from α₀ = 0.1
     BNWB     scale and shift of normalisations are learned for each inner step, and not adapted in the inner loop
     BNRS     running statistics, where a backbone keeps them, are kept for each inner step
     DA       inner gradients are constants in the first `first_order_steps` meta-steps
     CA       cosine annealing of the outer learning rate: train.schedule=cosine
 
 Queries after s steps meet the normalisation of step s - 1, as in the authors' code, whose configurations use batch
-statistics always (no BNRS) and second derivatives from the start (no DA). The authors learn the product α a, which from
-their α = 0.1 comes to the same; on sinusoids, where α = 0.01, Adam's steps of 1e-3 then soon make the descent diverge.
+statistics always (no BNRS) and second derivatives from the start (no DA). The authors learn the step sizes
+themselves, which start at α = α₀; with another α, Adam's steps here are the same share of it as theirs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from metabench.backbone.norm import Norm
 from metabench.config import Count, Positive, Whole
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
+ALPHA = 0.1  # α₀, from which the authors' step sizes start
 LEAST = 0.03  # of its first share, that a step before the last keeps while e < 1
 
 
@@ -57,7 +58,7 @@ class MAMLPlusPlus(MAML):
         self.meta_steps: Tensor
         self.register_buffer("meta_steps", torch.zeros(()))
         rates = len(self.adapted()) if lslr else 0
-        self.rates = nn.ParameterList(torch.ones(inner_steps) for _ in range(rates))
+        self.rates = nn.ParameterList(torch.full((inner_steps,), ALPHA) for _ in range(rates))
         self.norms, self.norm_names = nn.ParameterList(), list[str]()
         self.statistic_names: list[str] = []
         if per_step_norm:
@@ -91,7 +92,7 @@ class MAMLPlusPlus(MAML):
             gradient = {name: g.detach().lerp(g, second) for name, g in gradient.items()}
         if not self.rates:
             return self.descend(fast, gradient)
-        rates = [self.inner_lr * rate[min(step, self.inner_steps - 1)] for rate in self.rates]
+        rates = [self.inner_lr / ALPHA * rate[min(step, self.inner_steps - 1)] for rate in self.rates]
         return {name: w - rate * gradient[name] for (name, w), rate in zip(fast.items(), rates, strict=True)}
 
     def read_query(self, fast: Weights, z: Tensor, step: int) -> Tensor:
