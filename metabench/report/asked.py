@@ -1,0 +1,99 @@
+"""What an experiment asks for, composed anew from its name, and where a run's configuration differs from it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+from metabench import cell
+from metabench.errors import shown
+from metabench.report.verdict import Kind, Verdict
+
+# What may differ between two runs of one cell; of the device, the precision may not.
+FREE = {*cell.FREE, "published"} - {"device"}
+FREE_PARTS = {*cell.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
+LENGTHS = ("train.steps", "train.tasks", "validate.every", "validate.episodes", "test.episodes")
+SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
+ABSENT = object()
+NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
+MANY = 8  # experiments that are worth more than one process
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the number: dotted keys and values. `init` says only whether a run starts from another."""
+    found = {
+        key: value
+        for key, value in flat(config).items()
+        if key.split(".")[0] not in FREE and key not in FREE_PARTS and not key.startswith("init.")
+    }
+    if found.get("validate.select") == "last":
+        found = {key: value for key, value in found.items() if key not in SELECTION}
+    found["init"] = found.get("init") is not None
+    return found
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
+
+
+_answers: dict[str, dict[str, Any] | None] = {}
+
+
+def ask(experiment: str) -> dict[str, Any] | None:
+    """The configuration of an experiment of this program; None where it has none of that name."""
+    if experiment not in _answers:
+        _answers[experiment] = _compose(experiment)
+    return _answers[experiment]
+
+
+def ask_ahead(experiments: Iterable[str]) -> None:
+    """Compose many on every core: one takes a tenth of a second."""
+    missing = [name for name in dict.fromkeys(experiments) if name not in _answers]
+    if len(missing) >= MANY:
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(missing))) as pool:
+            _answers.update(zip(missing, pool.map(_compose, missing, chunksize=4), strict=True))
+
+
+def _compose(experiment: str) -> dict[str, Any] | None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from metabench.compose import compose_plain
+
+    if not NAME.fullmatch(experiment):
+        return None
+    try:
+        return compose_plain(f"experiment={experiment}")
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | None:
+    """None where `config` is what was asked for, seed and place aside; else a short run, or one not comparable."""
+    ours, theirs = decisive(config), decisive(asked)
+    short: list[str] = []
+    other: list[str] = []
+    for key in sorted({*ours, *theirs}):
+        have, want = ours.get(key, ABSENT), theirs.get(key, ABSENT)
+        if have == want:
+            continue
+        shorter = key in LENGTHS and _number(have) and (want == "all" or (_number(want) and have < want))
+        (short if shorter else other).append(f"{key} {_said(have)} for {_said(want)}")
+    if other:
+        return Verdict(Kind.OTHER, ", ".join([*other, *short]))
+    return Verdict(Kind.SHORT, ", ".join(short)) if short else None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _said(value: Any) -> str:
+    return "absent" if value is ABSENT else shown(value, 60)
