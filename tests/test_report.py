@@ -257,6 +257,7 @@ def test_unfinished_and_foreign_folders(tmp_path):
         (("protocol", "hash"), "x", "protocol.hash"),
         (("test", "modes", "inductive", "mean"), None, "is not a finite number"),
         (("test", "modes", "inductive", "mean"), "0.5", "test.modes.inductive.mean"),
+        (("test", "modes", "inductive", "mean"), 1e200, "test.modes.inductive.mean"),
         (("test", "modes", "inductive", "ci95"), -1, "test.modes.inductive.ci95"),
         (("test", "modes", "inductive", "episodes"), 5, "the protocol card says 4"),
         (("test", "modes"), {}, "test.modes"),
@@ -338,6 +339,20 @@ def test_no_content_of_a_run_is_a_traceback(data, intact, tmp_path_factory):
     for kind in MODULES:
         assert writer(kind)(report) is not None
     text(report)
+
+
+def test_names_that_mean_something_to_a_format_are_shown_as_they_are(tmp_path):
+    paper = {"value": 0.5, "metric": "mse", "row": "$x^_{", "column": "|$c$ <i>", "source": "[s]"}
+    for seed in (0, 1):
+        made = {"experiment": f"none/{seed}", "published": paper, "validations": (0.5, 0.4)}
+        write_run(tmp_path / str(seed), f"algo.inner_steps={seed + 1}", **made)
+    report = make_report([tmp_path])
+    assert len(report.cells) == 2
+    assert r"\$x\textasciicircum{}\_\{" in writer("latex")(report)
+    assert r"\|$c$ \<i\>" in writer("md")(report)
+    assert "|$c$ &lt;i&gt;" in writer("html")(report)
+    assert writer("html")(report).count(">$x^_{<") >= 2 + 2  # rows of the table, points of the chart
+    assert "$x^_{" in text(report)
 
 
 def test_nothing_of_a_summary_reaches_a_terminal_as_a_command(tmp_path):

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 from metabench import cell
@@ -17,7 +19,6 @@ FREE = {*cell.FREE, "published"} - {"device"}
 FREE_PARTS = {*cell.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
 LENGTHS = ("train.steps", "train.tasks", "validate.every", "validate.episodes", "test.episodes")
 SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
-ABSENT = object()
 NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 MANY = 8  # experiments that are worth more than one process
 
@@ -57,7 +58,8 @@ def ask_ahead(experiments: Iterable[str]) -> None:
     """Compose many on every core: one takes a tenth of a second."""
     missing = [name for name in dict.fromkeys(experiments) if name not in _answers]
     if len(missing) >= MANY:
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(missing))) as pool:
+        workers = min(os.cpu_count() or 1, len(missing))
+        with suppress(OSError, BrokenProcessPool), ProcessPoolExecutor(workers) as pool:  # or they are composed here
             _answers.update(zip(missing, pool.map(_compose, missing, chunksize=4), strict=True))
 
 
@@ -67,7 +69,7 @@ def _compose(experiment: str) -> dict[str, Any] | None:
 
     from metabench.compose import compose_plain
 
-    if not NAME.fullmatch(experiment):
+    if not NAME.fullmatch(experiment) or len(experiment) > 200:
         return None
     try:
         return compose_plain(f"experiment={experiment}")
@@ -81,11 +83,11 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
     short: list[str] = []
     other: list[str] = []
     for key in sorted({*ours, *theirs}):
-        have, want = ours.get(key, ABSENT), theirs.get(key, ABSENT)
+        have, want = ours.get(key), theirs.get(key)  # a key that was not there yet was null
         if have == want:
             continue
         shorter = key in LENGTHS and _number(have) and (want == "all" or (_number(want) and have < want))
-        (short if shorter else other).append(f"{key} {_said(have)} for {_said(want)}")
+        (short if shorter else other).append(f"{key} {shown(have, 60)} for {shown(want, 60)}")
     if other:
         return Verdict(Kind.OTHER, ", ".join([*other, *short]))
     return Verdict(Kind.SHORT, ", ".join(short)) if short else None
@@ -93,7 +95,3 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
 
 def _number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _said(value: Any) -> str:
-    return "absent" if value is ABSENT else shown(value, 60)

@@ -14,7 +14,7 @@ from metabench.catalog import folders
 from metabench.cell import FULL
 from metabench.errors import shown
 from metabench.identity import digest
-from metabench.report.asked import ABSENT, ask, ask_ahead, conform, decisive
+from metabench.report.asked import ask, ask_ahead, conform, decisive
 from metabench.report.read import Published, Run, Skipped
 from metabench.report.verdict import Figure, Kind, Verdict, judge, over_seeds
 
@@ -224,7 +224,7 @@ def _differing(groups: list[Runs]) -> list[str]:
     """The keys in which groups differ; those of the protocol only where the configuration does not say them."""
     facts = [_facts(members[0]) for members in groups]
     keys = sorted({key for each in facts for key in each})
-    differ = [key for key in keys if any(each.get(key, ABSENT) != facts[0].get(key, ABSENT) for each in facts)]
+    differ = [key for key in keys if any(each.get(key) != facts[0].get(key) for each in facts)]
     return [key for key in differ if not key.startswith("protocol.")] or differ
 
 

@@ -111,7 +111,7 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
             colour, _ = look(ranks[cell.row, cell.variant])
             point = cell.seconds, scale * cell.ours.mean
             axes.errorbar(*point, scale * (cell.ours.ci95 or 0), color=colour, marker="o", markersize=6, capsize=2.5)
-            axes.annotate(cell.row, point, (7, 4), textcoords="offset points", fontsize=8, color=INK)
+            axes.annotate(cell.row, point, (7, 4), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
         axes.set_xscale("log")
         seconds = [cell.seconds for cell in cells]
         left, right = min(seconds) / 1.5, max(max(seconds) * 2.5, 10 * min(seconds))  # room for the names

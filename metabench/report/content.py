@@ -12,7 +12,7 @@ from metabench.report.cells import Cell, make_cells
 from metabench.report.read import Run, Skipped, find, read_runs
 from metabench.report.verdict import DEFINITION, Kind
 
-TITLE = "metabench report"
+MOST = 5  # values of different seeds that a card shows
 INTERVALS = (
     "± is a 95% interval of the mean: over seeds, t(0.975, n-1) · s / √n, where there are several; "
     "over test tasks where there is one"
@@ -179,7 +179,9 @@ def _source(cell: Cell) -> str:
 
 
 def _each(values: Iterable[str]) -> str:
-    return " | ".join(dict.fromkeys(values))
+    """Each value once; of many the first."""
+    found = list(dict.fromkeys(values))
+    return " | ".join(found if len(found) <= MOST else [*found[: MOST - 1], f"… {len(found)} in all"])
 
 
 def verdict_word(cell: Cell) -> str:

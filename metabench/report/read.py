@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import metabench.config
-from metabench.config import Count, NonNegative, Number, Whole, check
+from metabench.config import Count, Whole, check
 from metabench.errors import UserError, shown
 from metabench.files import DamagedError, read_json
 from metabench.identity import digest, identity
@@ -54,7 +54,9 @@ def _finite(value: Any) -> Any:
     return value
 
 
-Mean = Annotated[Number, BeforeValidator(_finite)]  # JSON has null for NaN and infinities
+HUGE = 1e30  # a number beyond it is of no run, and drawing it overflows
+Amount = Annotated[float, Field(ge=0, le=HUGE)]
+Mean = Annotated[Amount, BeforeValidator(_finite)]  # JSON has null for NaN and infinities
 Prediction = Literal["transductive", "inductive"]
 
 
@@ -68,7 +70,7 @@ class Estimate(_Part):
     """A mean over test tasks."""
 
     mean: Mean
-    ci95: NonNegative | None
+    ci95: Amount | None
     episodes: Count
 
 
@@ -76,8 +78,8 @@ class Point(_Part):
     """The mean after one inner step, or at one instance of a class."""
 
     step: Whole
-    mean: Number | None
-    ci95: NonNegative | None
+    mean: Amount | None
+    ci95: Amount | None
 
 
 class Test(_Part):
@@ -101,8 +103,8 @@ class Protocol(_Part):
 class Trained(_Part):
     """What training took."""
 
-    steps: Whole
-    seconds: NonNegative
+    steps: Annotated[int, Field(ge=0, le=2**63)]
+    seconds: Amount
 
 
 class Environment(_Part):
@@ -119,6 +121,9 @@ class Published(metabench.config.Published):
 
     model_config = ConfigDict(extra="ignore")
 
+    value: Amount
+    ci95: Amount | None = None
+    spread: Amount | None = None
     verified: str | None = None  # how the number was checked against the paper
     at: Whole | None = None  # the inner step or instance that it is of; None: the final one
     also: list[Published] = Field([])  # what else of the table the same run gives
@@ -234,8 +239,9 @@ def _agree(summary: Summary) -> None:
         raise DamagedError(f"summary.json: protocol.hash={shown(summary.protocol.hash)}: is not that of its card")
     if missing := REQUIRED - card.keys():
         raise DamagedError(f"summary.json: protocol.test.{min(missing)}: is missing")
-    if type(summary.protocol.training.get("seed")) is not int:
-        raise DamagedError("summary.json: protocol.training.seed: is not an integer")
+    seed = summary.protocol.training.get("seed")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise DamagedError("summary.json: protocol.training.seed: is no seed")
     same = {"metric": test.metric, "prediction": test.prediction, "interval": test.interval}
     for name, value in same.items():
         if card.get(name) != value:
@@ -246,7 +252,7 @@ def _agree(summary: Summary) -> None:
         if estimate.episodes != card["episodes"]:
             episodes = f"test.modes.{mode}.episodes={estimate.episodes}"
             raise DamagedError(f"summary.json: {episodes}: the protocol card says {shown(card['episodes'])}")
-        if estimate.mean < 0 or (test.metric == "accuracy" and estimate.mean > 1):
+        if test.metric == "accuracy" and estimate.mean > 1:
             raise DamagedError(f"summary.json: test.modes.{mode}.mean={estimate.mean}: is no {test.metric}")
 
 
@@ -300,7 +306,7 @@ def read_episodes(run: Run, mode: str) -> list[float]:
 
 @dataclass(frozen=True)
 class Validation:
-    """A validation within a run; what was not finite is NaN."""
+    """A validation within a run; what was not finite, or absurd, is NaN."""
 
     step: int
     value: float
@@ -319,13 +325,15 @@ def read_validations(run: Run) -> list[Validation]:
             for number, text in enumerate(lines, start=1):  # noqa: B007
                 if '"validation"' in text:
                     line = json.loads(text)
-                    found.append(Validation(int(line["step"]), _number(line[metric]), _number(line["ci95"])))
+                    step = min(int(line["step"]), 2**53)
+                    found.append(Validation(step, _number(line[metric]), _number(line["ci95"])))
     except OSError as fault:
         raise DamagedError(f"metrics.jsonl: {fault.strerror}") from None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise DamagedError(f"metrics.jsonl: damaged after line {number}") from None
+        raise DamagedError(f"metrics.jsonl: damaged at line {number}") from None
     return found
 
 
 def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    number = math.nan if value is None else float(value)
+    return number if abs(number) <= HUGE else math.nan
