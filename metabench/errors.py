@@ -33,6 +33,10 @@ class DataError(UserError):
     exit_code = 1
 
 
+class MissingDataError(DataError):
+    """Data that is nowhere to be found."""
+
+
 def shown(value: object, limit: int = 200) -> str:
     """`value` as a user would type it, on one line."""
     text = "null" if value is None else " ".join(str(value).split())

@@ -20,8 +20,9 @@ from metabench.command import check_command
 from metabench.errors import UserError, leave
 from metabench.explain import explain
 from metabench.guard import guard_hydra
-from metabench.stop import Stop, Stopped
+from metabench.stop import Stopped
 
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 
@@ -33,7 +34,7 @@ def hydra_main() -> None:
         _job()
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as fault:  # of composing alone
+    except COMPOSING as fault:  # a run has said its own
         leave(explain(fault), UserError.exit_code)
 
 
@@ -89,5 +90,4 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    with Stop() as stop:
-        return run(config, Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about), Display(), stop)
+    return run(config, Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about), Display())

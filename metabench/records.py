@@ -79,14 +79,16 @@ class RunDirectory:
             return "owner unknown"
 
     def check(self) -> None:
-        """Raise `UserError` if the directory holds another configuration's run, or another process holds it; touches
-        nothing."""
+        """Raise `ConfigError` if the directory holds the run of another configuration; touches nothing."""
         try:
             held = read_json(self.path / "environment.json").get("identity")
         except (DamagedError, AttributeError):
             return
         if held != self.identity:
             raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+
+    def check_free(self) -> None:
+        """Raise `UserError` if another process has the directory; makes none."""
         if (self.path / ".lock").exists():
             self._acquire()
             self._lock.release()

@@ -248,7 +248,7 @@ class Ticket:
     cell: dict[str, Any]  # as `metabench.cell.cell` says it
 
 
-def run(config: Config, ticket: Ticket, display: Display, stop: Stop) -> dict[str, Any]:
+def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
     """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
     path, cell = ticket.path, ticket.cell
     directory = RunDirectory(path, ticket.identity)
@@ -262,8 +262,9 @@ def run(config: Config, ticket: Ticket, display: Display, stop: Stop) -> dict[st
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
+    directory.check_free()
     job = Run(config, display)
-    with directory:
+    with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
         where = environment(job.device)
@@ -288,7 +289,7 @@ def run(config: Config, ticket: Ticket, display: Display, stop: Stop) -> dict[st
             summary = {
                 "status": "complete",
                 "identity": ticket.identity,
-                **ticket.cell,
+                **cell,
                 "protocol": job.card,
                 "test": test,
                 "selected": job.best,

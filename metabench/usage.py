@@ -15,6 +15,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench report [DIR]... [-o FILE]          paper, ours, difference, verdict; md, latex, csv, json, html too
        metabench compare A B                        two runs over the same test tasks: difference, interval, chance
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
+       metabench doctor                             is this machine fit to run: what is wrong, and what to do
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
 Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)

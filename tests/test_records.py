@@ -36,11 +36,11 @@ def test_what_a_run_is_stands_in_its_directory(run):
 
 def test_a_second_writer_is_refused_and_told_of_the_first(run):
     second = RunDirectory(run.path, "identity")
-    for ask in (second.check, second.__enter__):
+    for ask in (second.check_free, second.__enter__):
         with pytest.raises(UserError, match=f"another process writes this run: process {os.getpid()} on "):
             ask()
     run.__exit__(None, None, None)
-    second.check()
+    second.check_free()
     with second:
         assert read_json(run.path / ".owner")["pid"] == os.getpid()
     assert not (run.path / ".owner").exists()
