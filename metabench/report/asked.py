@@ -86,12 +86,12 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
         have, want = ours.get(key), theirs.get(key)  # a key that was not there yet was null
         if have == want:
             continue
-        shorter = key in LENGTHS and _number(have) and (want == "all" or (_number(want) and have < want))
+        shorter = key in LENGTHS and _shorter(have, want)
         (short if shorter else other).append(f"{key} {shown(have, 60)} for {shown(want, 60)}")
     if other:
         return Verdict(Kind.OTHER, ", ".join([*other, *short]))
     return Verdict(Kind.SHORT, ", ".join(short)) if short else None
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _shorter(have: Any, want: Any) -> bool:
+    return type(have) is int and (want == "all" or (type(want) is int and have < want))
