@@ -231,6 +231,22 @@ def test_a_full_and_a_short_run_of_one_cell_stand_apart(tmp_path):
     assert found[Kind.SHORT].endswith("train.steps 10")
 
 
+def test_cells_that_share_no_row_and_no_column_are_tables_of_their_own(tmp_path):
+    for name, overrides in {
+        "a": ("data.shots=5",),
+        "b": ("data.shots=20",),
+        "c": ("algo=anil", "data.shots=7"),
+    }.items():
+        write_run(tmp_path / name, *overrides)
+    assert [(list(table.rows), table.columns) for table in make_report([tmp_path]).tables] == [
+        ([("anil", "")], ["K = 7"]),
+        ([("maml", "")], ["K = 5", "K = 20"]),
+    ]
+    write_run(tmp_path / "d", "data.shots=7")  # joins them
+    (table,) = make_report([tmp_path]).tables
+    assert table.columns == ["K = 5", "K = 7", "K = 20"]
+
+
 # ---- what lies in folders
 
 

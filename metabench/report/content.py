@@ -21,11 +21,17 @@ INTERVALS = (
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of one data set: rows by algorithm, columns by setting."""
+    """Cells of one data set: rows by algorithm, columns by setting."""
 
     data: str
     columns: list[str]
     rows: dict[tuple[str, str], dict[str, Cell]]  # by row and variant, then by column
+
+    @property
+    def title(self) -> str:
+        """The data and the metric."""
+        metrics = dict.fromkeys(cell.metric for row in self.rows.values() for cell in row.values())
+        return f"{self.data}: {' and '.join(metrics)}"
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,25 @@ def _letters(number: int) -> str:
 def _tables(cells: list[Cell]) -> list[Table]:
     tables = []
     for data in dict.fromkeys(cell.data for cell in cells):
-        inside = [cell for cell in cells if cell.data == data]
-        rows: dict[tuple[str, str], dict[str, Cell]] = {}
-        for cell in inside:
-            rows.setdefault((cell.row, cell.variant), {})[cell.column] = cell
-        tables.append(Table(data, sorted({cell.column for cell in inside}, key=_natural), rows))
+        for part in _parts([cell for cell in cells if cell.data == data]):
+            rows: dict[tuple[str, str], dict[str, Cell]] = {}
+            for cell in part:
+                rows.setdefault((cell.row, cell.variant), {})[cell.column] = cell
+            tables.append(Table(data, sorted({cell.column for cell in part}, key=_natural), rows))
     return tables
+
+
+def _parts(cells: list[Cell]) -> list[list[Cell]]:
+    """The cells of one data set, those that share no row and no column apart: a table of them would be mostly empty."""
+    parts: list[list[Cell]] = []
+    for cell in cells:
+        joined = [part for part in parts if any(_share(cell, other) for other in part)]
+        parts = [part for part in parts if part not in joined] + [[*(each for part in joined for each in part), cell]]
+    return parts
+
+
+def _share(a: Cell, b: Cell) -> bool:
+    return a.column == b.column or (a.row, a.variant) == (b.row, b.variant)
 
 
 def _natural(text: str) -> list[tuple[bool, int, str]]:

@@ -31,7 +31,7 @@ def _table(table: Table, report: Report) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_plain(table.data)}. {' '.join(_plain(note) + '.' for note in report.notes)}}}",
+        rf"\caption{{{_plain(table.title)}. {' '.join(_plain(note) + '.' for note in report.notes)}}}",
         rf"\begin{{tabular}}{{l{'l' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(["", *map(_plain, table.columns)]) + r" \\",

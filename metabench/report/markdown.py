@@ -29,7 +29,7 @@ def _table(table: Table, marks: dict[str, str]) -> str:
     for (row, variant), cells in table.rows.items():
         name = f"**{_plain(row)}**" + (f"<br>{_plain(variant)}" if variant else "")
         lines.append([name, *(_cell(cells.get(column), marks) for column in table.columns)])
-    return "\n".join([f"### {_plain(table.data)}", "", *(f"| {' | '.join(line)} |" for line in lines)])
+    return "\n".join([f"### {_plain(table.title)}", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def _cell(cell: Cell | None, marks: dict[str, str]) -> str:

@@ -39,8 +39,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def _table(table: Table, columns: list[str], marks: dict[str, str]) -> RichTable:
-    metrics = dict.fromkeys(cell.metric for row in table.rows.values() for cell in row.values())
-    title = Text(f"{table.data}: {' and '.join(metrics)}", style="bold")
+    title = Text(table.title, style="bold")
     shown = RichTable(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 3, 1, 0))
     shown.add_column("", max_width=LABEL)
     for column in columns:
