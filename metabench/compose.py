@@ -9,10 +9,12 @@ from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 from metabench.config import Config, check
+from metabench.published import register
 
 
 def compose(*overrides: str) -> Config:
     """What `metabench OVERRIDES…` would run, checked; raises `ConfigError` or Hydra's own errors."""
+    register()
     with initialize_config_module("metabench.conf", version_base="1.3"):
         composed = hydra_compose("config", list(overrides))
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)

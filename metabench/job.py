@@ -19,6 +19,7 @@ from metabench.command import check_command
 from metabench.errors import UserError, leave
 from metabench.explain import explain
 from metabench.guard import guard_hydra
+from metabench.published import register
 from metabench.stop import Stopped
 
 
@@ -26,6 +27,7 @@ def hydra_main() -> None:
     """Hydra's program; ends the process where the command cannot be composed."""
     try:
         guard_hydra()
+        register()
         check_command(sys.argv[1:])
         _job()
     except UserError as fault:
