@@ -19,10 +19,10 @@ FREE_PARTS = ("data.root", "data.download")
 def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:
     """`experiment`, `budget`, `changes` (overrides that make it another run than the experiment's) and `published`.
 
-    A changed experiment is no cell of the paper's table any more: its `published` is None.
+    `published` is what the paper reports of the experiment as it is: with changes or a smaller budget of another run.
     """
     changes = [override for override in overrides if experiment and not _free(override)]
-    published = config.published.model_dump() if config.published and not changes else None
+    published = config.published.model_dump() if config.published else None
     return {"experiment": experiment, "budget": config.budget, "changes": changes, "published": published}
 
 

@@ -190,7 +190,7 @@ class Run:
         if self.steps:
             self.algo.load_state_dict(directory.best()["algo"])
         modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
-        results = {}
+        results, finals = {}, {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -201,6 +201,8 @@ class Run:
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
                 results[mode] = summarise(found[self.metric], self.algo.axis)
+                finals[mode] = found[self.metric][:, -1].tolist()
+        directory.save_episodes(self.metric, finals)
         natural = results[modes[0]]
         return {
             "metric": self.metric,
