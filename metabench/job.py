@@ -18,16 +18,19 @@ from yaml import YAMLError
 from metabench.command import check_command
 from metabench.errors import UserError, leave
 from metabench.explain import explain
+from metabench.globs import glob_subfolders
 from metabench.guard import guard_hydra
 from metabench.published import register
 from metabench.stop import Stopped
+
+register()  # here, for wherever a launcher takes a job this module is imported
 
 
 def hydra_main() -> None:
     """Hydra's program; ends the process where the command cannot be composed."""
     try:
         guard_hydra()
-        register()
+        glob_subfolders()
         check_command(sys.argv[1:])
         _job()
     except UserError as fault:

@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from metabench.errors import UserError, one_of
+from metabench.errors import ConfigError
 
 METRICS = {"accuracy": "accuracy", "error": "accuracy", "mse": "mse"}  # the paper's, and what a run reports
 
@@ -30,11 +30,10 @@ def rows() -> list[dict[str, str]]:
 
 
 def published(experiment: str) -> dict[str, Any]:
-    """The headline of `experiment`, as `config.Published`, its other cells under `also`; raises `UserError`."""
+    """The headline of `experiment`, as `config.Published`, its other cells under `also`; raises `ConfigError`."""
     found = [_cell(row) for row in rows() if row["experiment"] == experiment]
     if not found:
-        known = {row["experiment"] for row in rows()} - {""}
-        raise UserError(f"{experiment}: {one_of(experiment, known, 'no published value')}")
+        raise ConfigError("published", experiment, "no row of published.csv is of this experiment")
     return {**found[0], "also": found[1:]}
 
 
@@ -60,6 +59,7 @@ def _cell(row: dict[str, str]) -> dict[str, Any]:
 
 def register() -> None:
     """Let a configuration say `published: ${published:omniglot/maml_5w1s}`."""
+
     def resolve(experiment: str) -> DictConfig:  # a dict would not survive OmegaConf.resolve
         return OmegaConf.create(published(experiment))
 

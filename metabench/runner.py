@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from metabench.algo.base import Algorithm
+from metabench.axis import INNER_STEPS
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
 from metabench.cell import cell_line
@@ -34,7 +35,7 @@ from metabench.window import NonFiniteError, Window
 
 
 class Run:
-    """The parts of a run, built from a checked configuration; building reads data but writes nothing."""
+    """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
     def __init__(self, config: Config, display: Display) -> None:
         self.config, self.display = config, display
@@ -60,13 +61,19 @@ class Run:
         self.algo.remat = config.remat
         check_engine(config, self.device)
         self.feed = Feed(self.source, config.train.tasks, self.steps)
-        self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, Any] | None = None
         self.window = Window()
         self.board: Board | None = None
+
+    @property
+    def columns(self) -> range:
+        """The numbers of the figures that a test has of each task, inner steps or instances; the last is the result."""
+        axis = self.algo.axis
+        last = getattr(self.algo, "eval_inner_steps", 0) if axis is INNER_STEPS else self.source.spec.eval.shots
+        return range(axis.first, last + 1)
 
     def _start_from(self, run: Path) -> None:
         try:
@@ -75,6 +82,11 @@ class Run:
             raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
         except RuntimeError as fault:
             raise ConfigError("init", run, f"does not fit this model: {str(fault).splitlines()[-1].strip()}") from None
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The protocol card, which names the data by content."""
+        return protocol_card(self.config, self.source, self.algo)
 
     @cached_property
     def plan(self) -> Plan:
@@ -230,6 +242,7 @@ def run(
         display.console.print(result_table(summary))
         return summary
     job = Run(config, display)
+    card = job.card  # reads the data: nothing is written where that fails
     with directory:
         if not config.resume:
             directory.clear()
@@ -241,7 +254,7 @@ def run(
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
-        display.console.print(card_table(job.card))
+        display.console.print(card_table(card))
         checkpoint, warnings = directory.resume()
         for warning in warnings:
             display.say(f"warning: {warning}; the checkpoint before it is used")
@@ -259,7 +272,7 @@ def run(
             "status": "complete",
             "identity": identity,
             **cell,
-            "protocol": job.card,
+            "protocol": card,
             "test": test,
             "selected": job.best,
             "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},

@@ -12,6 +12,7 @@ metabench: meta-learning methods compared under one protocol.
 usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validate, meta-test
        metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
        metabench ls [GROUP]                         what each group offers, one line each
+       metabench validate [EXPERIMENT]...           whether all that is configured can be built; nothing is run
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
@@ -47,7 +48,8 @@ def page(arguments: list[str]) -> str:
     width = max(map(len, GROUPS))
     lines = []
     for group in GROUPS:
-        names = list(entries(group, folders(config_dir)))
+        names = entries(group, folders(config_dir))
+        names = dict.fromkeys(f"{name.partition('/')[0]}/…" if "/" in name else name for name in names)
         if names:
             lines.append(f"  {group:<{width}}  {' '.join(names)}")
     return PAGE.format(groups="\n".join(lines))
