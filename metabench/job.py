@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
     """One run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return _run(composed)
+        return execute(composed, HydraConfig.get(), sys.argv[1:])[0]
     except (UserError, OmegaConfBaseException) as fault:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
         if not sweeping:
@@ -61,7 +62,11 @@ def _job(composed: DictConfig) -> dict[str, Any]:
     return {"status": "failed", "reason": reason}
 
 
-def _run(composed: DictConfig) -> dict[str, Any]:
+def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Check what was composed and run it, or continue; the summary and the directory of the run.
+
+    `hydra_config` says how it was composed, `command` is what a person would give the program for it.
+    """
     from metabench.cell import cell
     from metabench.config import Config, check
 
@@ -73,9 +78,8 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     from metabench.runner import run
 
     key = identity(plain)
-    hydra_config = HydraConfig.get()
     choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, about, Display())
+    return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, about, Display(), command), path

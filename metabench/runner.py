@@ -6,6 +6,7 @@ The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` �
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,13 @@ class Run:
 
 
 def run(
-    config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
+    config: Config,
+    config_yaml: str,
+    path: Path,
+    identity: str,
+    cell: dict[str, Any],
+    display: Display,
+    command: Sequence[str],
 ) -> dict[str, Any]:
     """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
     directory = RunDirectory(path, identity)
@@ -246,7 +253,7 @@ def run(
     with directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device)
+        where = environment(job.device, command)
         directory.begin(config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
