@@ -19,7 +19,7 @@ def composition(*overrides: str, config_dir: str | None = None) -> tuple[DictCon
     register()
     with initialize_config_module("metabench.conf", version_base="1.3"):
         whole = hydra_compose("config", [*overrides, *more], return_hydra_config=True)
-    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"]), whole.hydra
+    return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), whole.hydra
 
 
 def compose(*overrides: str, config_dir: str | None = None) -> Config:

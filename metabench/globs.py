@@ -29,4 +29,4 @@ def glob_subfolders() -> None:
             found += [f"{folder}/{name}" for folder in folders for name in of_all(loader, f"{group_name}/{folder}")]
         return sorted(found)
 
-    ConfigLoaderImpl.get_group_options = of_all  # type: ignore[method-assign]
+    ConfigLoaderImpl.get_group_options = of_all  # type: ignore[assignment, method-assign]

@@ -25,8 +25,8 @@ METRICS = {"accuracy": "accuracy", "error": "accuracy", "mse": "mse"}  # the pap
 @cache
 def rows() -> list[dict[str, str]]:
     """The table as it is."""
-    with (files("metabench") / "published.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = (files("metabench") / "published.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def published(experiment: str) -> dict[str, Any]:

@@ -51,10 +51,14 @@ def distribution(override: Override) -> BaseDistribution:
     """It, as Optuna draws from it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    sweep: Any = override.value()
+    sweep = override.value()
     if isinstance(sweep, IntervalSweep):
-        kind = IntDistribution if isinstance(sweep.start, int) and isinstance(sweep.end, int) else FloatDistribution
-        return kind(sweep.start, sweep.end, log="log" in sweep.tags)
+        start, end, log = sweep.start, sweep.end, "log" in sweep.tags
+        if isinstance(start, int) and isinstance(end, int):
+            return IntDistribution(start, end, log=log)
+        assert start is not None
+        assert end is not None
+        return FloatDistribution(start, end, log=log)
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
@@ -76,7 +80,7 @@ def _text(value: Any) -> str:
 
 
 def _ends(override: Override) -> list[Any]:
-    sweep: Any = override.value()
+    sweep = override.value()
     return [sweep.start, sweep.end] if isinstance(sweep, IntervalSweep) else list(override.sweep_string_iterator())
 
 

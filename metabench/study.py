@@ -112,9 +112,11 @@ class Study:
 
     def best(self) -> FrozenTrial | None:
         """The trial with the best value on validation; None where all failed."""
-        found = [trial for trial in self.ended() if trial.value is not None]
-        pick = max if self.maximise else min
-        return pick(found, key=lambda trial: trial.value, default=None)
+        from optuna.trial import TrialState
+
+        if not self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+            return None
+        return self._study.best_trial
 
     def outcome(self, trial: FrozenTrial) -> Outcome:
         """What became of an ended trial."""

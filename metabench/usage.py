@@ -50,7 +50,7 @@ def page(arguments: list[str]) -> str:
     lines = []
     for group in GROUPS:
         names = entries(group, folders(config_dir))
-        names = dict.fromkeys(f"{name.partition('/')[0]}/…" if "/" in name else name for name in names)
-        if names:
-            lines.append(f"  {group:<{width}}  {' '.join(names)}")
+        shown = dict.fromkeys(f"{name.partition('/')[0]}/…" if "/" in name else name for name in names)
+        if shown:
+            lines.append(f"  {group:<{width}}  {' '.join(shown)}")
     return PAGE.format(groups="\n".join(lines))

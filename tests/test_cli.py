@@ -209,10 +209,10 @@ def interrupt() -> None:
     """A patch: Ctrl-C before a run has begun."""
     import metabench.job
 
-    def stopped(composed):
+    def stopped(*_):
         raise KeyboardInterrupt
 
-    metabench.job._run = stopped
+    metabench.job.execute = stopped
 
 
 def test_ctrl_c_before_a_run_has_begun(tmp_path):

@@ -73,7 +73,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
         raise UserError(f"metabench tune {NEEDS}") from None
     place = [f"--config-dir={config_dir}"] if config_dir else []
     metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
-    about = {"fixed": sorted(fixed), "varied": sorted(o.input_line for o in varied.values()), "metric": metric}
+    about = {"fixed": sorted(fixed), "varied": sorted(str(o.input_line) for o in varied.values()), "metric": metric}
 
     from metabench.compose import composition
     from metabench.console import figure, open_console
