@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from metabench.config import Seed
+from metabench.config import Folder, Seed
 from metabench.data.draw import shuffle, task_keys
 from metabench.data.few_shot import Rotations, Shape
 from metabench.data.omniglot import Omniglot
@@ -53,7 +53,7 @@ class OmniglotWithinAlphabet(Omniglot):
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
         invert: bool,
-        root: str | None,
+        root: Folder | None,
         download: bool,
         eval_seed: Seed,
     ) -> None:
