@@ -91,7 +91,7 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
     config = check(Config, plain)
 
     from metabench.console import Display
-    from metabench.protocol import identity
+    from metabench.identity import identity
     from metabench.runner import Ticket, run
 
     key = identity(plain)
