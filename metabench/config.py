@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -130,7 +130,7 @@ class Published(Section):
     arxiv: str | None = None
     verified: str | None = None  # how the number was checked against the paper
     at: Whole | None = None  # the inner step, or the instance of a class, that the value is of; None: the final one
-    also: list[Published] = []  # other cells that the same run gives
+    also: Sequence[Published] = ()  # other cells that the same run gives
 
 
 class Config(Section):
