@@ -19,6 +19,7 @@ from metabench.algo.base import Algorithm
 from metabench.config import Config
 from metabench.device import describe
 from metabench.evaluate import FORMULA
+from metabench.files import plain
 from metabench.tasks import TaskSource
 
 # What may differ between two runs that are one and the same: where they read, write and report, and their names.
@@ -34,7 +35,7 @@ def identity(config: dict[str, Any]) -> str:
 
 def digest(content: Any) -> str:
     """sha256 of plain content, independent of the order of keys; what is not plain is refused where it is used."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain(content), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[str, Any]:
