@@ -82,7 +82,7 @@ def _run(composed: DictConfig) -> dict[str, Any]:
 
     from metabench.console import Display
     from metabench.protocol import identity
-    from metabench.runner import run
+    from metabench.runner import Ticket, run
 
     key = identity(plain)
     hydra_config = HydraConfig.get()
@@ -90,4 +90,4 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, about, Display())
+    return run(config, Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about), Display())

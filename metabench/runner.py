@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -244,11 +245,20 @@ class Run:
         }
 
 
-def run(
-    config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
-) -> dict[str, Any]:
-    """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
-    directory = RunDirectory(path, identity)
+@dataclass(frozen=True)
+class Ticket:
+    """What names a run: its directory and identity, the configuration as it is written there, its cell of a table."""
+
+    path: Path
+    identity: str
+    config_yaml: str
+    cell: dict[str, Any]  # as `metabench.cell.cell` says it
+
+
+def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
+    """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
+    path, cell = ticket.path, ticket.cell
+    directory = RunDirectory(path, ticket.identity)
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
@@ -267,7 +277,7 @@ def run(
         if not config.resume:
             directory.clear()
         where = environment(job.device)
-        directory.begin(config_yaml, where)
+        directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
             display.say(line)
@@ -288,7 +298,7 @@ def run(
             test = job.test(directory, stop)
             summary = {
                 "status": "complete",
-                "identity": identity,
+                "identity": ticket.identity,
                 **cell,
                 "protocol": job.card,
                 "test": test,

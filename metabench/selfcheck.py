@@ -11,7 +11,7 @@ from metabench.cell import cell
 from metabench.compose import compose
 from metabench.console import Display
 from metabench.files import load_tensors
-from metabench.runner import run
+from metabench.runner import Ticket, run
 
 STEPS = 400
 COMMAND = (
@@ -36,7 +36,7 @@ def train(folder: Path) -> Trained:
     errors = []
     for name, more in (("untrained", "train.steps=0"), ("trained", f"train.steps={STEPS}")):
         config = compose(*COMMAND, more)
-        summary = run(config, "", folder / name, "doctor", cell(config, None, ()), display)
+        summary = run(config, Ticket(folder / name, "doctor", "", cell(config, None, ())), display)
         errors.append(summary["test"]["mean"])
     weights = load_tensors(folder / "trained" / "checkpoints" / "best.pt")["algo"]
     state = b"".join(name.encode() + tensor.numpy().tobytes() for name, tensor in sorted(weights.items()))

@@ -30,7 +30,7 @@ from metabench.explain import explain
 from metabench.files import load_tensors, save_tensors
 from metabench.job import COMPOSING
 from metabench.protocol import identity
-from metabench.runner import run
+from metabench.runner import Ticket, run
 
 BRIEF = ("train.steps=4", "validate.every=2", "validate.episodes=2", "test.episodes=2", "checkpoint.every=2")
 STREAM = tuple(f"data.{part}{size}" for part in ("", "train.") for size in ("ways=3", "shots=2"))
@@ -90,7 +90,7 @@ def attempt(plain: dict[str, Any], path: Path) -> None:
     try:
         with suppress(UserError), redirect_stdout(io.StringIO()):  # a data set may say what it reads
             config = check(Config, plain)
-            run(config, "", path, identity(plain), cell(config, None, ()), Display(Console(quiet=True)))
+            run(config, Ticket(path, identity(plain), "", cell(config, None, ())), Display(Console(quiet=True)))
     finally:
         torch.set_num_threads(threads)
 
