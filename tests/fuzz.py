@@ -28,8 +28,8 @@ from metabench.console import Display
 from metabench.errors import UserError
 from metabench.explain import explain
 from metabench.files import load_tensors, save_tensors
+from metabench.identity import identity
 from metabench.job import COMPOSING
-from metabench.protocol import identity
 from metabench.runner import Ticket, run
 
 BRIEF = ("train.steps=4", "validate.every=2", "validate.episodes=2", "test.episodes=2", "checkpoint.every=2")
