@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written aside, synced, renamed."""
+"""Files that are complete or absent: written aside, synced, renamed. Torch is imported for tensors alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from metabench.errors import UserError
 
@@ -72,12 +71,14 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file; raises `DamagedError`."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise DamagedError(f"{path}: {fault}") from fault
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Put tensors and plain types at `path`, sealed with their sha256; `torch.load(path)` reads the file too."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(content, buffer)
     payload = buffer.getvalue()
@@ -86,6 +87,8 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 
 def load_tensors(path: Path) -> dict[str, Any]:
     """What `save_tensors` wrote, on the CPU; raises `DamagedError` if a single bit differs. Executes nothing."""
+    import torch
+
     try:
         content = path.read_bytes()
     except OSError as fault:
@@ -94,15 +97,19 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if seal != _SEAL + hashlib.sha256(payload).hexdigest().encode():
         raise DamagedError(f"{path}: the checksum does not match")
     try:
-        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's on a foreign pickle, which is said below
+            found = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as fault:  # torch.load raises anything, and for code in a pickle its own error
         raise DamagedError(f"{path}: is no checkpoint: {type(fault).__name__}") from fault
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path}: is no checkpoint: it holds a {type(found).__name__}")
+    return found
 
 
 def plain(content: Any) -> Any:
     """`content` as JSON can say it: NaN and infinities as null."""
     if isinstance(content, dict):
-        return {key: plain(value) for key, value in content.items()}
+        return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [plain(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
