@@ -317,16 +317,14 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
             directory.finish(summary)
         except BaseException as fault:
             with suppress(UserError):  # where the disk is full the fault itself is what is to be said
-                directory.status(*_ending(fault, stop))
+                directory.status(*_ending(fault))
             raise
         display.console.print(result_table(summary))
         display.say(f"written to {path}")
         return summary
 
 
-def _ending(fault: BaseException, stop: Stop) -> tuple[str, str]:
-    if isinstance(fault, SystemExit) and stop.asked is not None:  # of a launcher's handler
-        fault = Stopped(stop.asked)
+def _ending(fault: BaseException) -> tuple[str, str]:
     if isinstance(fault, (Stopped, UserError)):
         return fault.status, str(fault)
     return "failed", f"{type(fault).__name__}: {fault}"

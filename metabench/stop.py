@@ -10,7 +10,6 @@ has taken charge, and the run goes on. Signals that were ignored stay ignored.
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
@@ -72,9 +71,8 @@ class Stop:
         handler = self._before[self.asked]
         if not callable(handler) or handler is signal.default_int_handler:
             raise Stopped(self.asked)
-        self._when = math.inf  # nothing interrupts the launcher
-        handler(self.asked, None)
-        self.asked = None
+        number, self.asked = self.asked, None
+        handler(number, None)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
