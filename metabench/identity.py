@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from metabench.files import plain
+
 # What may differ between two runs that are one and the same: where they read, write and report, what they are called.
 NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published")
 
@@ -20,7 +22,7 @@ def identity(config: dict[str, Any]) -> str:
 
 def digest(content: Any) -> str:
     """sha256 of plain content, independent of the order of keys; what is not plain is refused where it is used."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain(content), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,6 +20,7 @@ TRIALS = 20
 NEEDS = 'needs pip install "metabench[tune]"'
 EPILOG = """\
 KEY=log(1e-4,1e-1)  KEY=interval(0,1)  KEY=int(interval(1,5))  KEY=a,b,c   vary a key; KEY=VALUE fixes one.
+trials=20 is how many; study=FOLDER is where the search lies, outputs/tune/ID by default.
 
   metabench tune algo=maml data=sinusoid 'algo.inner_lr=log(1e-4,1e-1)' trials=20
 
