@@ -361,7 +361,7 @@ def intact(tmp_path_factory) -> Path:
     return write_run(tmp_path_factory.mktemp("intact") / "run", validations=(0.5, 0.4))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_no_content_of_a_run_is_a_traceback(data, intact, tmp_path_factory):
     root = tmp_path_factory.mktemp("changed")
