@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folder: str) -> None:
-    from metabench.protocol import digest
+    from metabench.identity import digest
     from metabench.space import as_overrides, corners, distribution, parse
 
     fixed, varied = parse(overrides)
