@@ -47,6 +47,9 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
 
 
 def leave(message: str, code: int) -> NoReturn:
-    """End the process with one line on stderr."""
-    print(f"metabench: {message}", file=sys.stderr)
+    """End the process with one line on stderr; of several ranks the first says it."""
+    from metabench.ranks import silent
+
+    if not silent():
+        print(f"metabench: {message}", file=sys.stderr)
     sys.exit(code)

@@ -19,6 +19,7 @@ from metabench.algo.base import Algorithm
 from metabench.config import Config
 from metabench.device import describe
 from metabench.evaluate import FORMULA
+from metabench.ranks import ALONE, Ranks, command
 from metabench.tasks import TaskSource
 
 # What may differ between two runs that are one and the same: where they read, write and report, and their names.
@@ -79,15 +80,16 @@ def _selection(config: Config) -> str:
     return f"best of {config.validation.episodes} validation tasks, never test tasks"
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, ranks: Ranks = ALONE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": " ".join(["metabench", *sys.argv[1:]]),
+        "command": command(sys.argv[1:]),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "hydra-core", "omegaconf")},
         "device": describe(device),
+        "ranks": ranks.size,
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),

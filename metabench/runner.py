@@ -25,6 +25,7 @@ from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
 from metabench.protocol import environment, protocol_card
+from metabench.ranks import ALONE, Ranks, open_ranks
 from metabench.records import RunDirectory, load_best
 from metabench.start import spare_dynamo
 from metabench.step import MetaStep
@@ -36,8 +37,8 @@ from metabench.window import NonFiniteError, Window
 class Run:
     """The parts of a run, built from a checked configuration; building reads data but writes nothing."""
 
-    def __init__(self, config: Config, display: Display) -> None:
-        self.config, self.display = config, display
+    def __init__(self, config: Config, display: Display, ranks: Ranks = ALONE) -> None:
+        self.config, self.display, self.ranks = config, display, ranks
         if config.log.tensorboard:
             require_tensorboard()
         make_source, source_args = component(config.data, TaskSource, "data")
@@ -59,7 +60,9 @@ class Run:
         self.optimizer = make_optim(self.parameters or [torch.zeros(1)], **optim_args)
         self.algo.remat = config.remat
         check_engine(config, self.device)
-        self.feed = Feed(self.source, config.train.tasks, self.steps)
+        if config.train.tasks < ranks.size:
+            raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
+        self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
         self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
         self.step = 0
@@ -86,7 +89,7 @@ class Run:
         """The meta-step of that plan."""
         if self.plan.threads is not None:
             torch.set_num_threads(self.plan.threads)
-        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan)
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan, self.ranks)
 
     def engine(self) -> dict[str, Any]:
         """What computed the meta-steps, for the record; nothing where there were none."""
@@ -105,6 +108,7 @@ class Run:
                 self.window.add(self.meta_step(self.step, self.feed(self.step)))
                 self.step += 1
                 self.seconds = time.monotonic() - began
+                stop.listen()
                 last = self.step == self.steps
                 if last or self.step % config.log.every == 0:
                     self.log(directory, phase)
@@ -142,7 +146,7 @@ class Run:
     def record(self, directory: RunDirectory, line: dict[str, Any]) -> None:
         """Write a line of metrics, to TensorBoard too if that was asked for."""
         directory.append(line)
-        if self.config.log.tensorboard:
+        if self.config.log.tensorboard and self.ranks.rank == 0:
             self.board = self.board or Board(directory.path / "tensorboard", self.step)
             self.board.add(line)
 
@@ -150,7 +154,8 @@ class Run:
         """`evaluate`, in batches that fit the memory."""
         probe = self.source.sample("validation", 0, 1)
         batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
-        return evaluate(self.algo, self.source, split, episodes, batch=batch, **options)
+        batch = -self.ranks.most(-batch)  # one size for all, also where memories differ
+        return evaluate(self.algo, self.source, split, episodes, batch=batch, ranks=self.ranks, **options)
 
     # ---- where a stopped run continues
 
@@ -197,6 +202,7 @@ class Run:
 
                 def tick(done: int, before: int = i * episodes) -> None:
                     phase.update(before + done)
+                    stop.listen()
                     stop.check()
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
@@ -218,7 +224,14 @@ def run(
     config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
 ) -> dict[str, Any]:
     """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
-    directory = RunDirectory(path, identity)
+    with open_ranks(config.device) as ranks:
+        return _run(config, config_yaml, ranks.share_directory(RunDirectory(path, identity)), cell, display, ranks)
+
+
+def _run(
+    config: Config, config_yaml: str, directory: RunDirectory, cell: dict[str, Any], display: Display, ranks: Ranks
+) -> dict[str, Any]:
+    path = directory.path
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
@@ -229,11 +242,11 @@ def run(
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
-    job = Run(config, display)
+    job = ranks.each(lambda: Run(config, display, ranks))
     with directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device)
+        where = environment(job.device, ranks)
         directory.begin(config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -249,7 +262,7 @@ def run(
             job.load(checkpoint)
             display.say(f"continuing at meta-step {job.step} of {job.steps}")
         try:
-            with Stop() as stop:
+            with Stop(ranks.most) as stop:
                 job.train(directory, stop)
                 test = job.test(directory, stop)
         except BaseException as fault:
@@ -257,7 +270,7 @@ def run(
             raise
         summary = {
             "status": "complete",
-            "identity": identity,
+            "identity": directory.identity,
             **cell,
             "protocol": job.card,
             "test": test,
@@ -265,7 +278,7 @@ def run(
             "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},
             "environment": where,
         }
-        if config.log.pictures:
+        if config.log.pictures and ranks.rank == 0:
             _draw(directory, job, test)
         directory.finish(summary)
         display.console.print(result_table(summary))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,10 +20,14 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """While open, SIGINT and SIGTERM only ask; `check` raises `Stopped` where it is safe to leave."""
+    """While open, SIGINT and SIGTERM only ask; `check` raises `Stopped` where it is safe to leave.
 
-    def __init__(self) -> None:
-        self.asked: int | None = None
+    Of several ranks each may hear a signal at its own time: `listen` is where they agree, and `asked` what they know.
+    """
+
+    def __init__(self, agree: Callable[[int], int] = int) -> None:
+        self.agree = agree  # the largest number that any rank has heard, given this one's
+        self.heard = self.asked = 0  # the number of a signal
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -39,11 +44,15 @@ class Stop:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
+        if self.heard:
             raise Stopped(number)
-        self.asked = number
+        self.heard = number
+
+    def listen(self) -> None:
+        """Learn whether any rank has been asked."""
+        self.asked = self.agree(self.heard)
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal has come."""
-        if self.asked is not None:
+        """Raise `Stopped` if one has."""
+        if self.asked:
             raise Stopped(self.asked)
