@@ -6,6 +6,7 @@ begins: an experiment file that was passed around could name anything there.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator
 from functools import wraps
 from typing import Any
@@ -19,6 +20,7 @@ from metabench.errors import ConfigError
 PARTS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 NAMES_A_CALL = ("_target_", "()", "class")
 CALLED = ("metabench.sweep.SweepReport", "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
+EXTRAS = {"hydra_ray_launcher": "metabench[ray]"}  # what brings a plugin
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")  # installed ones: Hydra itself takes no others
 
 
@@ -33,9 +35,18 @@ def guard_hydra() -> None:
             for key, name in _calls(config.hydra[part], f"hydra.{part}"):
                 if name not in CALLED and not str(name).startswith(PLUGINS):
                     raise ConfigError(key, name, "is not to be called from a configuration")
+                _check_installed(key, str(name))
         return config
 
     ConfigLoaderImpl.load_configuration = guarded  # type: ignore[method-assign]
+
+
+def _check_installed(key: str, name: str) -> None:
+    """Hydra would say no more than that it does not know the class."""
+    package = name.split(".")[1]
+    if name.startswith("hydra_plugins.") and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
+        extra = EXTRAS.get(package, package.replace("_", "-"))
+        raise ConfigError(key, name, f'is not installed: pip install "{extra}"')
 
 
 def _calls(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def _selection(config: Config) -> str:
 def environment(device: torch.device, ranks: Ranks = ALONE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": command(sys.argv[1:]),
+        "command": command(),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),

@@ -69,6 +69,10 @@ def _sweeping(config: DictConfig) -> bool:
 
 
 def _write(config: DictConfig, outcome: dict[str, Any]) -> None:
-    folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+    write_outcome(Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir), outcome)
+
+
+def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
+    """Put what became of a job into its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "outcome.json").write_text(json.dumps(outcome))

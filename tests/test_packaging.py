@@ -17,6 +17,7 @@ SHIPPED = {
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.txt")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.py")),
     "metabench/conf/__init__.py",
+    "hydra_plugins/metabench_launcher/__init__.py",
     "metabench/py.typed",
 }
 
@@ -34,7 +35,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built from the source distribution, itself built from a copy of the checkout."""
     work = tmp_path_factory.mktemp("build")
     source = work / "source"
-    for name in ("metabench", "conf"):
+    for name in ("metabench", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
