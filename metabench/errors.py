@@ -16,6 +16,7 @@ class UserError(Exception):
     """A mistake of the user or of their machine; the message is one line that says what to do."""
 
     exit_code = 2
+    status = "failed"  # of the run that it ends
 
 
 class ConfigError(UserError):
@@ -32,6 +33,10 @@ class DataError(UserError):
     exit_code = 1
 
 
+class MissingDataError(DataError):
+    """Data that is nowhere to be found."""
+
+
 def shown(value: object, limit: int = 200) -> str:
     """`value` as a user would type it, on one line."""
     text = "null" if value is None else " ".join(str(value).split())
@@ -46,10 +51,10 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
     return f"{what}{hint} valid: {', '.join(known) or 'none'}"
 
 
-def leave(message: str, code: int) -> NoReturn:
-    """End the process with one line on stderr; of several ranks the first says it."""
+def leave(message: str, code: int, *, alone: bool = False) -> NoReturn:
+    """End the process with one line on stderr; of several ranks the first says it, if it did not befall one `alone`."""
     from metabench.ranks import silent
 
-    if not silent():
+    if alone or not silent():
         print(f"metabench: {message}", file=sys.stderr)
     sys.exit(code)

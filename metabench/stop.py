@@ -1,18 +1,33 @@
-"""Leaving cleanly: the first signal asks, the run writes a checkpoint and leaves; a second one leaves at once."""
+"""Leaving cleanly on SIGINT, SIGTERM, SIGUSR1 and SIGUSR2, the signals of terminals, launchers and schedulers.
+
+Where there is nothing to lose (before the first meta-step has ended, compiling included, and from the meta-test on) a
+signal ends the run at once. In between it only asks, and the run writes a checkpoint first; a second signal, a second
+later or more, leaves without. The exit code is 128 plus the signal's number.
+
+A launcher's own handler, which was there before, is called once the checkpoint is written. If it returns, the launcher
+has taken charge, and the run goes on. Signals that were ignored stay ignored.
+
+Of several ranks each hears a signal at its own time. They only ever leave together, where they agree: when they
+`listen`, after every meta-step and every batch of an evaluation.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")]
+ONE_REQUEST = 1.0  # seconds: launchers signal a process and then its group, which it is in
 
 
 class Stopped(BaseException):
     """A run that was asked to stop and did; not an error, and not to be caught as one."""
+
+    status = "stopped"
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues")
@@ -20,20 +35,23 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """While open, SIGINT and SIGTERM only ask; `check` raises `Stopped` where it is safe to leave.
+    """While open, signals end the run; while held, only where it calls `check`."""
 
-    Of several ranks each may hear a signal at its own time: `listen` is where they agree, and `asked` what they know.
-    """
-
-    def __init__(self, agree: Callable[[int], int] = int) -> None:
-        self.agree = agree  # the largest number that any rank has heard, given this one's
-        self.heard = self.asked = 0  # the number of a signal
+    def __init__(self, agree: Callable[[int], int] | None = None) -> None:
+        self.agree = agree  # the largest number that a rank has heard, given this one's; None: there are no others
+        self.heard = 0
+        self.asked: int | None = None
+        self.held = False
+        self._when = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
         """Install the handlers, where Python allows it."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+            found = {number: signal.getsignal(number) for number in SIGNALS}
+            self._before = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+            for number in self._before:
+                signal.signal(number, self._ask)
         return self
 
     def __exit__(
@@ -43,16 +61,38 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.heard:
-            raise Stopped(number)
-        self.heard = number
+    def hold(self) -> None:
+        """From now on there is work to lose."""
+        self.held = True
+
+    def release(self) -> None:
+        """All is written; raises `Stopped` if a signal has come."""
+        self.held = False
+        self.check()
 
     def listen(self) -> None:
-        """Learn whether any rank has been asked."""
-        self.asked = self.agree(self.heard)
+        """Learn whether another rank was asked."""
+        if self.agree is not None:
+            self.asked = self.agree(self.heard) or None
 
     def check(self) -> None:
-        """Raise `Stopped` if one has."""
-        if self.asked:
+        """If a signal has come, call the launcher's handler, or raise `Stopped` where there is none."""
+        if self.asked is None:
+            return
+        handler = self._before.get(self.asked)
+        if not callable(handler) or handler is signal.default_int_handler:
             raise Stopped(self.asked)
+        number, self.asked, self.heard = self.asked, None, 0
+        handler(number, None)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.heard:
+            if now - self._when > ONE_REQUEST:
+                raise Stopped(number)
+            return
+        self.heard, self._when = number, now
+        if self.agree is None:
+            self.asked = number
+            if not self.held:
+                self.check()

@@ -74,5 +74,7 @@ def _write(config: DictConfig, outcome: dict[str, Any]) -> None:
 
 def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
     """Put what became of a job into its folder."""
+    from metabench.files import write_json  # and with it torch, which only the jobs need
+
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "outcome.json").write_text(json.dumps(outcome))
+    write_json(folder / "outcome.json", outcome)

@@ -47,6 +47,7 @@ NOT_TRAINED = {"scratch", "pixelnn"}  # baselines that never meet a training tas
 REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes under changing labels do not have
 POSTERIOR = {"np", "anp"}  # in training the latent variable is inferred from the targets, as the bound wants it
 NOT_A_GRADIENT = {  # of the value that `forward` returns
+    "dagan": "sums the losses of players that take each other for constants",
     "dnc": "takes write weights for constants in the usage",
     "fomaml": "takes inner gradients for constants",
     "reptile": "takes the adapted weights for constants",

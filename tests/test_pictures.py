@@ -29,6 +29,7 @@ CASES = [
     ("pretrain", "sinusoid", {"learning_curve", "fits", "steps"}),
     ("maml", "glyphs", {"learning_curve", "episode", "steps"}),
     ("protonet", "glyphs", {"learning_curve", "episode"}),
+    ("dagan", "glyphs", {"learning_curve", "episode", "samples"}),
     ("lstm", "glyphs_sequence", {"learning_curve", "stream", "instances"}),
 ]
 THREE_WAY = ("data.ways=3", "data.shots=2", "data.queries=2")  # so small that every query is shown
