@@ -21,7 +21,7 @@ from metabench.errors import UserError, leave
 from metabench.explain import explain
 from metabench.guard import guard_hydra
 from metabench.shortage import MemoryShortageError
-from metabench.stop import Stopped
+from metabench.stop import Left, Stopped
 
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
@@ -66,6 +66,8 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
         return {"status": getattr(fault, "status", UserError.status), "reason": reason}
     except Stopped as stopped:
         leave(str(stopped), stopped.exit_code)
+    except Left:
+        raise
     except (Exception, SystemExit) as fault:
         if not sweeping and isinstance(fault, SystemExit):
             raise

@@ -33,7 +33,7 @@ from metabench.records import RunDirectory, load_best
 from metabench.shortage import advised
 from metabench.start import spare_dynamo
 from metabench.step import MetaStep
-from metabench.stop import Stop, Stopped
+from metabench.stop import Left, Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
 from metabench.window import NonFiniteError, Window
 
@@ -322,7 +322,7 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:
-    if isinstance(fault, (Stopped, UserError)):
+    if isinstance(fault, (Stopped, Left, UserError)):
         return fault.status, str(fault)
     return "failed", f"{type(fault).__name__}: {fault}"
 

@@ -34,6 +34,15 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+class Left(SystemExit):
+    """A launcher's handler ended the process, to begin it again or not; no outcome of the run."""
+
+    status = "stopped"
+
+    def __str__(self) -> str:
+        return "its launcher ended it; the same command continues"
+
+
 class Stop:
     """While open, signals end the run; while held, only where it calls `check`."""
 
@@ -83,7 +92,10 @@ class Stop:
         if not callable(handler) or handler is signal.default_int_handler:
             raise Stopped(self.asked)
         number, self.asked, self.heard = self.asked, None, 0
-        handler(number, None)
+        try:
+            handler(number, None)
+        except SystemExit as fault:
+            raise Left(fault.code) from None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

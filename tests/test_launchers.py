@@ -17,7 +17,7 @@ from program import SINUSOID, run_fresh, run_metabench, start_metabench, until
 
 from hydra_plugins import metabench_launcher
 from hydra_plugins.metabench_launcher import SubmititLauncher
-from metabench.files import DamagedError, read_json
+from metabench.files import read_json
 
 errors: Any = pytest.importorskip("submitit.core.utils")
 LAUNCHER = ("-m", "hydra/launcher=submitit_local")
@@ -93,29 +93,25 @@ def test_what_is_missing_is_said_in_one_line(tmp_path):
     assert not list(tmp_path.glob("outputs/sinusoid"))
 
 
-def owner(cwd: Path) -> int | None:
-    """The process of a run that has a checkpoint."""
-    for run in cwd.glob("outputs/sinusoid/maml/*"):
-        if (run / "checkpoints/previous.pt").exists() and not (run / "summary.json").exists():
-            try:
-                return read_json(run / ".owner")["pid"]
-            except DamagedError:  # it has just ended
-                continue
-    return None
+def owners(cwd: Path) -> list[int]:
+    """The processes of runs that have a checkpoint."""
+    begun = [run for run in cwd.glob("outputs/sinusoid/maml/*") if (run / "checkpoints/previous.pt").exists()]
+    return [read_json(run / ".owner")["pid"] for run in begun if (run / ".owner").exists()]
 
 
 @pytest.mark.slow
-def test_a_killed_job_of_a_sweep_continues_by_itself(tmp_path):
-    sweep = (*LAUNCHER, *SINUSOID, "seed=0,1", "train.steps=4000", "checkpoint.every=100", "log.every=100")
+def test_a_killed_job_of_a_sweep_continues_by_itself_and_so_does_one_that_its_machine_is_taken_from(tmp_path):
+    sweep = (*LAUNCHER, *SINUSOID, "seed=0,1", "train.steps=8000", "checkpoint.every=100", "log.every=100")
     started = start_metabench(*sweep, cwd=tmp_path)
-    until(lambda: owner(tmp_path), timeout=240)
-    os.kill(owner(tmp_path), signal.SIGKILL)  # type: ignore[arg-type]
+    until(lambda: len(owners(tmp_path)) == 2, timeout=240)
+    for pid, number in zip(owners(tmp_path), (signal.SIGKILL, signal.SIGUSR2), strict=True):
+        os.kill(pid, number)
     done = started.wait(timeout=400)
     assert (done.code, done.err) == (0, "")
     assert done.out.count("ended without a word; submitted again, 1 of 2") == 1
     assert "sweep of 2 jobs" in done.out
     logs = [path.read_text() for path in tmp_path.glob("outputs/sweeps/*/submitit/*_log.out")]
-    assert sum("continuing at meta-step" in log for log in logs) == 1
+    assert sum("continuing at meta-step" in log for log in logs) == 2
     assert len(list(tmp_path.glob("outputs/*/*/*/summary.json"))) == 2
     (environment, *_) = tmp_path.glob("outputs/*/*/*/environment.json")
     assert read_json(environment)["command"].startswith("metabench -m hydra/launcher=submitit_local ")

@@ -8,10 +8,12 @@ and imports it at every start: nothing here imports submitit or torch.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra.core.singleton import Singleton
@@ -48,6 +50,7 @@ class SubmititLauncher(Launcher):
         for number, overrides in jobs.items():
             told = {"status": "killed", "reason": "it never began", "overrides": overrides}
             write_outcome(self.sweep / str(number), told)
+        before = signal.signal(signal.SIGTERM, _stopped)
         waiting, tries = list(jobs), dict.fromkeys(jobs, 0)
         running: dict[int, Any] = {}
         ended: dict[int, JobReturn] = {}
@@ -68,9 +71,10 @@ class SubmititLauncher(Launcher):
                     _say(number, str(ended[number].return_value["status"]))
                 time.sleep(POLL)
         finally:
+            signal.signal(signal.SIGTERM, before)
             if self.cluster == "local":  # on a cluster they go on: the same command finds what they have done
                 for job in running.values():
-                    job.cancel()
+                    job.cancel()  # it writes a checkpoint
         return [ended[number] for number in jobs]
 
     def _executor(self) -> Any:
@@ -139,6 +143,14 @@ def _returned(overrides: list[str], outcome: JobReturn | str) -> JobReturn:
         outcome = JobReturn(status=JobStatus.COMPLETED, _return_value={"status": "killed", "reason": outcome})
     outcome.overrides = overrides
     return outcome
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    from metabench.errors import leave
+    from metabench.stop import Stopped
+
+    stopped = Stopped(number)
+    leave(str(stopped), stopped.exit_code)
 
 
 def _say(number: int, text: str) -> None:
