@@ -287,6 +287,8 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
+        if ranks.size > 1:
+            display.say(f"{ranks.size} ranks share the {config.train.tasks} tasks of a meta-step")
         display.console.print(card_table(job.card))
         try:
             checkpoint, warnings = directory.resume()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -66,8 +67,9 @@ def killed_in_a_write(attempt: Attempt, model: str) -> None:
 LINES = 45  # about as many lines of ours are executed in one write
 
 
-def _in_write(number: int, before: Any) -> None:
-    """Call `before` when the `number`-th checkpoint is about to be written, and kill the process once it is."""
+def in_write(number: int, before: Callable[[], Any]) -> None:
+    """A patch: `before` is called when the `number`-th checkpoint is about to be written; the process is killed if it
+    is written all the same."""
     from metabench.records import RunDirectory
 
     calls = count(1)
@@ -100,7 +102,7 @@ def die_at_line(write: int, line: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
-    _in_write(write, partial(sys.settrace, trace))
+    in_write(write, partial(sys.settrace, trace))
 
 
 def die_at_byte(write: int, size: int) -> None:
@@ -111,7 +113,7 @@ def die_at_byte(write: int, size: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    _in_write(write, limit)
+    in_write(write, limit)
 
 
 @fault("kill -9 of the command, started from a shell", HOLDS, tries=5, short=0)

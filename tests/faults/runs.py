@@ -12,8 +12,8 @@ from program import GLYPHS, ODD, SINUSOID, TINY, Ended, only_run, run_metabench
 from real_data import omniglot_root
 
 EVERY = 11  # meta-steps between checkpoints, as ODD says
-STEPS = 200
-LONGER = (*ODD, f"train.steps={STEPS}", "chunk=8", "validate.episodes=40", "test.episodes=40", "optim.lr=0.01")
+STEPS = 66
+LONGER = (*ODD, f"train.steps={STEPS}", "chunk=8", "validate.episodes=16", "test.episodes=32", "optim.lr=0.01")
 SMALL_CLASSES = ("data.ways=3", "data.queries=2", "data.train.ways=3", "data.train.shots=1", "data.train.queries=2")
 MEMORY = ("algo.units=8", "algo.slots=6", "algo.width=5", "algo.heads=2")
 STREAM = (

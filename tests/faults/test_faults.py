@@ -6,8 +6,8 @@ from unittest import SkipTest
 
 import pytest
 
-from faults import kill  # noqa: F401 -- registers its faults
-from faults.fault import FAULTS, Fault, carry_out
+from faults.all import FAULTS
+from faults.fault import Fault, carry_out
 
 pytestmark = pytest.mark.faults
 
