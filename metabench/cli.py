@@ -42,10 +42,10 @@ def _dispatch(arguments: list[str]) -> None:
         # Threads that wait for each other should soon sleep. With one other busy process on two cores GNU OpenMP's own
         # count made a convolutional meta-step take 7 s; this one 0.6 s, and on an idle machine the same 0.17 s.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-        os.environ["METABENCH_COMMAND"] = " ".join(arguments)  # what the processes of a launcher were started by
         sys.argv[1:] = sorted(arguments, key=_is_override)  # Hydra's parser takes overrides on one side of a flag only
-        from metabench.job import hydra_main
+        from metabench.job import COMMAND, hydra_main
 
+        os.environ[COMMAND] = " ".join(arguments)
         hydra_main()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from metabench.config import Config
 from metabench.device import describe
 from metabench.evaluate import FORMULA
 from metabench.identity import digest
-from metabench.ranks import ALONE, Ranks, command
+from metabench.ranks import ALONE, Ranks, program
 from metabench.tasks import TaskSource
 
 
@@ -63,10 +64,10 @@ def _selection(config: Config) -> str:
     return f"best of {config.validation.episodes} validation tasks, never test tasks"
 
 
-def environment(device: torch.device, ranks: Ranks = ALONE) -> dict[str, Any]:
+def environment(device: torch.device, command: Sequence[str], ranks: Ranks = ALONE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": command(),
+        "command": " ".join([program(), *command]),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),

@@ -8,7 +8,6 @@ sum, and what rank 0 reads. Rank 0 alone writes, and alone speaks.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -203,10 +202,9 @@ def silent() -> bool:
     return started_together() and os.environ.get("RANK", "0") != "0"
 
 
-def command() -> str:
-    """What started this run: its own arguments, or those of the sweep whose launcher started this process."""
-    program = COMMAND.format(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started_together() else "metabench"
-    return f"{program} {os.environ.get('METABENCH_COMMAND', ' '.join(sys.argv[1:]))}".rstrip()
+def program() -> str:
+    """What a person types before the arguments."""
+    return COMMAND.format(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started_together() else "metabench"
 
 
 def _tried(call: Callable[[], T]) -> tuple[T | None, UserError | None]:

@@ -6,6 +6,7 @@ The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` �
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
+from metabench.axis import INNER_STEPS
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
 from metabench.cell import cell_line
@@ -39,7 +41,7 @@ from metabench.window import NonFiniteError, Window
 
 
 class Run:
-    """The parts of a run, built from a checked configuration; building reads data but writes nothing."""
+    """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
     def __init__(self, config: Config, display: Display, ranks: Ranks = ALONE) -> None:
         self.config, self.display, self.ranks = config, display, ranks
@@ -67,7 +69,6 @@ class Run:
         if config.train.tasks < ranks.size:
             raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
         self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
-        self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
         self.step = 0
         self.seconds = 0.0
@@ -83,6 +84,18 @@ class Run:
             raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
         except RuntimeError as fault:
             raise ConfigError("init", run, f"does not fit this model: {str(fault).splitlines()[-1].strip()}") from None
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The protocol card, which names the data by content."""
+        return protocol_card(self.config, self.source, self.algo)
+
+    @property
+    def columns(self) -> range:
+        """The numbers of the figures that a test has of each task, inner steps or instances; the last is the result."""
+        axis = self.algo.axis
+        last = getattr(self.algo, "eval_inner_steps", 0) if axis is INNER_STEPS else self.source.spec.eval.shots
+        return range(axis.first, last + 1)
 
     @cached_property
     def plan(self) -> Plan:
@@ -253,6 +266,7 @@ class Ticket:
     identity: str
     config_yaml: str
     cell: dict[str, Any]  # as `metabench.cell.cell` says it
+    command: Sequence[str]  # what a person gives the program for it
 
 
 def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
@@ -276,10 +290,11 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
         return summary
     directory.check_free()
     job = ranks.each(lambda: Run(config, display, ranks))
+    card = ranks.each(lambda: card_table(job.card))  # reads the data: nothing is written where that fails
     with Stop(ranks.most if ranks.size > 1 else None) as stop, directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device, ranks)
+        where = environment(job.device, ticket.command, ranks)
         directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -289,7 +304,7 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
         )
         if ranks.size > 1:
             display.say(f"{ranks.size} ranks share the {config.train.tasks} tasks of a meta-step")
-        display.console.print(card_table(job.card))
+        display.console.print(card)
         try:
             checkpoint, warnings = directory.resume()
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"

@@ -19,6 +19,7 @@ SHIPPED = {
     "metabench/conf/__init__.py",
     "hydra_plugins/metabench_launcher/__init__.py",
     "metabench/py.typed",
+    "metabench/published.csv",
 }
 
 
