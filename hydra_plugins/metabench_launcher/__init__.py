@@ -131,11 +131,11 @@ def _outcome(job: Any) -> JobReturn | str:
 
     try:
         return job.result()
-    except UncompletedJobError:
-        return "ended without a word"
     except FailedJobError as fault:
         reason = str(fault).strip().splitlines()[-1]
         return JobReturn(status=JobStatus.COMPLETED, _return_value={"status": FINAL, "reason": reason})
+    except UncompletedJobError:
+        return "ended without a word"
 
 
 def _returned(overrides: list[str], outcome: JobReturn | str) -> JobReturn:
