@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 POLL = 0.5  # seconds
-FINAL = "failed"  # of a job that said what was wrong with it: again it would be the same
+DIED = {"status": "killed", "reason": "ended without a word"}
 
 
 class SubmititLauncher(Launcher):
@@ -62,13 +62,16 @@ class SubmititLauncher(Launcher):
                     _say(number, f"{' '.join(jobs[number])}: {running[number].paths.stdout}")
                 for number in [number for number, job in running.items() if job.done()]:
                     outcome = _outcome(running.pop(number))
-                    if isinstance(outcome, str) and tries[number] < self.retries:
+                    if outcome == DIED and tries[number] < self.retries:
                         tries[number] += 1
                         waiting.append(number)
-                        _say(number, f"{outcome}; submitted again, {tries[number]} of {self.retries}")
+                        _say(number, f"{DIED['reason']}; submitted again, {tries[number]} of {self.retries}")
                         continue
-                    ended[number] = _returned(jobs[number], outcome)
-                    _say(number, str(ended[number].return_value["status"]))
+                    if isinstance(outcome, dict):  # else it has written its own
+                        write_outcome(self.sweep / str(number), {**outcome, "overrides": jobs[number]})
+                        outcome = JobReturn(status=JobStatus.COMPLETED, _return_value=outcome)
+                    ended[number] = outcome
+                    _say(number, str(outcome.return_value["status"]))
                 time.sleep(POLL)
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -125,24 +128,16 @@ class Work:
         return DelayedSubmission(self, *arguments)
 
 
-def _outcome(job: Any) -> JobReturn | str:
-    """What the job returned, or how it ended without a word; an exception of its own is final."""
+def _outcome(job: Any) -> JobReturn | dict[str, str]:
+    """What the job returned, or `status` and `reason` of one that did not; an exception of its own is final."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     try:
         return job.result()
     except FailedJobError as fault:
-        reason = str(fault).strip().splitlines()[-1]
-        return JobReturn(status=JobStatus.COMPLETED, _return_value={"status": FINAL, "reason": reason})
+        return {"status": "failed", "reason": str(fault).strip().splitlines()[-1]}
     except UncompletedJobError:
-        return "ended without a word"
-
-
-def _returned(overrides: list[str], outcome: JobReturn | str) -> JobReturn:
-    if isinstance(outcome, str):
-        outcome = JobReturn(status=JobStatus.COMPLETED, _return_value={"status": "killed", "reason": outcome})
-    outcome.overrides = overrides
-    return outcome
+        return DIED
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
