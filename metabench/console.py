@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metabench.ranks import silent
+
 PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
@@ -26,7 +28,7 @@ def figure(name: str, mean: float, ci95: float | None = None) -> str:
 
 def open_console() -> Console:
     """The console; lines in a pipe or a log are not folded to a width nobody has."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=silent())
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console

@@ -18,6 +18,7 @@ from metabench.config import Config
 from metabench.device import describe
 from metabench.evaluate import FORMULA
 from metabench.identity import digest
+from metabench.ranks import ALONE, Ranks, program
 from metabench.tasks import TaskSource
 
 
@@ -63,15 +64,16 @@ def _selection(config: Config) -> str:
     return f"best of {config.validation.episodes} validation tasks, never test tasks"
 
 
-def environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
+def environment(device: torch.device, command: Sequence[str], ranks: Ranks = ALONE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": " ".join(["metabench", *command]),
+        "command": " ".join([program(), *command]),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "hydra-core", "omegaconf")},
         "device": describe(device),
+        "ranks": ranks.size,
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),

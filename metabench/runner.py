@@ -30,11 +30,12 @@ from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
 from metabench.protocol import environment, protocol_card
+from metabench.ranks import ALONE, Ranks, open_ranks
 from metabench.records import RunDirectory, load_best
 from metabench.shortage import advised
 from metabench.start import spare_dynamo
 from metabench.step import MetaStep
-from metabench.stop import Stop, Stopped
+from metabench.stop import Left, Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
 from metabench.window import NonFiniteError, Window
 
@@ -44,8 +45,8 @@ UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raise
 class Run:
     """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
-    def __init__(self, config: Config, display: Display) -> None:
-        self.config, self.display = config, display
+    def __init__(self, config: Config, display: Display, ranks: Ranks = ALONE) -> None:
+        self.config, self.display, self.ranks = config, display, ranks
         if config.log.tensorboard:
             require_tensorboard()
         make_source, source_args = component(config.data, TaskSource, "data")
@@ -67,7 +68,9 @@ class Run:
         self.optimizer = make_optim(self.parameters or [torch.zeros(1)], **optim_args)
         self.algo.remat = config.remat
         check_engine(config, self.device)
-        self.feed = Feed(self.source, config.train.tasks, self.steps)
+        if config.train.tasks < ranks.size:
+            raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
+        self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
         self.step = 0
         self.seconds = 0.0
@@ -109,7 +112,7 @@ class Run:
         """The meta-step of that plan."""
         if self.plan.threads is not None:
             torch.set_num_threads(self.plan.threads)
-        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan)
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan, self.ranks)
 
     def engine(self) -> dict[str, Any]:
         """What computed the meta-steps, for the record; nothing where there were none."""
@@ -131,6 +134,7 @@ class Run:
                     self.window.add(self.meta_step(self.step, self.feed(self.step)))
                     self.step += 1
                     stop.hold()
+                    stop.listen()
                     self.seconds = time.monotonic() - began
                 last = self.step == self.steps
                 if not self.due and (last or self.step % config.log.every == 0):
@@ -160,6 +164,7 @@ class Run:
         self.due, before = True, torch.get_rng_state()
 
         def tick(done: int) -> None:
+            stop.listen()
             if stop.asked:
                 self.save(directory, before)
                 stop.check()
@@ -178,7 +183,7 @@ class Run:
     def record(self, directory: RunDirectory, line: dict[str, Any]) -> None:
         """Write a line of metrics, to TensorBoard too if that was asked for."""
         directory.append(line)
-        if self.config.log.tensorboard:
+        if self.config.log.tensorboard and self.ranks.rank == 0:
             self.board = self.board or Board(directory.path / "tensorboard", self.step)
             self.board.add(line)
 
@@ -186,8 +191,9 @@ class Run:
         """`evaluate`, in batches that fit the memory."""
         probe = self.source.sample("validation", 0, 1)
         batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
+        batch = -self.ranks.most(-batch)  # one size for all, also where memories differ
         with advised(batch):
-            return evaluate(self.algo, self.source, split, episodes, batch=batch, **options)
+            return evaluate(self.algo, self.source, split, episodes, batch=batch, ranks=self.ranks, **options)
 
     # ---- where a stopped run continues
 
@@ -240,6 +246,7 @@ class Run:
 
                 def tick(done: int, before: int = i * episodes) -> None:
                     phase.update(before + done)
+                    stop.listen()
                     stop.check()  # should something have swallowed what the handler raised
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
@@ -270,8 +277,13 @@ class Ticket:
 
 def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
     """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
+    with open_ranks(config.device) as ranks:
+        return _run(config, ticket, display, ranks)
+
+
+def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict[str, Any]:
     path, cell = ticket.path, ticket.cell
-    directory = RunDirectory(path, ticket.identity)
+    directory = ranks.share_directory(RunDirectory(path, ticket.identity))
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
@@ -285,12 +297,12 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         return summary
     directory.check_free()
     with advised(0):
-        job = Run(config, display)
-        card = card_table(job.card)  # reads the data: nothing is written where that fails
-    with Stop() as stop, directory:
+        job = ranks.each(lambda: Run(config, display, ranks))
+        card = ranks.each(lambda: card_table(job.card))  # reads the data: nothing is written where that fails
+    with Stop(ranks.most if ranks.size > 1 else None) as stop, directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device, ticket.command)
+        where = environment(job.device, ticket.command, ranks)
         directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -298,6 +310,8 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
+        if ranks.size > 1:
+            display.say(f"{ranks.size} ranks share the {config.train.tasks} tasks of a meta-step")
         display.console.print(card)
         try:
             checkpoint, warnings = directory.resume()
@@ -320,7 +334,7 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
                 "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},
                 "environment": where,
             }
-            if config.log.pictures:
+            if config.log.pictures and ranks.rank == 0:
                 _draw(directory, job, test)
             stop.hold()  # what is finished is not stopped
             directory.finish(summary)
@@ -348,7 +362,7 @@ def _fitting(path: Path) -> Iterator[None]:
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:
-    if isinstance(fault, (Stopped, UserError)):
+    if isinstance(fault, (Stopped, Left, UserError)):
         return fault.status, str(fault)
     return "failed", f"{type(fault).__name__}: {fault}"
 
