@@ -23,6 +23,7 @@ from metabench.errors import ConfigError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
+from metabench.online import Arrived, Rounds
 from metabench.protocol import environment, protocol_card
 from metabench.records import RunDirectory, load_best
 from metabench.start import spare_dynamo
@@ -61,6 +62,7 @@ class Run:
         self.feed = Feed(self.source, config.train.tasks, self.steps)
         self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
+        self.rounds = Rounds(self.source, self.algo.objective, self.steps) if self.source.online else None
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, Any] | None = None
@@ -98,6 +100,8 @@ class Run:
         config = self.config
         if self.step < self.steps:
             self.display.say(self.plan.describe())
+        if self.step == 0:
+            self.meet(directory)
         began = time.monotonic() - self.seconds
         with self.display.phase("meta-training", self.steps, self.step) as phase:
             while self.step < self.steps:
@@ -107,7 +111,9 @@ class Run:
                 last = self.step == self.steps
                 if last or self.step % config.log.every == 0:
                     self.log(directory, phase)
-                if last or self.step % config.validation.every == 0:
+                if self.rounds:
+                    self.meet(directory)
+                elif last or self.step % config.validation.every == 0:
                     self.validate(directory)
                 if last or self.step % config.checkpoint.every == 0 or stop.asked:
                     self.save(directory)
@@ -138,6 +144,20 @@ class Run:
             self.best = {"step": self.step, "value": result["mean"]}
             directory.save_best({"algo": self.algo.state_dict(), **self.best})
 
+    def meet(self, directory: RunDirectory) -> None:
+        """Judge the learner, as it stands, on what of an online stream has come by now; keep the last weights."""
+        due = self.rounds.due(self.step) if self.rounds else []
+        if not (self.rounds and due):
+            return
+        self.check_finite()
+        for part in due:
+            found = self.evaluate("test", part.count, source=Arrived(self.source, part.first, part.shots))
+            for line in self.rounds.judge(part, found):
+                self.record(directory, {"step": self.step, "split": "online", **line})
+        if self.step == self.steps > 0:
+            self.best = {"step": self.step, "value": summarise(self.rounds.found, self.algo.axis)["mean"]}
+            directory.save_best({"algo": self.algo.state_dict(), **self.best})
+
     def record(self, directory: RunDirectory, line: dict[str, Any]) -> None:
         """Write a line of metrics, to TensorBoard too if that was asked for."""
         directory.append(line)
@@ -145,11 +165,15 @@ class Run:
             self.board = self.board or Board(directory.path / "tensorboard", self.step)
             self.board.add(line)
 
-    def evaluate(self, split: Any, episodes: int, **options: Any) -> Metrics:
-        """`evaluate`, in batches that fit the memory."""
+    @cached_property
+    def batch(self) -> int:
+        """Tasks evaluated at once: what fits the memory."""
         probe = self.source.sample("validation", 0, 1)
-        batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
-        return evaluate(self.algo, self.source, split, episodes, batch=batch, **options)
+        return min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
+
+    def evaluate(self, split: Any, episodes: int, source: TaskSource | None = None, **options: Any) -> Metrics:
+        """`evaluate`, in such batches."""
+        return evaluate(self.algo, source or self.source, split, episodes, batch=self.batch, **options)
 
     # ---- where a stopped run continues
 
@@ -165,6 +189,7 @@ class Run:
                 "optim": self.optimizer.state_dict(),
                 "rng": torch.get_rng_state(),
                 "window": self.window.stacked(),
+                **({"rounds": self.rounds.found} if self.rounds else {}),
             }
         )
 
@@ -181,15 +206,20 @@ class Run:
         self.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
         self.window = Window(content["window"])
+        if self.rounds:
+            self.rounds.found = content["rounds"]
 
     # ---- meta-test
 
     def test(self, directory: RunDirectory, stop: Stop) -> dict[str, Any]:
-        """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
+        """The chosen checkpoint on the test tasks, in every mode of prediction the model has.
+
+        Online those were met in training, in the natural mode; here the last weights are tested in hindsight.
+        """
         if self.steps:
             self.algo.load_state_dict(directory.best()["algo"])
-        modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
-        results = {}
+        modes, episodes = self.algo.modes[: 1 if self.rounds else None], self.source.test_episodes(self.config.test.episodes)
+        results, more = {}, {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -199,7 +229,11 @@ class Run:
                     stop.check()
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
-                results[mode] = summarise(found[self.metric], self.algo.axis)
+                figures = found[self.metric]
+                if self.rounds:
+                    more["online"] = self.rounds.outcome(figures[:, -1])
+                    figures = self.rounds.found
+                results[mode] = summarise(figures, self.algo.axis)
         natural = results[modes[0]]
         return {
             "metric": self.metric,
@@ -208,6 +242,7 @@ class Run:
             "prediction": modes[0],
             "interval": FORMULA,
             "modes": {mode: {k: r[k] for k in ("mean", "ci95", "episodes")} for mode, r in results.items()},
+            **more,
         }
 
 
