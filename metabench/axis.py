@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # lists and reports, which name an axis, do without torch
+    from torch import Tensor
 
-Part = tuple[Tensor, Tensor]
+Part: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ def _after_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]
 
 def _at_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
     """The first instance of every class, the second, …, of a stream in which each class comes `shots` times."""
+    from torch import take_along_dim
+
     labels = target.reshape(*target.shape[:2], -1)  # [T, M, 1], or [T, M, C] of strings
     earlier = (labels.unsqueeze(2) == labels.unsqueeze(1)).all(-1).tril(-1).sum(2)  # instances of the class before
     places = earlier.argsort(dim=1, stable=True).unsqueeze(2).chunk(shots, dim=1)
-    parts = [[torch.take_along_dim(of, place, dim=1) for of in (outputs[-1], labels)] for place in places]
+    parts = [[take_along_dim(of, place, dim=1) for of in (outputs[-1], labels)] for place in places]
     return [(prediction, y.view(*y.shape[:2], *target.shape[2:])) for prediction, y in parts]
 
 

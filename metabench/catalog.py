@@ -11,6 +11,7 @@ GROUPS = {
     "optim": "outer optimisers",
     "device": "devices",
     "experiment": "experiments",
+    "budget": "lengths of a run",
 }
 
 

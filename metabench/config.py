@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -83,6 +83,24 @@ class Device(Section):
     keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system
 
 
+class Published(Section):
+    """What a paper reports, in this program's units: accuracies are fractions."""
+
+    value: Number
+    ci95: NonNegative | None = None  # half width, over test tasks
+    spread: NonNegative | None = None  # standard deviation over training runs, where a paper gives that instead
+    metric: Literal["accuracy", "mse"]
+    prediction: Literal["transductive", "inductive"] | None = (
+        None  # None: the paper does not say, or it does not matter
+    )
+    row: str  # of the table: the method, as the paper calls it
+    column: str
+    source: str
+    arxiv: str | None = None
+    verified: str | None = None  # how the number was checked against the paper
+    cost: str | None = None  # what the run takes here
+
+
 class Config(Section):
     """A composed configuration, checked; the components stay nodes until they are built."""
 
@@ -90,6 +108,8 @@ class Config(Section):
     resume: bool
     run_dir: str | None
     init: str | None  # a run directory whose chosen checkpoint to start from
+    budget: str  # the name of the lengths that were chosen: full, or one that is shorter
+    published: Published | None
     engine: Literal["auto", "eager", "compile", "graph"]  # how a meta-step is computed
     chunk: Count | Literal["auto"]  # tasks held in memory at once
     remat: bool  # compute inner steps again on the way back instead of keeping them
@@ -132,10 +152,11 @@ def _is_key(part: str) -> bool:
 def _fields(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        inner = fields[part].annotation
-        if not (inspect.isclass(inner) and issubclass(inner, BaseModel)):
+        annotation = fields[part].annotation
+        inner = [t for t in (annotation, *get_args(annotation)) if inspect.isclass(t) and issubclass(t, BaseModel)]
+        if not inner:
             return []
-        model = inner
+        model = inner[0]
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

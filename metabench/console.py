@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from metabench.axis import AXES, INNER_STEPS
-
 PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
@@ -129,9 +127,13 @@ def _inline(value: Any) -> str:
 
 def result_table(summary: dict[str, Any]) -> Table:
     """The test of a finished run as a table."""
+    from metabench.axis import AXES, INNER_STEPS  # here, for they import torch and a list needs none
+
     test = summary["test"]
     name = test["metric"]
-    table = Table(title="meta-test", title_justify="left", box=None, pad_edge=False)
+    budget = summary.get("budget", "full")
+    title = "meta-test" if budget == "full" else f"meta-test of a {budget} run"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("", name, "95% interval of the mean, tasks"):
         table.add_column(heading)
     for mode, result in test["modes"].items():
@@ -140,4 +142,8 @@ def result_table(summary: dict[str, Any]) -> Table:
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
             table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
+    if published := summary.get("published"):
+        whole = budget == "full" and not summary.get("changes")
+        name_of = "published" if whole else "published, of the whole"
+        table.add_row(name_of, figure(name, published["value"], published["ci95"]), published["source"])
     return table

@@ -37,9 +37,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Put `content` at `path` as indented JSON."""
-    write_bytes(path, (json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
+    """Put `content` at `path` as JSON, indented or on one line."""
+    write_bytes(path, (json.dumps(plain(content), indent=indent, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

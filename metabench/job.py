@@ -57,6 +57,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
 
 
 def _run(composed: DictConfig) -> dict[str, Any]:
+    from metabench.cell import cell
     from metabench.config import Config, check
 
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -67,7 +68,9 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     from metabench.runner import run
 
     key = identity(plain)
-    choices = HydraConfig.get().runtime.choices
+    hydra_config = HydraConfig.get()
+    choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
-    return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, Display())
+    about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
+    return run(config, OmegaConf.to_yaml(composed, resolve=True), path, key, about, Display())

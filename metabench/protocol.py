@@ -21,8 +21,8 @@ from metabench.device import describe
 from metabench.evaluate import FORMULA
 from metabench.tasks import TaskSource
 
-# What may differ between two runs that are one and the same: where they read, write and report.
-NOT_IDENTITY = ("resume", "run_dir", "log")
+# What may differ between two runs that are one and the same: where they read, write and report, and their names.
+NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published")
 
 
 def identity(config: dict[str, Any]) -> str:

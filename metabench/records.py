@@ -6,6 +6,7 @@ metrics.jsonl      one line a log interval and one a validation
 checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | complete, and why
 pictures/          and tensorboard/, if asked for
+episodes.json      the final metric of every test task, in each mode of prediction
 summary.json       written last: a run that has one is finished
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +26,7 @@ from filelock import FileLock, Timeout
 from metabench.errors import ConfigError, DataError, UserError
 from metabench.files import DamagedError, load_tensors, plain, read_json, save_tensors, write_bytes, write_json
 
-FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json")
+FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
 FOLDERS = ("checkpoints", "pictures", "tensorboard")
 
 
@@ -154,6 +156,10 @@ class RunDirectory:
             return load_best(self.path)
         except DamagedError as fault:
             raise DataError(f"{fault}; resume=false starts the run anew") from None
+
+    def save_episodes(self, metric: str, modes: Mapping[Any, list[float]]) -> None:
+        """Write the final `metric` of every test task, in the order of the tasks, for each mode of prediction."""
+        write_json(self.path / "episodes.json", {"metric": metric, "modes": dict(modes)}, indent=None)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary, the last file of a run."""

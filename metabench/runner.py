@@ -15,6 +15,7 @@ import torch
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
+from metabench.cell import cell_line
 from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
@@ -101,7 +102,7 @@ class Run:
         if self.step < self.steps:
             self.display.say(self.plan.describe())
         if self.step == 0:
-            self.meet(directory)
+            self.meet(directory, stop)
         began = time.monotonic() - self.seconds
         with self.display.phase("meta-training", self.steps, self.step) as phase:
             while self.step < self.steps:
@@ -112,7 +113,7 @@ class Run:
                 if last or self.step % config.log.every == 0:
                     self.log(directory, phase)
                 if self.rounds:
-                    self.meet(directory)
+                    self.meet(directory, stop)
                 elif last or self.step % config.validation.every == 0:
                     self.validate(directory)
                 if last or self.step % config.checkpoint.every == 0 or stop.asked:
@@ -144,14 +145,19 @@ class Run:
             self.best = {"step": self.step, "value": result["mean"]}
             directory.save_best({"algo": self.algo.state_dict(), **self.best})
 
-    def meet(self, directory: RunDirectory) -> None:
+    def meet(self, directory: RunDirectory, stop: Stop) -> None:
         """Judge the learner, as it stands, on what of an online stream has come by now; keep the last weights."""
+
+        def tick(done: int) -> None:
+            if not self.steps:  # nothing to save: all stages are judged now
+                stop.check()
+
         due = self.rounds.due(self.step) if self.rounds else []
         if not (self.rounds and due):
             return
         self.check_finite()
         for part in due:
-            found = self.evaluate("test", part.count, source=Arrived(self.source, part.first, part.shots))
+            found = self.evaluate("test", part.count, source=Arrived(self.source, part.first, part.shots), tick=tick)
             for line in self.rounds.judge(part, found):
                 self.record(directory, {"step": self.step, "split": "online", **line})
         if self.step == self.steps > 0:
@@ -218,8 +224,9 @@ class Run:
         """
         if self.steps:
             self.algo.load_state_dict(directory.best()["algo"])
-        modes, episodes = self.algo.modes[: 1 if self.rounds else None], self.source.test_episodes(self.config.test.episodes)
-        results, more = {}, {}
+        modes = self.algo.modes[:1] if self.rounds else self.algo.modes
+        episodes = self.source.test_episodes(self.config.test.episodes)
+        results, finals, online = {}, {}, {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -231,9 +238,11 @@ class Run:
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
                 figures = found[self.metric]
                 if self.rounds:
-                    more["online"] = self.rounds.outcome(figures[:, -1])
+                    online["online"] = self.rounds.outcome(figures[:, -1])
                     figures = self.rounds.found
                 results[mode] = summarise(figures, self.algo.axis)
+                finals[mode] = figures[:, -1].tolist()
+        directory.save_episodes(self.metric, finals)
         natural = results[modes[0]]
         return {
             "metric": self.metric,
@@ -242,16 +251,22 @@ class Run:
             "prediction": modes[0],
             "interval": FORMULA,
             "modes": {mode: {k: r[k] for k in ("mean", "ci95", "episodes")} for mode, r in results.items()},
-            **more,
+            **online,
         }
 
 
-def run(config: Config, config_yaml: str, path: Path, identity: str, display: Display) -> dict[str, Any]:
+def run(
+    config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
+) -> dict[str, Any]:
     """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
     directory = RunDirectory(path, identity)
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
+        if cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
+            summary |= cell
+            with directory:
+                directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
@@ -262,6 +277,8 @@ def run(config: Config, config_yaml: str, path: Path, identity: str, display: Di
         where = environment(job.device)
         directory.begin(config_yaml, where)
         display.say(f"run {path}")
+        if line := cell_line(cell):
+            display.say(line)
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
@@ -282,6 +299,7 @@ def run(config: Config, config_yaml: str, path: Path, identity: str, display: Di
         summary = {
             "status": "complete",
             "identity": identity,
+            **cell,
             "protocol": job.card,
             "test": test,
             "selected": job.best,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from program import SINUSOID, Ended, only_run, records, run_fresh, run_metabench, run_on_terminal, summary
 
 from metabench.catalog import GROUPS
+from metabench.evaluate import estimate
+from metabench.files import read_json
 from metabench.protocol import identity
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -90,7 +94,7 @@ def test_version(command, tmp_path):
 def test_a_run_leaves_its_files(first):
     cwd, _ = first
     run = only_run(cwd)
-    files = {"config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json"}
+    files = {"config.yaml", "environment.json", "metrics.jsonl", "status.json", "episodes.json", "summary.json"}
     tensors = {"checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt"}
     found = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert found - {".lock"} == files | tensors
@@ -108,6 +112,16 @@ def test_a_summary_says_what_was_measured_and_how(first):
     assert test["mean"] == test["per_step"][-1]["mean"] > 0 < test["ci95"]
     assert test["seconds"] > 0
     assert found["environment"]["command"] == f"metabench {' '.join(SINUSOID)}"
+
+
+def test_the_figure_of_every_test_task_is_kept(first):
+    run = only_run(first[0])
+    kept, test = read_json(run / "episodes.json"), summary(run)["test"]
+    assert (kept["metric"], kept["modes"].keys()) == (test["metric"], test["modes"].keys())
+    for mode, values in kept["modes"].items():
+        assert len(values) == test["modes"][mode]["episodes"]
+        assert asdict(estimate(torch.tensor(values))) == pytest.approx(test["modes"][mode])
+    assert (run / "episodes.json").stat().st_mtime_ns <= (run / "summary.json").stat().st_mtime_ns
 
 
 def test_metrics_have_a_line_an_interval(first):

@@ -131,6 +131,7 @@ def test_clear_removes_the_files_of_a_run_and_no_others(run):
     run.append({"step": 1})
     run.save({"step": 1})
     run.save_best({"step": 1})
+    run.save_episodes("mse", {"inductive": [0.5]})
     run.finish({"status": "complete"})
     (run.path / "pictures").mkdir()
     (run.path / "notes.txt").write_text("mine")

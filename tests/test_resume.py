@@ -78,6 +78,7 @@ def identical(run: Path, expected: Path) -> None:
     for name in ("last.pt", "previous.pt"):
         assert same(checkpoint(run, name), checkpoint(expected, name)), name
     assert records(run) == records(expected)
+    assert (run / "episodes.json").read_bytes() == (expected / "episodes.json").read_bytes()
     found, wanted = summary(run), summary(expected)
     assert timeless(found["test"]) == timeless(wanted["test"])
     assert [found[k] for k in ("status", "identity", "protocol", "selected")] == [
