@@ -142,6 +142,11 @@ def result_table(summary: dict[str, Any]) -> Table:
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
             table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
+    if online := test.get("online"):
+        needed, learned = online["mean_examples_to_threshold"], online["learned"]
+        of = figure(name, online["threshold"])
+        table.add_row(f"examples to {of}, mean", f"{needed:.2f}", f"{learned:.0%} of tasks learned")
+        table.add_row("cumulative error", f"{online['cumulative_error'][-1]:.4f}", f"regret {online['regret'][-1]:.4f}")
     if published := summary.get("published"):
         whole = budget == "full" and not summary.get("changes")
         name_of = "published" if whole else "published, of the whole"

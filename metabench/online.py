@@ -5,9 +5,9 @@ judged as it stands: it adapts to those k shots and answers the task's queries, 
 are chosen afterwards. With e_t the error after all shots of task t (the mean squared error, or the share of wrong
 answers), the figures of a run are
 
-    examples to the threshold the number of them with which task t first counts as learned
+    examples to threshold     how many it took until task t counted as learned
     cumulative error          Σ_{t≤T} e_t: the regret against a perfect predictor for every task
-    regret                    Σ_{t≤T} e_t - Σ_{t≤T} e_t(w_last): against one learner in hindsight (Finn et al. 2019, eq. 1)
+    regret                    Σ_{t≤T} e_t - e_t(w_last): against one learner in hindsight (Finn et al. 2019)
 
 where the last weights, which all tasks have led, stand for the best ones in hindsight. That comparator is each method's
 own: between methods, cumulative errors differ as regrets against any common comparator do.
@@ -23,7 +23,6 @@ from torch import Tensor
 
 from metabench.objective import Objective
 from metabench.tasks import Metrics, Split, SplitName, Tasks, TaskSource, TaskSpec
-
 
 ROUNDING = 1e-6  # of metrics in single precision
 
@@ -42,9 +41,8 @@ class Arrived(TaskSource):
 
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """See `TaskSource`."""
-        tasks = self.source.sample(split, self.first + index, num_tasks)
-        x, y = tasks.support
-        return tasks._replace(support=Split(x[:, : self.examples], y[:, : self.examples]))
+        (x, y), query, truth, keys = self.source.sample(split, self.first + index, num_tasks)
+        return Tasks(Split(x[:, : self.examples], y[:, : self.examples]), query, truth, keys)
 
     def card(self) -> dict[str, Any]:
         """That of the source."""
@@ -52,10 +50,10 @@ class Arrived(TaskSource):
 
 
 class Due(NamedTuple):
-    """Tasks first .. first + count - 1, to be judged after `shots`."""
+    """So many tasks from the `first`, to be judged after `shots`."""
 
     first: int
-    count: int
+    tasks: int
     shots: int
 
 
@@ -84,10 +82,10 @@ class Rounds:
         return step * stages // self.steps if self.steps else stages
 
     def judge(self, due: Due, found: Metrics) -> Iterator[dict[str, Any]]:
-        """Keep what was found, `[count, S + 1]` of each figure; a line for each task, with its outcome once it is whole."""
+        """Keep what was found, `[tasks, S + 1]` each; a line for each task, with its outcome once it is whole."""
         name = self.objective.metric_name
         metric, loss = (found[figure][:, -1].double() for figure in (name, "loss"))
-        self.found[due.first : due.first + due.count, due.shots - 1] = metric
+        self.found[due.first : due.first + due.tasks, due.shots - 1] = metric
         for i, (value, cost) in enumerate(zip(metric.tolist(), loss.tolist(), strict=True), start=due.first):
             line = {"round": i + 1, "shots": due.shots, name: value, "loss": cost}
             if due.shots == self.shots:
@@ -125,3 +123,8 @@ class Rounds:
             "hindsight": hindsight.tolist(),
             "rounds": self.found.tolist(),  # the metric of each task after each shot
         }
+
+    def in_hindsight(self, outcome: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A line for each task: what the last weights make of it, and the regret up to it."""
+        for i, (value, regret) in enumerate(zip(outcome["hindsight"], outcome["regret"], strict=True), start=1):
+            yield {"round": i, self.objective.metric_name: value, "regret": regret}

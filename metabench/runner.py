@@ -157,7 +157,7 @@ class Run:
             return
         self.check_finite()
         for part in due:
-            found = self.evaluate("test", part.count, source=Arrived(self.source, part.first, part.shots), tick=tick)
+            found = self.evaluate("test", part.tasks, source=Arrived(self.source, part.first, part.shots), tick=tick)
             for line in self.rounds.judge(part, found):
                 self.record(directory, {"step": self.step, "split": "online", **line})
         if self.step == self.steps > 0:
@@ -226,7 +226,8 @@ class Run:
             self.algo.load_state_dict(directory.best()["algo"])
         modes = self.algo.modes[:1] if self.rounds else self.algo.modes
         episodes = self.source.test_episodes(self.config.test.episodes)
-        results, finals, online = {}, {}, {}
+        results, finals = {}, {}
+        online: dict[str, Any] = {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -238,8 +239,10 @@ class Run:
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
                 figures = found[self.metric]
                 if self.rounds:
-                    online["online"] = self.rounds.outcome(figures[:, -1])
-                    figures = self.rounds.found
+                    outcome, figures = self.rounds.outcome(figures[:, -1]), self.rounds.found
+                    for line in self.rounds.in_hindsight(outcome):
+                        self.record(directory, {"step": self.step, "split": "hindsight", **line})
+                    online = {"online": outcome}
                 results[mode] = summarise(figures, self.algo.axis)
                 finals[mode] = figures[:, -1].tolist()
         directory.save_episodes(self.metric, finals)
@@ -324,10 +327,12 @@ def _ending(fault: BaseException) -> tuple[str, str]:
 
 def _draw(directory: RunDirectory, job: Run, test: dict[str, Any]) -> None:
     from metabench.pictures import draw_run
+    from metabench.pictures.rounds import beside
 
     folder = directory.path / "pictures"
     folder.mkdir(exist_ok=True)
     try:
-        draw_run(folder, job.algo, job.source, directory.records(), test)
+        others = beside(directory.path, job.card["hash"]) if job.rounds else {}
+        draw_run(folder, job.algo, job.source, directory.records(), test, others)
     except Exception as fault:  # a picture is never worth a finished run
         job.display.say(f"warning: pictures: {type(fault).__name__}: {fault}")

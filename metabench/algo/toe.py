@@ -1,4 +1,4 @@
-"""Train on everything: one model for all examples so far, those of the present task among them, and no adaptation (TOE).
+"""Train on everything: one model for all examples so far, the present task's among them, and no adaptation (TOE).
 
     w = argmin_w Σ_{k≤t} f_k(w),   used as it is   (Finn et al. 2019)
 
@@ -31,8 +31,8 @@ class TOE(Algorithm):
         """Labels of the support set with the number of their class beside, `[T, N, 2]`."""
         if not self.spec.num_classes:
             return tasks
-        x, y = tasks.support
-        return tasks._replace(support=Split(x, torch.stack([y, tasks.truth["classes"].gather(1, y)], dim=-1)))
+        (x, y), query, truth, keys = tasks
+        return Tasks(Split(x, torch.stack([y, truth["classes"].gather(1, y)], dim=-1)), query, truth, keys)
 
     def adapt(self, support: Split) -> Tensor | None:
         """The number of each class of the task, `[T, ways]`; nothing of a regression."""

@@ -162,7 +162,7 @@ class FewShotImages(TaskSource):
         """The drawings `rows [T, ways, K]`, in random order; `by_shot` one of every class before the next of any."""
         _, ways, each = rows.shape
         if by_shot:
-            classes = bits(keys, stream, each, ways).argsort(2, stable=True)
+            classes = bits(keys, stream, each, ways).argsort(stable=True)
             order = (classes * each + torch.arange(each, device=rows.device).unsqueeze(1)).flatten(1)
         else:
             order = shuffle(keys, stream, ways * each)

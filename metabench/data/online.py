@@ -1,7 +1,7 @@
 """Tasks that come one after the other, each while its examples arrive (Finn, Rajeswaran, Kakade, Levine, ICML 2019).
 
-In round t a new task D_t comes, shot by shot: one point of a curve, or one drawing of each class. The stage (t, k) is the
-time from its k-th shot to the next. What has come by then is all of D_0 … D_{t-1} and k shots of D_t. That is what
+In round t a new task D_t comes, shot by shot: one point of a curve, or one drawing of each class. The stage (t, k) is
+the time from its k-th shot to the next. What has come by then is all of D_0 … D_{t-1} and k shots of D_t. That is what
 meta-training draws its tasks from, and it is a pure function of the meta-step: a stopped run need not keep it.
 """
 
@@ -47,7 +47,7 @@ class Online(Section):
 
 
 class Buffer:
-    """Training tasks drawn from what has come of the rounds `stream` (their support sets, each in the order of arrival).
+    """Training tasks drawn from what has come of the rounds `stream`: of their support sets, in the order of arrival.
 
     A draw is a task, uniform among those that have come, and some of its shots, the queries' others than the support
     set's; only of a task with fewer shots than that some come twice. Classes are numbered anew in every draw.
@@ -57,7 +57,7 @@ class Buffer:
         x, y = stream.support
         self.online, self.stream, self.train, self.shots, self.seed = online, stream, spec.train, spec.eval.shots, seed
         self.device, self.classes = x.device, spec.eval.outputs if spec.num_classes else None
-        order = y.argsort(1, stable=True) if self.classes else torch.arange(self.shots, device=x.device).expand(len(x), -1)
+        order = y.argsort(stable=True) if self.classes else torch.arange(self.shots, device=x.device).expand(len(x), -1)
         self.rows = order.view(len(x), -1, self.shots)  # [rounds, classes or 1, shots]: where each shot lies
 
     def sample(self, index: int, num_tasks: int) -> Tasks:
@@ -72,7 +72,9 @@ class Buffer:
         rows = rows.take_along_dim(self._shots(keys, torch.where(task < now, self.shots, come)), 2)
         support, query = (
             self._gather(keys, stream, task, part)
-            for stream, part in zip((_SUPPORT, _QUERY), rows.split([self.train.shots, self.train.queries], 2), strict=True)
+            for stream, part in zip(
+                (_SUPPORT, _QUERY), rows.split([self.train.shots, self.train.queries], 2), strict=True
+            )
         )
         return Tasks(support, query, truth, keys)
 
@@ -85,7 +87,9 @@ class Buffer:
     def _shots(self, keys: Tensor, come: Tensor) -> Tensor:
         """As many shots as a training task has, of the first `come [T]`, in random order: `[T, classes or 1, K]`."""
         waiting = torch.arange(self.shots, device=self.device) >= come[:, None, None]
-        order = (bits(keys, _SHOTS, self.rows.shape[1], self.shots) >> 1).masked_fill(waiting, _LAST).argsort(2, stable=True)
+        order = (
+            (bits(keys, _SHOTS, self.rows.shape[1], self.shots) >> 1).masked_fill(waiting, _LAST).argsort(stable=True)
+        )
         wanted = torch.arange(self.train.shots + self.train.queries, device=self.device) % come[:, None, None]
         return order.take_along_dim(wanted, 2)
 

@@ -21,21 +21,28 @@ from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import episodes
 from metabench.pictures.fits import fits
 from metabench.pictures.look import DPI, STYLE
+from metabench.pictures.rounds import rounds
 from metabench.pictures.stream import stream
 from metabench.tasks import TaskSource
 
 
 def draw_run(
-    folder: Path, algo: Algorithm, source: TaskSource, records: list[dict[str, Any]], test: dict[str, Any]
+    folder: Path,
+    algo: Algorithm,
+    source: TaskSource,
+    records: list[dict[str, Any]],
+    test: dict[str, Any],
+    others: dict[str, dict[str, Any]] | None = None,
 ) -> list[Path]:
     """Write every picture that fits the run into `folder` and return their paths; the model is left as it was.
 
-    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json. The same run gives the
+    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json, and `others` are entries
+    `online` of the tests of other runs on the same online stream. The same run gives the
     same bytes: files carry no date, and the look does not depend on the user's matplotlib settings.
     """
     paths = []
     with style.context(STYLE, after_reset=True):
-        for name, picture in _pictures(algo, source, records, test):
+        for name, picture in _pictures(algo, source, records, test, others or {}):
             paths.append(folder / f"{name}.png")
             write_bytes(paths[-1], _png(picture))
     return paths
@@ -51,8 +58,17 @@ def _png(picture: Figure) -> bytes:
 
 
 def _pictures(
-    algo: Algorithm, source: TaskSource, records: list[dict[str, Any]], test: dict[str, Any]
+    algo: Algorithm,
+    source: TaskSource,
+    records: list[dict[str, Any]],
+    test: dict[str, Any],
+    others: dict[str, dict[str, Any]],
 ) -> Iterator[tuple[str, Figure]]:
+    if "online" in test:
+        yield "rounds", rounds(algo, test["online"], others)
+        if isinstance(source, Curves):
+            yield "fits", fits(algo, source)
+        return
     if records:
         yield "learning_curve", learning_curve(records, algo)
     if isinstance(source, Curves):
