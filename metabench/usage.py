@@ -12,6 +12,7 @@ metabench: meta-learning methods compared under one protocol.
 usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validate, meta-test
        metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
        metabench ls [GROUP]                         what each group offers, one line each
+       metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
 Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)

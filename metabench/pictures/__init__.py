@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,34 @@ def draw_run(
     same bytes: files carry no date, and the look does not depend on the user's matplotlib settings.
     """
     paths = []
-    with style.context(STYLE, after_reset=True):
+    with looks():
         for name, picture in _pictures(algo, source, records, test, others or {}):
             paths.append(folder / f"{name}.png")
-            write_bytes(paths[-1], _png(picture))
+            write(picture, paths[-1], colours=64)
     return paths
 
 
-def _png(picture: Figure) -> bytes:
+def looks() -> AbstractContextManager[None]:
+    """Within it pictures have the look of the program, whatever the user's settings; to draw and to write in."""
+    return style.context(STYLE, after_reset=True)
+
+
+def write(picture: Figure, path: Path, colours: int = 256) -> None:
+    """Put the picture at `path`, by its suffix as PNG or SVG; the same picture gives the same bytes."""
+    write_bytes(path, _svg(picture) if path.suffix == ".svg" else _png(picture, colours))
+
+
+def _svg(picture: Figure) -> bytes:
+    content = io.BytesIO()
+    picture.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+def _png(picture: Figure, colours: int) -> bytes:
     """The picture in a palette of its own colours, which takes a third of the bytes."""
     full, content = io.BytesIO(), io.BytesIO()
     picture.savefig(full, format="png", dpi=DPI)
-    image = Image.open(full).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image = Image.open(full).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     image.save(content, "png", optimize=True, dpi=(DPI, DPI))
     return content.getvalue()
 

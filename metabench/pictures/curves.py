@@ -17,6 +17,7 @@ from metabench.console import figure as written
 from metabench.pictures.look import BLUE, GREY, INK, WIDTH, steps
 
 Lines = list[dict[str, Any]]
+HEIGHT = 3.1  # inches
 UNITS = {"accuracy": ("accuracy (%)", 100), "mse": ("mean squared error", 1)}  # axis label, scale
 
 
@@ -24,40 +25,34 @@ def learning_curve(records: Lines, algo: Algorithm) -> Figure:
     """The metric on training tasks and, with its 95% band, on validation tasks."""
     name = algo.objective.metric_name
     train, validation = ([r for r in records if r["split"] == split] for split in ("train", "validation"))
-    values = [_column(part, name) for part in (train, validation)]
+    values = [column(part, name) for part in (train, validation)]
     trained, judged = _settings(algo)
-    picture, axes = _axes()
-    x, marker = _column(train, "step"), "." if len(train) == 1 else ""
-    axes.plot(x, _scale(name) * values[0], color=GREY, linewidth=0.8, marker=marker, label=f"training{trained}")
-    _band(axes, validation, name, name, f"validation{judged}, 95% interval")
+    picture, axes = open_axes()
+    x, marker = column(train, "step"), "." if len(train) == 1 else ""
+    axes.plot(x, scale(name) * values[0], color=GREY, linewidth=0.8, marker=marker, label=f"training{trained}")
+    band(axes, validation, name, name, f"validation{judged}, 95% interval")
     finite = [r for r in validation if math.isfinite(r[name])]
     if finite:
         pick = max if algo.objective.higher_is_better else min
         best = pick(finite, key=lambda r: r[name])
         hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "linestyle": "", "zorder": 5}
         label = f"best: {written(name, best[name])}"
-        axes.plot(best["step"], _scale(name) * best[name], marker="D", markersize=5, label=label, **hollow)
-    _finish(axes, name, np.concatenate(values))
-    axes.set_xlabel("meta-step")
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        axes.plot(best["step"], scale(name) * best[name], marker="D", markersize=5, label=label, **hollow)
+    finish(axes, name, np.concatenate(values))
+    meta_steps(axes)
     return picture
 
 
 def along_axis(per_step: Lines, algo: Algorithm) -> Figure:
     """The metric on test tasks for each column of the axis; a dashed line where the inner steps of training stop."""
     name, first, last = algo.objective.metric_name, per_step[0]["step"], per_step[-1]["step"]
-    picture, axes = _axes()
-    _band(axes, per_step, "mean", name, "test, 95% interval")
+    picture, axes = open_axes()
+    band(axes, per_step, "mean", name, "test, 95% interval")
     if isinstance(algo, FastWeights) and 0 < algo.inner_steps <= last:
         label = f"{steps(algo.inner_steps)} in training"
         axes.axvline(algo.inner_steps, color=GREY, linewidth=1, linestyle=(0, (3, 2)), label=label, zorder=1.5)
-    _finish(axes, name, _column(per_step, "mean"))
-    axes.set_xlabel(algo.axis.name)
-    margin = 0.02 * (last - first)
-    axes.set_xlim(first - margin, last + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    finish(axes, name, column(per_step, "mean"))
+    columns(axes, algo.axis.name, first, last)
     return picture
 
 
@@ -71,34 +66,60 @@ def _settings(algo: Algorithm) -> tuple[str, str]:
     return (train, validation) if train != validation else ("", "")
 
 
-def _axes() -> tuple[Figure, Axes]:
-    picture = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+def meta_steps(axes: Axes) -> None:
+    """Name and tick the axis of meta-steps."""
+    axes.set_xlabel("meta-step")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+
+
+def columns(axes: Axes, name: str, first: int, last: int) -> None:
+    """Name and tick the axis of an evaluation, first..last."""
+    axes.set_xlabel(name)
+    margin = 0.02 * max(last - first, 1)
+    axes.set_xlim(first - margin, last + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+
+
+def open_axes() -> tuple[Figure, Axes]:
+    """A picture of one panel."""
+    picture = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     return picture, picture.add_subplot()
 
 
-def _column(lines: Lines, name: str) -> ndarray:
+def column(lines: Lines, name: str) -> ndarray:
+    """A figure of every line."""
     return np.array([line[name] for line in lines], dtype=float)  # a null of JSON becomes NaN
 
 
-def _scale(metric: str) -> float:
+def scale(metric: str) -> float:
+    """What a metric is multiplied by to be drawn."""
     return UNITS.get(metric, (metric, 1))[1]
 
 
-def _band(axes: Axes, lines: Lines, column: str, metric: str, label: str) -> None:
-    """Means of `metric` as a line, and their 95% intervals as a band."""
-    x, scale = _column(lines, "step"), _scale(metric)
-    mean, half = scale * _column(lines, column), scale * _column(lines, "ci95")
+def band(axes: Axes, lines: Lines, name: str, metric: str, label: str, **look: Any) -> None:
+    """Means of `metric`, in the column `name`, as a line, and their 95% intervals as a band."""
+    look = {"color": BLUE, "linewidth": 1.6, "markersize": 3, **look}
+    x, unit = column(lines, "step"), scale(metric)
+    mean, half = unit * column(lines, name), unit * column(lines, "ci95")
     half[~np.isfinite(half)] = 0  # that of a single task
-    axes.plot(x, mean, color=BLUE, linewidth=1.6, marker="o" if len(x) <= 40 else "", markersize=3, label=label)
-    axes.fill_between(x, mean - half, mean + half, color=BLUE, alpha=0.22, linewidth=0)
+    axes.plot(x, mean, **{"marker": "o" if len(x) <= 40 else "", **look}, label=label)
+    axes.fill_between(x, mean - half, mean + half, color=look["color"], alpha=0.22, linewidth=0)
     if len(x) == 1:
-        axes.errorbar(x, mean, half, color=BLUE, capsize=3)
+        axes.errorbar(x, mean, half, color=look["color"], capsize=3)
 
 
-def _finish(axes: Axes, metric: str, values: ndarray) -> None:
-    """Name and limit the axis of the metric; the legend goes where it hides nothing."""
+def finish(axes: Axes, metric: str, values: ndarray) -> None:
+    """Name and limit the axis of the metric, and put the legend where it hides nothing."""
+    limit(axes, metric, values)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.6, borderpad=0)
+
+
+def limit(axes: Axes, metric: str, values: ndarray) -> None:
+    """Name and limit the axis of the metric, by the values drawn."""
     axes.set_ylabel(UNITS.get(metric, (metric, 1))[0])
-    values = _scale(metric) * values[np.isfinite(values)]
+    values = scale(metric) * values[np.isfinite(values)]
     low, high = axes.get_ylim()
     if metric == "accuracy":
         axes.set_ylim(max(low, 0), min(high, 100.5))
@@ -110,4 +131,3 @@ def _finish(axes: Axes, metric: str, values: ndarray) -> None:
         axes.yaxis.minorticks_off()
     else:
         axes.set_ylim(bottom=0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.6, borderpad=0)

@@ -35,6 +35,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "legend.columnspacing": 1.5,
+    "svg.hashsalt": "metabench",  # names inside an SVG are the same every time
 }
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from metabench.algo.base import Algorithm
-from metabench.files import DamagedError, read_json
+from metabench.errors import UserError
 from metabench.pictures.curves import UNITS
 from metabench.pictures.look import BLUE, GREY, INK, ORANGE, WIDTH
+from metabench.runs import RunFiles
 
 Outcome = dict[str, Any]  # `online` of a test
 COLORS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", INK)  # Okabe & Ito
@@ -26,14 +26,12 @@ def beside(run: Path, protocol: str) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     for path in sorted(run.resolve().parent.parent.glob("*/*/summary.json")):
         try:
-            summary = read_json(path)
-            name = yaml.safe_load((path.parent / "config.yaml").read_text())["algo"]["_target_"].rpartition(".")[2]
-            if path.parent != run.resolve() and summary["protocol"]["hash"] == protocol:
-                label = next(
-                    text for text in (name if i == 0 else f"{name} {i + 1}" for i in count()) if text not in found
-                )
-                found[label] = summary["test"]["online"]
-        except (DamagedError, OSError, LookupError, TypeError, yaml.YAMLError):
+            other = RunFiles(path.parent, found=True)
+            name = other.config["algo"]["_target_"].rpartition(".")[2]
+            if other.path != run.resolve() and other.summary["protocol"]["hash"] == protocol:
+                names = (name if i == 1 else f"{name} {i}" for i in count(1))
+                found[next(name for name in names if name not in found)] = other.summary["test"]["online"]
+        except (UserError, KeyError):  # another program's file, or a run of an older version
             continue
     return found
 

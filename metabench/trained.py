@@ -1,0 +1,34 @@
+"""The model of a run as validation chose it, and its data: built again from the configuration in its directory."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from metabench.algo.base import Algorithm
+from metabench.config import Config, check
+from metabench.console import Display
+from metabench.errors import UserError
+from metabench.runner import Run
+from metabench.runs import RunFiles
+from metabench.tasks import TaskSource
+
+
+def trained(run: RunFiles, queries: int | None = None) -> tuple[Algorithm, TaskSource]:
+    """The chosen model of `run` on the CPU, and its tasks, with `queries` in evaluation if given.
+
+    Raises `UserError` where the configuration is of another version of the program.
+    """
+    plain = deepcopy(run.config)
+    plain["device"] = {**plain["device"], "type": "cpu"}
+    if queries is not None:
+        plain["data"]["queries"] = queries
+    if run.weights is not None:
+        plain["init"] = None  # it was taken up when training began
+    try:
+        built = Run(check(Config, plain), Display())
+        if run.weights is not None:
+            built.algo.load_state_dict(run.weights)
+    except (UserError, RuntimeError) as fault:
+        reason = str(fault).splitlines()[-1].strip()
+        raise UserError(f"{run.path}: the model cannot be built again: {reason}") from None
+    return built.algo, built.source
