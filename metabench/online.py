@@ -115,13 +115,14 @@ class Rounds:
         cumulative = self.cumulative_error()
         return {
             "threshold": self.online.threshold,
+            "examples_of_a_shot": self.unit,
             "learned": sum(count is not None for count in needed) / len(needed),
             "mean_examples_to_threshold": sum(whole if count is None else count for count in needed) / len(needed),
+            "final": self.found[:, -1].tolist(),  # of each task, the metric after all its shots
             "cumulative_error": cumulative.tolist(),
             "regret": (cumulative - self.objective.error(hindsight.double()).cumsum(0)).tolist(),
             "examples_to_threshold": needed,
-            "hindsight": hindsight.tolist(),
-            "rounds": self.found.tolist(),  # the metric of each task after each shot
+            "hindsight": hindsight.tolist(),  # the same of the last weights
         }
 
     def in_hindsight(self, outcome: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from build import ALGOS, ONLINE, Setup, build, composed, make_source, needs_stream, small
-from program import SINUSOID, TINY, only_run, records, run_metabench, summary
+from program import SINUSOID, only_run, records, run_metabench, summary
 from scipy import stats
 
 from metabench.data.online import Buffer
@@ -15,6 +16,7 @@ from metabench.errors import ConfigError
 from metabench.evaluate import evaluate
 from metabench.objective import OBJECTIVES
 from metabench.online import Arrived, Rounds
+from metabench.pictures.rounds import running
 from metabench.tasks import Split, Tasks, TaskSource, TaskSpec
 
 SIZES = {
@@ -254,7 +256,7 @@ def test_a_baseline_without_meta_training_meets_every_round_at_once(tmp_path):
     assert (done.code, done.err) == (0, "")
     found = summary(only_run(tmp_path))["test"]["online"]
     assert found["regret"] == [0, 0, 0]
-    assert len(found["rounds"]) == 3
+    assert found["final"] == found["hindsight"]
 
 
 def test_methods_on_one_stream_share_their_protocol_and_their_picture(tmp_path):
@@ -264,14 +266,24 @@ def test_methods_on_one_stream_share_their_protocol_and_their_picture(tmp_path):
     assert summary(runs["ftml"])["protocol"]["hash"] == summary(runs["scratch"])["protocol"]["hash"]
     assert {path.name for path in (runs["ftml"] / "pictures").iterdir()} == {"rounds.png", "fits.png"}
 
-    from metabench.pictures.rounds import beside, rounds
+    from metabench.pictures.rounds import beside
 
     others = beside(runs["ftml"], summary(runs["ftml"])["protocol"]["hash"])
-    assert others == {"Scratch": summary(runs["scratch"])["test"]["online"]}
+    assert others == {"Scratch": [summary(runs["scratch"])["test"]]}
     assert beside(runs["ftml"], "another") == {}
-    setup = build(*RUN[len(TINY) :], "algo=ftml")
-    picture = rounds(setup.algo, summary(runs["ftml"])["test"]["online"], others)
-    assert [text.get_text() for text in picture.legends[0].get_texts()] == ["FTML", "Scratch"]
+    plotted = run_metabench("plot", "rounds", "outputs", cwd=tmp_path)
+    assert (plotted.code, plotted.err) == (0, "")
+    assert (tmp_path / "rounds.png").is_file()
+    other = run_metabench(*RUN, "algo=scratch", "data.eval_seed=1", cwd=tmp_path)
+    assert other.code == 0
+    refused = run_metabench("plot", "rounds", "outputs", cwd=tmp_path)
+    assert (refused.code, "of protocol" in refused.err) == (2, True)
+
+
+def test_a_running_mean_is_of_the_last_tenth():
+    values = np.arange(30.0)
+    expected = [values[max(0, i - 2) : i + 1].mean() for i in range(30)]
+    np.testing.assert_allclose(running(values), expected)
 
 
 @streams

@@ -58,7 +58,7 @@ def drawn(folder: Path, setup: Setup) -> list[Path]:
     if setup.source.online is not None:
         rounds = Rounds(setup.source, setup.algo.objective, 0)
         rounds.found = torch.linspace(0.1, 0.9, rounds.found.numel()).view(rounds.found.shape)
-        test["online"] = rounds.outcome(rounds.found[:, -1] / 2)
+        test |= {"metric": name, "online": rounds.outcome(rounds.found[:, -1] / 2)}
     return draw_run(folder, setup.algo, setup.source, records(setup, 0.3, 0.5, 0.6), test)
 
 

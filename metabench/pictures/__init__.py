@@ -33,13 +33,13 @@ def draw_run(
     source: TaskSource,
     records: list[dict[str, Any]],
     test: dict[str, Any],
-    others: dict[str, dict[str, Any]] | None = None,
+    others: dict[str, list[dict[str, Any]]] | None = None,
 ) -> list[Path]:
     """Write every picture that fits the run into `folder` and return their paths; the model is left as it was.
 
-    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json, and `others` are entries
-    `online` of the tests of other runs on the same online stream. The same run gives the
-    same bytes: files carry no date, and the look does not depend on the user's matplotlib settings.
+    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json, and `others` are those
+    of other runs on the same online stream, by name. The same run gives the same bytes: files carry no date, and the
+    look does not depend on the user's matplotlib settings.
     """
     paths = []
     with looks():
@@ -79,10 +79,10 @@ def _pictures(
     source: TaskSource,
     records: list[dict[str, Any]],
     test: dict[str, Any],
-    others: dict[str, dict[str, Any]],
+    others: dict[str, list[dict[str, Any]]],
 ) -> Iterator[tuple[str, Figure]]:
     if "online" in test:
-        yield "rounds", rounds(algo, test["online"], others)
+        yield "rounds", rounds({type(algo).__name__: [test], **others})
         if isinstance(source, Curves):
             yield "fits", fits(algo, source)
         return

@@ -1,7 +1,8 @@
-"""Tasks that came one after the other: how well and how fast each was learned, beside other runs on the same stream."""
+"""Tasks that came one after the other: how well and how fast each was learned, by one method or several."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,83 +11,100 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from metabench.algo.base import Algorithm
 from metabench.errors import UserError
 from metabench.pictures.curves import UNITS
-from metabench.pictures.look import BLUE, GREY, INK, ORANGE, WIDTH
-from metabench.runs import RunFiles
+from metabench.pictures.groups import COLOURS, DASHES
+from metabench.pictures.look import GREY, WIDTH
+from metabench.runs import Group, RunFiles, title
 
-Outcome = dict[str, Any]  # `online` of a test
-COLORS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", INK)  # Okabe & Ito
+Test = dict[str, Any]  # of a summary
 SMOOTH = 10  # parts of a run, over each of which curves are means
 
 
-def beside(run: Path, protocol: str) -> dict[str, Outcome]:
-    """Other finished runs of the same protocol in the folders beside that of `run`, by the names of their methods."""
-    found: dict[str, Outcome] = {}
+def beside(run: Path, protocol: str) -> dict[str, list[Test]]:
+    """The tests of other finished runs of that protocol in the folders beside that of `run`, by method."""
+    found: dict[str, list[Test]] = {}
     for path in sorted(run.resolve().parent.parent.glob("*/*/summary.json")):
         try:
             other = RunFiles(path.parent, found=True)
             name = other.config["algo"]["_target_"].rpartition(".")[2]
-            if other.path != run.resolve() and other.summary["protocol"]["hash"] == protocol:
+            if other.path != run.resolve() and other.protocol == protocol:
                 names = (name if i == 1 else f"{name} {i}" for i in count(1))
-                found[next(name for name in names if name not in found)] = other.summary["test"]["online"]
-        except (UserError, KeyError):  # another program's file, or a run of an older version
+                found[next(name for name in names if name not in found)] = [other.summary["test"]]
+        except (UserError, KeyError):  # another program's files
             continue
     return found
 
 
-def rounds(algo: Algorithm, own: Outcome, others: dict[str, Outcome]) -> Figure:
-    """The metric after each shot, and over the rounds the final one, the examples needed, and the error so far."""
-    name, outcomes = type(algo).__name__, {"": own, **others}
-    metric, shots = algo.objective.metric_name, algo.spec.eval.shots
+def rounds_of(groups: Sequence[Group]) -> Figure:
+    """`rounds` of finished runs, which must have met the same stream."""
+    first = groups[0].runs[0]
+    for run in (run for g in groups for run in g.runs):
+        if "online" not in run.summary["test"]:
+            raise UserError(f"{run.path}: has no rounds: its tasks did not come one after the other")
+        if run.protocol != first.protocol:
+            raise UserError(f"{run.path}: is of protocol {run.protocol}, {first.path} of {first.protocol}")
+    named = {g.label: [run.summary["test"] for run in g.runs] for g in groups}
+    return rounds(named, f"{title(groups)}, protocol {first.protocol}")
+
+
+def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
+    """The metric after each shot, and over the rounds the final one, the examples needed, and the error so far.
+
+    Tests of one name are of several seeds, and drawn as their mean. Of the first name the regret is drawn too.
+    """
+    name, tests = next(iter(named.items()))
+    metric, shots = tests[0]["metric"], [entry["step"] for entry in tests[0]["per_step"]]
     unit, scale = UNITS.get(metric, (metric, 1))
+    each, threshold = (tests[0]["online"][key] for key in ("examples_of_a_shot", "threshold"))
     picture = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     panels = picture.subplots(2, 2)
     (shot, final), (needed, error) = panels
-    for (label, outcome), color in zip(outcomes.items(), COLORS, strict=False):
-        look: dict[str, Any] = {"color": color, "linewidth": 1.4 if label else 2.0, "zorder": 2 if label else 3}
-        found = scale * np.array(outcome["rounds"], dtype=float)  # [rounds, shots]
-        length, each = found.shape[0], _examples(outcome, algo)
-        at = np.arange(1, length + 1)
-        shot.plot(np.arange(1, shots + 1), found.mean(0), label=label or name, marker="o", markersize=3, **look)
-        final.plot(at, _running(found[:, -1]), **look)
-        needed.plot(at, _running(each), **look)
-        error.plot(at, outcome["cumulative_error"], **look)
+    for i, (label, own) in enumerate(named.items()):
+        look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[(i + i // len(COLOURS)) % len(DASHES)]}
+        look |= {"linewidth": 2.0 if i == 0 else 1.4, "zorder": 3 if i == 0 else 2}
+        by_shot = np.mean([[entry["mean"] for entry in test["per_step"]] for test in own], axis=0)
+        shot.plot(shots, scale * by_shot, label=label, **look)
+        for axes, values in (
+            (final, running(scale * _mean(own, "final"))),
+            (needed, running(_mean(own, "examples_to_threshold", shots[-1] * each))),
+            (error, _mean(own, "cumulative_error")),
+        ):
+            axes.plot(np.arange(1, len(values) + 1), values, **look)
+    regret = _mean(tests, "regret")
+    label = f"less that of {name}'s last weights"
     error.plot(
-        at, own["regret"], color=BLUE, linestyle=(0, (3, 2)), linewidth=1.2, label=f"{name}, less its last weights'"
+        np.arange(1, len(regret) + 1), regret, color=COLOURS[0], linestyle=(0, (1, 1.5)), linewidth=1.4, label=label
     )
-    limit: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (3, 2)), "zorder": 1}
     for axes in (shot, final):
-        axes.axhline(scale * own["threshold"], **limit)
+        axes.axhline(scale * threshold, color=GREY, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
         axes.set_ylabel(unit)
-        if not algo.objective.higher_is_better:
-            axes.set_ylim(bottom=0)
-    shot.set(title="as a task's examples come (mean over rounds)", xlabel=_shots(algo))
-    final.set(title=f"after all {shots}", xlabel="round")
-    needed.set(title="examples to the threshold (all, where never)", xlabel="round", ylim=(0, None))
-    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(min(0, *own["regret"]), None))
+    if metric != "accuracy":
+        shot.set_yscale("log")
+        final.set_ylim(bottom=0)
+    examples = "examples" if each == 1 else "examples of each class"
+    shot.set(title="as a task's examples come, mean over rounds", xlabel=examples)
+    final.set(title=f"after all {shots[-1]}", xlabel="round")
+    needed.set(title="examples to the threshold (all, where never)", xlabel="round", ylim=(0, 1.05 * shots[-1] * each))
+    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(min(0, *regret), None))
     error.legend(loc="upper left")
     for axes in panels.flat:
         axes.title.set_fontsize(9)
-    picture.legend(*shot.get_legend_handles_labels(), loc="outside upper center", ncols=len(COLORS))
+    across = max(1, min(4, 100 // (8 + max(map(len, named)))))
+    picture.legend(
+        *shot.get_legend_handles_labels(), loc="outside upper left", ncols=across, title=words, alignment="left"
+    )
     return picture
 
 
-def _shots(algo: Algorithm) -> str:
-    return "examples of each class" if algo.spec.num_classes else "examples"
-
-
-def _examples(outcome: Outcome, algo: Algorithm) -> ndarray:
-    """Examples to the threshold; all of a task's where it was never reached."""
-    whole = algo.spec.eval.shots * (algo.spec.eval.outputs if algo.spec.num_classes else 1)
-    return np.array([whole if needed is None else needed for needed in outcome["examples_to_threshold"]], dtype=float)
-
-
-def _running(values: ndarray) -> ndarray:
-    """Means over the last tenth of a run, or of what there is of it."""
-    width = max(1, len(values) // SMOOTH)
-    sums = np.concatenate([[0.0], values.cumsum()])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)
+def running(values: ndarray) -> ndarray:
+    """Means over the last tenth of all rounds, or over what there is of it."""
+    sums, ends = np.concatenate([[0.0], values.cumsum()]), np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - max(1, len(values) // SMOOTH), 0)
     return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _mean(tests: list[Test], name: str, missing: float = np.nan) -> ndarray:
+    """The mean over seeds of a figure of every round; `missing` where a seed has none."""
+    lists = [test["online"][name] for test in tests]
+    return np.mean([[missing if value is None else value for value in values] for values in lists], axis=0)
