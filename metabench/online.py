@@ -64,7 +64,7 @@ class Rounds:
         assert source.online is not None
         self.online, self.objective, self.steps, self.shots = source.online, objective, steps, source.spec.eval.shots
         self.unit = examples_of_a_shot(source.spec)
-        self.found = torch.full((self.online.rounds, self.shots), torch.nan, dtype=torch.float64)
+        self.found = torch.zeros(self.online.rounds, self.shots, dtype=torch.float64)  # until judged
 
     def due(self, step: int) -> list[Due]:
         """What is judged after `step` meta-steps: the stages that end with it, by shots."""
