@@ -22,7 +22,7 @@ def entries(group: str, folders: list[Path]) -> dict[str, str]:
         root = folder / group
         for path in sorted(root.rglob("*.yaml")):
             name = path.relative_to(root).with_suffix("").as_posix()
-            if not path.name.startswith("_"):
+            if path.is_file() and not path.name.startswith("_"):
                 found.setdefault(name, description(path))
     return dict(sorted(found.items()))
 

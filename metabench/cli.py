@@ -17,7 +17,7 @@ from metabench.errors import leave
 
 
 def main() -> None:
-    """Entry point of `metabench`; exits with 0, 1 (failed), 2 (bad input), 3 (not finite) or 128 + signal."""
+    """Entry point; exits with 0, 1 (failed), 2 (bad input), 3 (not finite), 4 (out of memory) or 128 + signal."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal or a log without ± is no reason to fail
@@ -42,8 +42,11 @@ def _dispatch(arguments: list[str]) -> None:
         # Threads that wait for each other should soon sleep. With one other busy process on two cores GNU OpenMP's own
         # count made a convolutional meta-step take 7 s; this one 0.6 s, and on an idle machine the same 0.17 s.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-        # Hydra's parser takes overrides on one side of a flag only.
-        sys.argv[1:] = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
+        sys.argv[1:] = sorted(arguments, key=_is_override)  # Hydra's parser takes overrides on one side of a flag only
         from metabench.job import hydra_main
 
         hydra_main()
+
+
+def _is_override(word: str) -> bool:
+    return not word.startswith(("-", "~/")) and ("=" in word or word.startswith("~"))

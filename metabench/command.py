@@ -39,7 +39,7 @@ def _check(override: Override, config_dir: str | None) -> None:
         return
     name = value if isinstance(value, str) else ""
     optional = key in ("recipe", "recipe/net")  # in the defaults list, so that Hydra takes any name for it
-    if (optional and name) or (key in GROUPS and not name):
+    if (optional and not override.is_delete()) or (key in GROUPS and not name):
         options = entries(key, folders(config_dir))
         if name not in options:
             raise ConfigError(key, value, one_of(name, options, f"no such {key}"))

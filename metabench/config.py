@@ -9,16 +9,38 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
 
 from metabench.errors import ConfigError, one_of
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
+LARGEST = 10**9  # so that the number of a task, a product of two counts, fits an int64
+
+
+def _folder(text: str) -> str:
+    if not text.strip() or not text.isprintable() or any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise ValueError("should be the path of a folder")
+    return text
+
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Whole = Annotated[int, Field(ge=0, le=LARGEST)]
+Ways = Annotated[int, Field(ge=2, le=LARGEST)]  # of a classification
+Folder = Annotated[str, AfterValidator(_folder)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -26,6 +48,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Widths = Annotated[list[Count], Field(min_length=1)]  # of the layers of a perceptron
 Node = dict[str, Any]
+
+_NOISE = re.compile(r"^(Input|List|Value error,) | after validation| or instance of \w+")  # in pydantic's messages
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -45,6 +69,13 @@ class Train(Section):
     halve_every: Count | None  # meta-steps, for schedule=halve
     clip: Positive | None  # largest norm of the meta-gradient
 
+    @field_validator("halve_every")
+    @classmethod
+    def _given_to_halve(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is None and info.data.get("schedule") == "halve":
+            raise ValueError("should be a number of meta-steps, for train.schedule=halve")
+        return value
+
 
 class Validate(Section):
     """Selection of the checkpoint that is tested: on validation tasks only."""
@@ -57,7 +88,7 @@ class Validate(Section):
 class Test(Section):
     """The final test."""
 
-    episodes: Annotated[int, Field(ge=2)]
+    episodes: Annotated[int, Field(ge=2, le=LARGEST)]
 
 
 class Log(Section):
@@ -79,7 +110,7 @@ class Device(Section):
 
     type: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "tf32", "bfloat16"]
-    threads: Count | None  # of the CPU; null leaves torch's choice
+    threads: Annotated[int, Field(ge=1, le=1024)] | None  # of the CPU; null leaves torch's choice
     keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system
 
 
@@ -106,8 +137,8 @@ class Config(Section):
 
     seed: Seed
     resume: bool
-    run_dir: str | None
-    init: str | None  # a run directory whose chosen checkpoint to start from
+    run_dir: Folder | None
+    init: Folder | None  # a run directory whose chosen checkpoint to start from
     budget: str  # the name of the lengths that were chosen: full, or one that is shorter
     published: Published | None
     engine: Literal["auto", "eager", "compile", "graph"]  # how a meta-step is computed
@@ -140,7 +171,7 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
         if first["type"] == "missing":
             raise ConfigError(name, "???", "a value is needed") from None
         same = [e["msg"] for e in fault.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]
-        messages = dict.fromkeys(re.sub("^(Input|List|Value error,) | after validation", "", text) for text in same)
+        messages = dict.fromkeys(_NOISE.sub("", text) for text in same)
         raise ConfigError(name, first["input"], " or ".join(messages)) from None
 
 
@@ -185,7 +216,10 @@ def _locate(target: Any, key: str) -> Any:
     if not (isinstance(target, str) and target.count(".") >= 1 and all(p.isidentifier() for p in target.split("."))):
         raise ConfigError(key, target, "should be a dotted path, package.module.Class")
     module, _, name = target.rpartition(".")
+    if module.partition(".")[0] in sys.stdlib_module_names:  # no class of ours, and importing some has effects
+        return None
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as fault:
-        raise ConfigError(key, target, f"cannot be imported: {fault}") from None
+    except (Exception, SystemExit) as fault:  # whatever a module does when it is imported
+        said = f"{fault}" if isinstance(fault, (ImportError, AttributeError)) else f"{type(fault).__name__}: {fault}"
+        raise ConfigError(key, target, f"cannot be imported: {said}") from None

@@ -16,6 +16,7 @@ class UserError(Exception):
     """A mistake of the user or of their machine; the message is one line that says what to do."""
 
     exit_code = 2
+    status = "failed"  # of the run that it ends
 
 
 class ConfigError(UserError):
@@ -30,6 +31,10 @@ class DataError(UserError):
     """Data that is missing, damaged or partial."""
 
     exit_code = 1
+
+
+class MissingDataError(DataError):
+    """Data that is nowhere to be found."""
 
 
 def shown(value: object, limit: int = 200) -> str:

@@ -20,6 +20,8 @@ def explain(fault: Exception) -> str:
         return f"{fault.override}: {USAGE}"
     if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:
         return _missing_file(str(fault.missing_cfg_file), fault.options or [])
+    if isinstance(fault, RecursionError):
+        return "a configuration includes itself, or a value contains itself"
     cause = fault.__cause__ if isinstance(fault.__cause__, OmegaConfBaseException) else fault
     parent = getattr(cause, "parent_node", None)
     if (

@@ -7,6 +7,8 @@ import io
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,43 @@ class DamagedError(Exception):
     """A file whose content is not what was written."""
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it what the system refuses (a full disk, a read-only folder) is a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be written: {fault.strerror or fault}") from fault
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step that a crash cannot split."""
     aside = path.with_name(f".{path.name}.part")  # one name: what a killed process leaves is written over
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as fault:
-        aside.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {fault.strerror or fault}") from fault
-    _sync_folder(path.parent)
+    with writing(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            _sync_folder(path.parent)
+        except OSError:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)  # a full disk gets its space back
+            raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to the file at `path`: all of it, or nothing where the system refuses."""
+    left = f"{line}\n".encode()
+    with writing(path), path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            os.truncate(path, size)
+            raise
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:

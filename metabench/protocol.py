@@ -33,8 +33,8 @@ def identity(config: dict[str, Any]) -> str:
 
 
 def digest(content: Any) -> str:
-    """sha256 of plain content, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    """sha256 of plain content, independent of the order of keys; what is not plain is refused where it is used."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[str, Any]:

@@ -4,7 +4,7 @@ config.yaml        the composed configuration
 environment.json   command, versions, git state, device
 metrics.jsonl      one line a log interval and one a validation
 checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
-status.json        running | stopped | failed | nonfinite | complete, and why
+status.json        running | stopped | failed | nonfinite | oom | complete, and why
 pictures/          and tensorboard/, if asked for
 episodes.json      the final metric of every test task, in each mode of prediction
 summary.json       written last: a run that has one is finished
@@ -24,7 +24,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from metabench.errors import ConfigError, DataError, UserError
-from metabench.files import DamagedError, load_tensors, plain, read_json, save_tensors, write_bytes, write_json
+from metabench.files import (
+    DamagedError,
+    append_line,
+    load_tensors,
+    plain,
+    read_json,
+    save_tensors,
+    write_bytes,
+    write_json,
+    writing,
+)
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
 FOLDERS = ("checkpoints", "pictures", "tensorboard")
@@ -41,6 +51,11 @@ class RunDirectory:
 
     def __enter__(self) -> RunDirectory:
         """Take the directory; raises `UserError` if another process has it."""
+        self._acquire()
+        write_json(self.path / ".owner", {"pid": os.getpid(), "host": socket.gethostname()})
+        return self
+
+    def _acquire(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -48,8 +63,6 @@ class RunDirectory:
             raise UserError(f"{self.path}: another process writes this run: {self._owner()}") from None
         except OSError as fault:
             raise ConfigError("run_dir", self.path, f"cannot be written: {fault.strerror or fault}") from None
-        write_json(self.path / ".owner", {"pid": os.getpid(), "host": socket.gethostname()})
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -74,6 +87,12 @@ class RunDirectory:
         if held != self.identity:
             raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
 
+    def check_free(self) -> None:
+        """Raise `UserError` if another process has the directory; makes none."""
+        if (self.path / ".lock").exists():
+            self._acquire()
+            self._lock.release()
+
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
         try:
@@ -90,7 +109,8 @@ class RunDirectory:
 
     def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
         """Record what is about to run."""
-        self.checkpoints.mkdir(exist_ok=True)
+        with writing(self.checkpoints):
+            self.checkpoints.mkdir(exist_ok=True)
         write_bytes(self.path / "config.yaml", config_yaml.encode())
         write_json(self.path / "environment.json", {"identity": self.identity, **environment})
         self.status("running")
@@ -101,8 +121,7 @@ class RunDirectory:
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        with self.metrics_path.open("a") as file:
-            file.write(json.dumps(plain(line)) + "\n")
+        append_line(self.metrics_path, json.dumps(plain(line)))
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
@@ -119,7 +138,8 @@ class RunDirectory:
                 size = os.fstat(file.fileno()).st_size
         last = self.checkpoints / "last.pt"
         if last.exists():
-            last.replace(self.checkpoints / "previous.pt")
+            with writing(last):
+                last.replace(self.checkpoints / "previous.pt")
         save_tensors(last, {**content, "identity": self.identity, "metrics_size": size})
 
     def resume(self) -> tuple[dict[str, Any] | None, list[str]]:
@@ -131,11 +151,12 @@ class RunDirectory:
                 continue
             try:
                 content = load_tensors(path)
-                if content["identity"] != self.identity:
+                if not isinstance(content, dict) or content.get("identity") != self.identity:
                     raise DamagedError(f"{path}: belongs to another run")
             except DamagedError as fault:
                 warnings.append(str(fault))
-                path.replace(path.with_suffix(".damaged"))  # or the next save would put it in the place of the good one
+                with writing(path):  # aside, or the next save would put it in the place of the good one
+                    path.replace(path.with_suffix(".damaged"))
                 continue
             self._cut(content["metrics_size"])
             return content, warnings
@@ -144,7 +165,8 @@ class RunDirectory:
 
     def _cut(self, size: int) -> None:
         if self.metrics_path.exists():
-            os.truncate(self.metrics_path, min(size, self.metrics_path.stat().st_size))
+            with writing(self.metrics_path):
+                os.truncate(self.metrics_path, min(size, self.metrics_path.stat().st_size))
 
     def save_best(self, content: dict[str, Any]) -> None:
         """Write the checkpoint that validation chose."""

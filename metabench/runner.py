@@ -6,11 +6,14 @@ The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` �
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
@@ -20,13 +23,14 @@ from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError
+from metabench.errors import ConfigError, UserError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
 from metabench.online import Arrived, Rounds
 from metabench.protocol import environment, protocol_card
 from metabench.records import RunDirectory, load_best
+from metabench.shortage import advised
 from metabench.start import spare_dynamo
 from metabench.step import MetaStep
 from metabench.stop import Stop, Stopped
@@ -66,6 +70,7 @@ class Run:
         self.rounds = Rounds(self.source, self.algo.objective, self.steps) if self.source.online else None
         self.step = 0
         self.seconds = 0.0
+        self.due = False  # the validation of this meta-step was interrupted
         self.best: dict[str, Any] | None = None
         self.window = Window()
         self.board: Board | None = None
@@ -81,7 +86,8 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """How meta-steps are computed; found by running the model on one training task."""
-        return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
+        with advised(1):
+            return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
 
     @cached_property
     def meta_step(self) -> MetaStep:
@@ -99,28 +105,33 @@ class Run:
     def train(self, directory: RunDirectory, stop: Stop) -> None:
         """Meta-steps from where the run stands to the end, or until asked to stop."""
         config = self.config
+        chunk = 1
         if self.step < self.steps:
             self.display.say(self.plan.describe())
+            chunk = self.plan.chunk
         if self.step == 0:
-            self.meet(directory, stop)
+            self.meet(directory)
         began = time.monotonic() - self.seconds
-        with self.display.phase("meta-training", self.steps, self.step) as phase:
-            while self.step < self.steps:
-                self.window.add(self.meta_step(self.step, self.feed(self.step)))
-                self.step += 1
-                self.seconds = time.monotonic() - began
+        with self.display.phase("meta-training", self.steps, self.step) as phase, advised(chunk):
+            while self.due or self.step < self.steps:
+                if not self.due:
+                    self.window.add(self.meta_step(self.step, self.feed(self.step)))
+                    self.step += 1
+                    stop.hold()
+                    self.seconds = time.monotonic() - began
                 last = self.step == self.steps
-                if last or self.step % config.log.every == 0:
+                if not self.due and (last or self.step % config.log.every == 0):
                     self.log(directory, phase)
                 if self.rounds:
-                    self.meet(directory, stop)
+                    self.meet(directory)
                 elif last or self.step % config.validation.every == 0:
-                    self.validate(directory)
+                    self.validate(directory, stop)
                 if last or self.step % config.checkpoint.every == 0 or stop.asked:
                     self.save(directory)
                 stop.check()
                 if not phase.display.live or self.step % 5 == 0:
                     phase.update(self.step)
+        stop.release()
 
     def log(self, directory: RunDirectory, phase: Phase) -> None:
         """The means since the last line. Only lines, validations and checkpoints wait for the device."""
@@ -132,10 +143,18 @@ class Run:
         now = f"loss {means['loss']:.4f}  {self.metric} {figure(self.metric, means[self.metric])}"
         phase.update(self.step, f"{now}{best}  {phase.rate * self.config.train.tasks:.0f} tasks/s")
 
-    def validate(self, directory: RunDirectory) -> None:
-        """Estimate the metric on validation tasks; keep the best weights."""
+    def validate(self, directory: RunDirectory, stop: Stop) -> None:
+        """Estimate the metric on validation tasks; keep the best weights. A run that is stopped in it repeats it."""
         self.check_finite()
-        found = self.evaluate("validation", self.config.validation.episodes)
+        self.due, before = True, torch.get_rng_state()
+
+        def tick(done: int) -> None:
+            if stop.asked:
+                self.save(directory, before)
+                stop.check()
+
+        found = self.evaluate("validation", self.config.validation.episodes, tick=tick)
+        self.due = False
         result = summarise(found[self.metric], self.algo.axis)
         loss = found["loss"][:, -1].double().mean().item()
         figures = {self.metric: result["mean"], "ci95": result["ci95"], "loss": loss}
@@ -145,19 +164,14 @@ class Run:
             self.best = {"step": self.step, "value": result["mean"]}
             directory.save_best({"algo": self.algo.state_dict(), **self.best})
 
-    def meet(self, directory: RunDirectory, stop: Stop) -> None:
+    def meet(self, directory: RunDirectory) -> None:
         """Judge the learner, as it stands, on what of an online stream has come by now; keep the last weights."""
-
-        def tick(done: int) -> None:
-            if not self.steps:  # nothing to save: all stages are judged now
-                stop.check()
-
         due = self.rounds.due(self.step) if self.rounds else []
         if not (self.rounds and due):
             return
         self.check_finite()
         for part in due:
-            found = self.evaluate("test", part.tasks, source=Arrived(self.source, part.first, part.shots), tick=tick)
+            found = self.evaluate("test", part.tasks, source=Arrived(self.source, part.first, part.shots))
             for line in self.rounds.judge(part, found):
                 self.record(directory, {"step": self.step, "split": "online", **line})
         if self.step == self.steps > 0:
@@ -179,35 +193,40 @@ class Run:
 
     def evaluate(self, split: Any, episodes: int, source: TaskSource | None = None, **options: Any) -> Metrics:
         """`evaluate`, in such batches."""
-        return evaluate(self.algo, source or self.source, split, episodes, batch=self.batch, **options)
+        with advised(self.batch):
+            return evaluate(self.algo, source or self.source, split, episodes, batch=self.batch, **options)
 
     # ---- where a stopped run continues
 
-    def save(self, directory: RunDirectory) -> None:
-        """Write all that the next meta-step depends on, if it is finite."""
+    def save(self, directory: RunDirectory, rng: Tensor | None = None) -> None:
+        """Write all that the next meta-step depends on, if it is finite; `rng` where torch's own is no longer it."""
         self.check_finite()
         directory.save(
             {
                 "step": self.step,
                 "seconds": self.seconds,
+                "due": self.due,
                 "best": self.best,
                 "algo": self.algo.state_dict(),
                 "optim": self.optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
+                "rng": torch.get_rng_state() if rng is None else rng,
                 "window": self.window.stacked(),
                 **({"rounds": self.rounds.found} if self.rounds else {}),
             }
         )
 
     def check_finite(self) -> None:
-        """Raise `NonFiniteError` if a loss or a weight no longer is; what is written and chosen always was."""
+        """Raise `NonFiniteError` if a loss, a weight or a moment no longer is: what is written and chosen is."""
         self.window.check(self.step)
-        if not all(bool(p.isfinite().all()) for p in self.algo.parameters()):
-            raise NonFiniteError(f"a weight is not finite after meta-step {self.step}")
+        moments = (value for state in self.optimizer.state.values() for value in state.values())
+        for what, values in (("a weight", self.algo.state_dict().values()), ("a moment of the optimiser", moments)):
+            if not all(bool(value.isfinite().all()) for value in values if isinstance(value, Tensor)):
+                raise NonFiniteError(f"{what} is not finite after meta-step {self.step}")
 
     def load(self, content: dict[str, Any]) -> None:
         """Take up what `save` wrote."""
         self.step, self.seconds, self.best = content["step"], content["seconds"], content["best"]
+        self.due = content.get("due", False)  # earlier checkpoints were never written within a validation
         self.algo.load_state_dict(content["algo"])
         self.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
@@ -234,7 +253,7 @@ class Run:
 
                 def tick(done: int, before: int = i * episodes) -> None:
                     phase.update(before + done)
-                    stop.check()
+                    stop.check()  # should something have swallowed what the handler raised
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
                 figures = found[self.metric]
@@ -258,11 +277,20 @@ class Run:
         }
 
 
-def run(
-    config: Config, config_yaml: str, path: Path, identity: str, cell: dict[str, Any], display: Display
-) -> dict[str, Any]:
-    """Run `config` in the directory `path`, or continue, or show what is finished; returns the summary."""
-    directory = RunDirectory(path, identity)
+@dataclass(frozen=True)
+class Ticket:
+    """What names a run: its directory and identity, the configuration as it is written there, its cell of a table."""
+
+    path: Path
+    identity: str
+    config_yaml: str
+    cell: dict[str, Any]  # as `metabench.cell.cell` says it
+
+
+def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
+    """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
+    path, cell = ticket.path, ticket.cell
+    directory = RunDirectory(path, ticket.identity)
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
@@ -273,12 +301,13 @@ def run(
         display.say(f"{path}: finished before; resume=false runs it again")
         display.console.print(result_table(summary))
         return summary
+    directory.check_free()
     job = Run(config, display)
-    with directory:
+    with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
         where = environment(job.device)
-        directory.begin(config_yaml, where)
+        directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
             display.say(line)
@@ -286,42 +315,42 @@ def run(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
         display.console.print(card_table(job.card))
-        checkpoint, warnings = directory.resume()
-        for warning in warnings:
-            display.say(f"warning: {warning}; the checkpoint before it is used")
-        if checkpoint is not None:
-            job.load(checkpoint)
-            display.say(f"continuing at meta-step {job.step} of {job.steps}")
         try:
-            with Stop() as stop:
-                job.train(directory, stop)
-                test = job.test(directory, stop)
+            checkpoint, warnings = directory.resume()
+            then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
+            for warning in warnings:
+                display.say(f"warning: {warning}; {then}")
+            if checkpoint is not None:
+                job.load(checkpoint)
+                display.say(f"continuing at meta-step {job.step} of {job.steps}")
+            job.train(directory, stop)
+            test = job.test(directory, stop)
+            summary = {
+                "status": "complete",
+                "identity": ticket.identity,
+                **cell,
+                "protocol": job.card,
+                "test": test,
+                "selected": job.best,
+                "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},
+                "environment": where,
+            }
+            if config.log.pictures:
+                _draw(directory, job, test)
+            stop.hold()  # what is finished is not stopped
+            directory.finish(summary)
         except BaseException as fault:
-            directory.status(*_ending(fault))
+            with suppress(UserError):  # where the disk is full the fault itself is what is to be said
+                directory.status(*_ending(fault))
             raise
-        summary = {
-            "status": "complete",
-            "identity": identity,
-            **cell,
-            "protocol": job.card,
-            "test": test,
-            "selected": job.best,
-            "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},
-            "environment": where,
-        }
-        if config.log.pictures:
-            _draw(directory, job, test)
-        directory.finish(summary)
         display.console.print(result_table(summary))
         display.say(f"written to {path}")
         return summary
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:
-    if isinstance(fault, Stopped):
-        return "stopped", str(fault)
-    if isinstance(fault, NonFiniteError):
-        return "nonfinite", str(fault)
+    if isinstance(fault, (Stopped, UserError)):
+        return fault.status, str(fault)
     return "failed", f"{type(fault).__name__}: {fault}"
 
 

@@ -1,17 +1,29 @@
-"""Leaving cleanly: the first signal asks, the run writes a checkpoint and leaves; a second one leaves at once."""
+"""Leaving cleanly on SIGINT, SIGTERM, SIGUSR1 and SIGUSR2, the signals of terminals, launchers and schedulers.
+
+Where there is nothing to lose (before the first meta-step has ended, compiling included, and from the meta-test on) a
+signal ends the run at once. In between it only asks, and the run writes a checkpoint first; a second signal, a second
+later or more, leaves without. The exit code is 128 plus the signal's number.
+
+A launcher's own handler, which was there before, is called once the checkpoint is written. If it returns, the launcher
+has taken charge, and the run goes on. Signals that were ignored stay ignored.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")]
+ONE_REQUEST = 1.0  # seconds: launchers signal a process and then its group, which it is in
 
 
 class Stopped(BaseException):
     """A run that was asked to stop and did; not an error, and not to be caught as one."""
+
+    status = "stopped"
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues")
@@ -19,16 +31,21 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """While open, SIGINT and SIGTERM only ask; `check` raises `Stopped` where it is safe to leave."""
+    """While open, signals end the run; while held, only where it calls `check`."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.held = False
+        self._when = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
         """Install the handlers, where Python allows it."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+            found = {number: signal.getsignal(number) for number in SIGNALS}
+            self._before = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+            for number in self._before:
+                signal.signal(number, self._ask)
         return self
 
     def __exit__(
@@ -38,12 +55,31 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
-            raise Stopped(number)
-        self.asked = number
+    def hold(self) -> None:
+        """From now on there is work to lose."""
+        self.held = True
+
+    def release(self) -> None:
+        """All is written; raises `Stopped` if a signal has come."""
+        self.held = False
+        self.check()
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal has come."""
-        if self.asked is not None:
+        """If a signal has come, call the launcher's handler, or raise `Stopped` where there is none."""
+        if self.asked is None:
+            return
+        handler = self._before[self.asked]
+        if not callable(handler) or handler is signal.default_int_handler:
             raise Stopped(self.asked)
+        number, self.asked = self.asked, None
+        handler(number, None)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.asked is not None:
+            if now - self._when > ONE_REQUEST:
+                raise Stopped(number)
+            return
+        self.asked, self._when = number, now
+        if not self.held:
+            self.check()

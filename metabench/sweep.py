@@ -69,6 +69,8 @@ def _sweeping(config: DictConfig) -> bool:
 
 
 def _write(config: DictConfig, outcome: dict[str, Any]) -> None:
+    from metabench.files import write_json  # and with it torch, which only the jobs need
+
     folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "outcome.json").write_text(json.dumps(outcome))
+    write_json(folder / "outcome.json", outcome)

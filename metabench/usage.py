@@ -13,6 +13,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
        metabench ls [GROUP]                         what each group offers, one line each
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
+       metabench doctor                             is this machine fit to run: what is wrong, and what to do
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
 Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
@@ -34,7 +35,8 @@ Examples
                                                     the chosen checkpoint of a run, tested another way
 
 A run writes outputs/<data>/<algo>/<id>; the same command again continues it, or shows it if it is finished.
-Exit codes: 0 done, 1 failed, 2 bad input, 3 the loss is no longer finite, 130 and 143 stopped by Ctrl-C and SIGTERM.
+Exit codes: 0 done, 1 failed, 2 bad input, 3 the loss is no longer finite, 4 out of memory, 128 + n stopped by signal n
+(130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1, 140 SIGUSR2).
 Completion: eval "$(metabench -sc install=bash)"; all of Hydra's own options: metabench --hydra-help
 """
 

@@ -13,6 +13,7 @@ class NonFiniteError(UserError):
     """A loss or a weight that is no longer a number: mostly a learning rate that is too large."""
 
     exit_code = 3
+    status = "nonfinite"
 
 
 class Window:

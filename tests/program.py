@@ -35,6 +35,8 @@ GLYPHS = (
     *("data=glyphs", "data.characters=40", "data.size=16", "data.ways=3", "data.queries=2"),
     *("data.train.ways=3", "data.train.shots=1", "data.train.queries=2", "backbone.filters=4"),
 )
+# No two of the intervals meet often: a stop falls within a log window and between validations and checkpoints.
+ODD = ("train.steps=50", "log.every=7", "validate.every=13", "checkpoint.every=11")
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ def run_fresh(*command: str, cwd: Path, env: dict[str, str] | None = None) -> En
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
-    """A patch: the process sends itself a signal in the `call`-th meta-step, or drawing of another split."""
+def signal_in(split: str, call: int, number: int, times: int = 1, pause: float = 0) -> None:
+    """A patch: the process sends itself a signal in the `call`-th meta-step, or drawing of another split; `times`
+    times, with `pause` seconds between."""
     from metabench.data.few_shot import FewShotImages
     from metabench.data.sinusoid import Sinusoid
     from metabench.step import MetaStep
@@ -151,6 +154,7 @@ def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
             if (name == "__call__" or first == split) and next(calls) == call:
                 for _ in range(times):
                     os.kill(os.getpid(), number)
+                    time.sleep(pause)
             return original(self, first, *rest)
 
         setattr(cls, name, watched)
@@ -159,18 +163,6 @@ def signal_in(split: str, call: int, number: int, times: int = 1) -> None:
         [(MetaStep, "__call__")] if split == "train" else [(Sinusoid, "sample"), (FewShotImages, "sample")]
     ):
         watch(cls, name)
-
-
-def die_in_sync(call: int) -> None:
-    """A patch: the process is killed when it syncs a file or folder for the `call`-th time."""
-    calls, original = count(1), os.fsync
-
-    def fsync(handle: int) -> None:
-        if next(calls) == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        original(handle)
-
-    os.fsync = fsync  # type: ignore[assignment]
 
 
 def die_before(name: str) -> None:

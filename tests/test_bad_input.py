@@ -29,9 +29,25 @@ CASES = {
     "backbone.hidden=8": "backbone.hidden=8: should be a valid list",
     "backbone.hidden=[8,a]": "backbone.hidden=a: should be a valid integer",
     "run_dir=3": "run_dir=3: should be a valid string",
+    "run_dir=": "run_dir=: should be the path of a folder",
+    "init=": "init=: should be the path of a folder",
+    "data=omniglot data.root=": "data.root=: should be the path of a folder",
+    f"run_dir={300 * 'x'}": "xxx…: should be the path of a folder",
+    "engine=null": "engine=null: should be 'auto', 'eager', 'compile' or 'graph'",
+    "train=null": "train=null: should be a valid dictionary",
+    "test.episodes=all": "test.episodes=all: should be a valid integer",
     # ranges
     "seed=-1": "seed=-1: should be greater than or equal to 0",
     "seed=99999999999999999999": "should be less than 9223372036854775808",
+    "train.steps=1000000001": "train.steps=1000000001: should be less than or equal to 1000000000",
+    "train.tasks=99999999999999999999": "should be less than or equal to 1000000000",
+    "train.tasks=0": "train.tasks=0: should be greater than or equal to 1",
+    "train.steps=1e30": "train.steps=1e+30: should be a valid integer",
+    "device.threads=1025": "device.threads=1025: should be less than or equal to 1024",
+    "data=glyphs data.ways=1": "data.ways=1: should be greater than or equal to 2",
+    "data.shots=0": "data.shots=0: should be greater than or equal to 1",
+    "data.x_range=[nan,1]": "data.x_range=nan: should be a finite number",
+    "optim.lr=1e400": "optim.lr=inf: should be a finite number",
     "train.steps=-1": "train.steps=-1: should be greater than or equal to 0",
     "train.clip=0": "train.clip=0: should be greater than 0",
     "test.episodes=1": "test.episodes=1: should be greater than or equal to 2",
@@ -52,6 +68,7 @@ CASES = {
     "device=gpu": "device=gpu: no such device; did you mean cpu? valid: auto, cpu, cuda",
     "experiment=maml": "experiment=maml: no such experiment; ",
     "recipe=few_shot/mamml": "recipe=few_shot/mamml: no such recipe; did you mean few_shot/maml? ",
+    "recipe=null": "recipe=null: no such recipe; valid: ",
     "algo=null": "algo=null: no such algo; valid: anil, ",
     "algo=[maml,anil]": "algo=['maml', 'anil']: no such algo; valid: anil, ",
     "~data": "data=null: no such data; valid: ",
@@ -71,6 +88,11 @@ CASES = {
     "data.ways=5": "data.ways: no such key; valid: amplitude, ",
     "algo.inner_lr=???": "algo.inner_lr=???: a value is needed",
     "~train.steps": "train.steps=???: a value is needed",
+    "+test.prediction=transductive": "test.prediction=transductive: no such key; valid: episodes",
+    "seed=${seed}": "seed: Recursive interpolation detected",
+    "seed=${train.steps} train.steps=${seed}": "seed: Recursive interpolation detected",
+    "seed=${oc.env:NOT_SET}": "seed: KeyError raised while resolving interpolation: \"Environment variable 'NOT_SET'",
+    "seed=${nope:1}": "seed: Unsupported interpolation type nope",
     "train.steps=${train.nope}": "train.steps: Interpolation key 'train.nope' not found",
     # what a config may name
     "algo._target_=os.system": "os.system: should name a subclass of metabench.algo.base.Algorithm",
@@ -82,11 +104,16 @@ CASES = {
     "optim._target_=shutil.rmtree": "should name a subclass of torch.optim.",
     "algo._target_=nowhere.Algo": "algo._target_=nowhere.Algo: cannot be imported: No module named 'nowhere'",
     "algo._target_=metabench.algo.maml.MAMML": "algo._target_=metabench.algo.maml.MAMML: cannot be imported: ",
+    "algo._target_=this.Zen": "algo._target_=this.Zen: should name a subclass of metabench.algo.base.Algorithm",
+    "algo._target_=unittest.__main__.main": "should name a subclass of metabench.algo.base.Algorithm",
     "algo._target_=maml": "algo._target_=maml: should be a dotted path",
     # the command
     "maml": "maml: should be KEY=VALUE",
     "=3": "=3: should be KEY=VALUE",
     'algo.inner_lr="0.1': 'algo.inner_lr="0.1: should be KEY=VALUE',
+    "seed=ü": "seed=ü: should be KEY=VALUE",
+    "run_dir='a": "run_dir='a: should be KEY=VALUE",
+    "seed=range(3)": "Sweep parameters 'seed=range(3)' requires --multirun",
     "backbone.hidden=[8": "backbone.hidden=[8: should be KEY=VALUE",
     "seed=0,1": "seed=0,1: several values; -m runs one after the other",
     "--experimental-rerun=x": "loads a pickle",
@@ -94,6 +121,9 @@ CASES = {
     "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
     "-m --cfg=job": "Only one of --run, --multirun, --cfg",
     "--config-dir=nowhere": "nowhere' not found",
+    "hydra.searchpath=[file:///nowhere]": "path=/nowhere is not available",
+    "hydra.run.dir=/proc/nowhere": "No such file or directory: '/proc/nowhere'",
+    "doctor now": "unrecognized arguments: now",
     "ls alg": "alg: no such group; did you mean algo? valid: algo, backbone, ",
     "ls --config-dir=nowhere": "--config-dir nowhere: no such folder",
     # what does not go together
@@ -102,6 +132,7 @@ CASES = {
     "data=glyphs algo=protonet data.ways=500": "data.ways=500: at most 400, the classes of the test split",
     "data=glyphs algo=protonet data.train.ways=999": "data.train.ways=999: at most 960, the classes of the train split",
     "data=glyphs data.shots=10 data.queries=15": "data.shots=10: with data.queries=15 at most 20, the drawings",
+    "train.schedule=halve": "train.halve_every=null: should be a number of meta-steps, for train.schedule=halve",
     "data=glyphs data.train.ways=3": "data.train.ways=3: should be data.ways, 5: ",
     # what is not there
     "device=cuda": "device=cuda: torch sees no CUDA device here; use device=cpu",
@@ -163,12 +194,32 @@ def test_init_from_another_model(work):
 
 TOUCH = "{_target_: pathlib.Path.touch, self: {_target_: pathlib.Path, _args_: [touched]}}"
 HOSTILE = {
+    "hydra: {callbacks: {x: {_target_: hydra._internal.core_plugins.bash_completion.os.mkdir, path: touched}}}": (
+        "hydra.callbacks.x._target_=hydra._internal.core_plugins.bash_completion.os.mkdir: is not to be called"
+    ),
     "hydra: {callbacks: {x: TOUCH}}": "hydra.callbacks.x._target_=pathlib.Path.touch: is not to be called",
     "hydra: {callbacks: {sweep: {x: TOUCH}}}": "hydra.callbacks.sweep.x._target_=pathlib.Path.touch: ",
     "hydra: {callbacks: {x: '${data.x}'}}\ndata: {x: TOUCH}": "hydra.callbacks.x._target_=pathlib.Path.touch: ",
     "hydra: {sweeper: {params: {x: TOUCH}}}": "hydra.sweeper.params.x._target_=pathlib.Path.touch: ",
     "hydra: {job_logging: {handlers: {x: {'()': os.mkdir, path: touched}}}}": "handlers.x.()=os.mkdir: ",
     "hydra: {hydra_logging: {handlers: {x: {class: os.mkdir, path: touched}}}}": "handlers.x.class=os.mkdir: ",
+    "hydra: {job_logging: {handlers: {x: {class: logging.FileHandler, filename: touched}}}}": (
+        "hydra.job_logging.handlers.x.class=logging.FileHandler: is not to be called"
+    ),
+    "hydra: {job_logging: {handlers: {x: {class: logging.StreamHandler, stream: 'ext://this.s'}}}}": (
+        "hydra.job_logging.handlers.x.stream=ext://this.s: is not to be called"
+    ),
+    # named only once the number of the job is known, which is after the check
+    "hydra: {job_logging: {handlers: {x: {'()': '${n.${hydra.job.num}}', path: touched}}}}\nn: {0: os.mkdir}": (
+        "hydra.job_logging.handlers.x.()"
+    ),
+    "hydra: {callbacks: {sweep: {_target_: '${data.${oc.select:hydra.job.num,_target_}}'}}}": (
+        "hydra.callbacks.sweep._target_=metabench.data.sinusoid.Sinusoid: is not to be called"
+    ),
+    # git runs what its variables name
+    "hydra: {job: {env_set: {GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: core.fsmonitor, GIT_CONFIG_VALUE_0: touch}}}": (
+        "hydra.job.env_set={'GIT_CONFIG_COUNT': '1', "
+    ),
 }
 
 
@@ -181,7 +232,33 @@ def test_a_hostile_experiment_calls_nothing(text, mode, work):
     assert [path.name for path in work.iterdir()] == ["experiment"]
 
 
-def test_a_config_of_the_user_that_is_no_yaml(work):
+APPLY = "!!python/object/apply"
+MINE = {  # algo/mine.yaml of a user, or of someone they got it from
+    "_target_: [": "algo/mine.yaml",
+    f"_target_: {APPLY}:os.mkdir [touched]": "could not determine a constructor for the tag",
+    "_target_: !!python/object/new:os.mkdir [touched]": "could not determine a constructor for the tag",
+    "_target_: !!python/name:os.mkdir": "could not determine a constructor for the tag",
+    f"{{defaults: [maml], inner_lr: {APPLY}:pathlib.Path [x]}}": "algo.inner_lr=x: should be a valid number",
+    "_target_: &a [*a]": "a value contains itself",
+    "[3]": "algo=[3]: should be a valid dictionary",
+    "3": "Invalid loaded object type: int",
+    "\0": "algo/mine.yaml",
+    "{defaults: [nope]}": "algo",
+    "{defaults: [mine]}": "a configuration includes itself",
+    "{inner_lr: 3}": "algo._target_=null: should be a dotted path, package.module.Class",
+    "{inner_lr: 1, inner_lr: 2}": "found duplicate key inner_lr",
+    "{defaults: [maml], _target_: mine.raises.A}": "cannot be imported: ZeroDivisionError: for a test",
+    "{defaults: [maml], _target_: mine.exits.A}": "cannot be imported: SystemExit: 0",
+}
+
+
+@pytest.mark.parametrize("text", MINE)
+def test_a_bad_config_of_the_user(text, work):
     (work / "algo").mkdir()
-    (work / "algo/mine.yaml").write_text("_target_: [\n")
-    refused(run_metabench("--config-dir=.", "algo=mine", cwd=work), "algo/mine.yaml")
+    (work / "algo/mine.yaml").write_text(f"{text}\n")
+    (work / "mine").mkdir()
+    (work / "mine/raises.py").write_text("raise ZeroDivisionError('for a test')")
+    (work / "mine/exits.py").write_text("raise SystemExit(0)")
+    before = sorted(work.rglob("*"))
+    refused(run_metabench("--config-dir=.", "algo=mine", cwd=work), MINE[text])
+    assert sorted(path for path in work.rglob("*") if "__pycache__" not in path.parts) == before

@@ -48,6 +48,7 @@ REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes und
 POSTERIOR = {"np", "anp"}  # in training the latent variable is inferred from the targets, as the bound wants it
 TOLD = {"toe"}  # beside its labels, which of all classes a task has
 NOT_A_GRADIENT = {  # of the value that `forward` returns
+    "dagan": "sums the losses of players that take each other for constants",
     "dnc": "takes write weights for constants in the usage",
     "fomaml": "takes inner gradients for constants",
     "reptile": "takes the adapted weights for constants",

@@ -7,7 +7,10 @@ import torch
 
 from metabench.compose import compose
 from metabench.console import Display
+from metabench.records import RunDirectory
 from metabench.runner import Run
+from metabench.shortage import MemoryShortageError
+from metabench.stop import Stop
 
 pytestmark = [
     pytest.mark.gpu,
@@ -79,3 +82,18 @@ def test_every_precision_trains(precision):
     for step in range(3):
         metrics = gpu.meta_step(step, gpu.source.sample("train", 3 * step, 3))
         assert metrics["loss"].isfinite().all()
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_a_device_without_room_is_said_with_the_chunk_to_try(engine, tmp_path):
+    large = ("data=glyphs", "data.characters=40", "algo=maml", "train.tasks=256", "chunk=256", "train.steps=1")
+    run = Run(compose(*large, "device=cuda", f"engine={engine}"), Display())
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.01)
+    try:
+        with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
+            directory.begin("", {})
+            with pytest.raises(MemoryShortageError, match=r"out of memory with 256 tasks .* chunk=128 holds half"):
+                run.train(directory, stop)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

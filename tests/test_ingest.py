@@ -13,11 +13,10 @@ from real_data import needs_omniglot, omniglot_root
 
 from metabench.data import raw
 from metabench.data.ingest import FILTERS, load_omniglot, resized
+from metabench.data.omniglot import DIGEST
 from metabench.data.split import read_split
 
 pytestmark = needs_omniglot
-
-DIGEST = "d94dbe2639b9809b3817613adb9c2c35eb0f7e8933bddf52008de090348c0389"
 
 
 def load(root, cache, invert=True, said=None):

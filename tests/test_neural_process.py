@@ -12,8 +12,9 @@ from torch.distributions import MixtureSameFamily, kl_divergence
 from torch.distributions import Normal as TorchNormal
 
 from metabench.algo.anp import Attention
+from metabench.algo.gaussian import Normal, divergence
 from metabench.algo.neural_process import Context, Mean
-from metabench.algo.np import Normal, average, divergence
+from metabench.algo.np import average
 from metabench.errors import ConfigError, UserError
 from metabench.objective import OBJECTIVES, gaussian_nll
 from metabench.pictures.fits import coverage, fits

@@ -30,6 +30,7 @@ CASES = [
     ("pretrain", "sinusoid", {"learning_curve", "fits", "steps"}),
     ("maml", "glyphs", {"learning_curve", "episode", "steps"}),
     ("protonet", "glyphs", {"learning_curve", "episode"}),
+    ("dagan", "glyphs", {"learning_curve", "episode", "samples"}),
     ("lstm", "glyphs_sequence", {"learning_curve", "stream", "instances"}),
     ("ftml", "sinusoid_online", {"rounds", "fits"}),
     ("ftml", "glyphs_online", {"rounds"}),

@@ -36,9 +36,11 @@ def test_what_a_run_is_stands_in_its_directory(run):
 
 def test_a_second_writer_is_refused_and_told_of_the_first(run):
     second = RunDirectory(run.path, "identity")
-    with pytest.raises(UserError, match=f"another process writes this run: process {os.getpid()} on "):
-        second.__enter__()
+    for ask in (second.check_free, second.__enter__):
+        with pytest.raises(UserError, match=f"another process writes this run: process {os.getpid()} on "):
+            ask()
     run.__exit__(None, None, None)
+    second.check_free()
     with second:
         assert read_json(run.path / ".owner")["pid"] == os.getpid()
     assert not (run.path / ".owner").exists()
@@ -63,7 +65,6 @@ def test_the_run_of_another_configuration_is_refused_and_left_alone(run):
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match=r"run_dir=.*: holds a run of another configuration"):
         RunDirectory(run.path, "other").check()
-    RunDirectory(run.path, "identity").check()
     RunDirectory(run.path / "nowhere", "other").check()
     assert before == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 

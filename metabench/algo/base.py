@@ -70,6 +70,10 @@ class Algorithm(nn.Module, ABC):
         """Predictions under `count` draws of what the support set leaves open; none where nothing is drawn."""
         return []
 
+    def generate(self, support: Split, count: int) -> Tensor | None:
+        """`count` new inputs of each class of a support set `[T, ways, count, *input_shape]`; None if none are made."""
+        return None
+
     def view(self, tasks: Tasks) -> Tasks:
         """The tasks as this model sees them; a baseline that is defined by knowing the truth adds it to the inputs."""
         return tasks

@@ -19,19 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metabench.algo.gaussian import Normal, divergence
 from metabench.algo.neural_process import LATENT, MIN_STD, Context, Mean, NeuralProcess, Path
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config import Count, Whole, Widths
 from metabench.data.draw import noise_keys, normal, task_keys
 from metabench.tasks import Split, TaskSpec
-
-
-class Normal(NamedTuple):
-    """A diagonal normal distribution a task, `[T, L]`."""
-
-    mean: Tensor
-    std: Tensor
 
 
 class Latent(nn.Module):
@@ -109,12 +103,6 @@ class NP(NeuralProcess):
         r = self.path.read(self.path(context), targets.z)
         prediction = self.given(posterior.mean + posterior.std * noise, r, targets.z)
         return self.objective.loss(prediction, y) + divergence(posterior, prior) / y.shape[1], prediction
-
-
-def divergence(q: Normal, p: Normal) -> Tensor:
-    """KL(q ‖ p) of diagonal normal distributions: `[T]`."""
-    ratio = (q.std / p.std).square()
-    return 0.5 * (ratio + ((q.mean - p.mean) / p.std).square() - 1 - ratio.log()).sum(-1)
 
 
 def average(predictions: Tensor, *, probabilities: bool) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from metabench.errors import DataError
+from metabench.errors import MissingDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,10 +38,10 @@ def fetch(part: Part, home: Path, say: Callable[[str], None] = print) -> Path:
         return (Path(aside) / target.name).replace(target)
 
 
-def missing(parts: Sequence[Part], root: Path, why: str) -> DataError:
+def missing(parts: Sequence[Part], root: Path, why: str) -> MissingDataError:
     """The line for raw data that is not there: where it comes from and where it belongs."""
     sources = " and ".join(f"{URL}{part.name}.zip (md5 {part.md5})" for part in parts)
-    return DataError(
+    return MissingDataError(
         f"Omniglot is not in {root} ({why}): put {sources} into {root / 'omniglot-py'}, or name the folder that has "
         "them, as zips or extracted, with data.root= or METABENCH_DATA, or use data=glyphs, which needs no download"
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Section, Whole
+from metabench.config import Count, Section, Ways, Whole
 from metabench.data.bank import ImageBank
 from metabench.data.draw import bits, choose, shuffle, task_keys
 from metabench.data.online import Buffer, Online
@@ -26,7 +26,7 @@ _CLASSES, _DRAWINGS, _TURNS, _SUPPORT, _QUERY = range(5)  # streams of random nu
 class Shape(Section):
     """The size of a training episode."""
 
-    ways: Count
+    ways: Ways
     shots: Count
     queries: Whole
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from metabench.config import Count, Seed, Whole
+from metabench.config import Count, Seed, Ways, Whole
 from metabench.data.drawing import draw_glyphs
 from metabench.data.few_shot import FewShotImages, Rotations, Shape
 from metabench.data.online import Online
@@ -24,7 +24,7 @@ class Glyphs(FewShotImages):
         seed: int,
         device: torch.device,
         *,
-        ways: Count,
+        ways: Ways,
         shots: Count,
         queries: Whole,
         train: Shape,

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from metabench.config import Count, Seed, Whole
+from metabench.config import Count, Folder, Seed, Ways, Whole
 from metabench.data.few_shot import FewShotImages, Rotations, Shape
 from metabench.data.ingest import load_omniglot
 from metabench.data.online import Online
 from metabench.data.split import read_split, split_digest
 from metabench.data.stream import Stream
+
+DIGEST = "d94dbe2639b9809b3817613adb9c2c35eb0f7e8933bddf52008de090348c0389"  # of the drawings as published
 
 
 class Omniglot(FewShotImages):
@@ -23,7 +25,7 @@ class Omniglot(FewShotImages):
         seed: int,
         device: torch.device,
         *,
-        ways: Count,
+        ways: Ways,
         shots: Count,
         queries: Whole,
         train: Shape,
@@ -34,7 +36,7 @@ class Omniglot(FewShotImages):
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
         invert: bool,
-        root: str | None,
+        root: Folder | None,
         download: bool,
         eval_seed: Seed,
     ) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from pydantic import Field
 
-from metabench.config import Seed
+from metabench.config import Folder, Seed
 from metabench.data.draw import shuffle, task_keys
 from metabench.data.few_shot import Rotations, Shape
 from metabench.data.omniglot import Omniglot
@@ -52,7 +52,7 @@ class OmniglotWithinAlphabet(Omniglot):
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
         invert: bool,
-        root: str | None,
+        root: Folder | None,
         download: bool,
         eval_seed: Seed,
     ) -> None:

@@ -45,7 +45,7 @@ def check_engine(config: Config, device: torch.device) -> None:
     """Raise `ConfigError` if this machine cannot do what is asked for."""
     if config.engine == "graph" and device.type != "cuda":
         raise ConfigError("engine", "graph", "needs a CUDA device; auto, eager and compile run on a CPU")
-    if config.engine == "compile" and device.type == "cpu" and not _compiler():
+    if config.engine == "compile" and device.type == "cpu" and not find_compiler():
         raise ConfigError("engine", "compile", "needs a C++ compiler, and there is no c++, g++ or clang++ here")
     if config.engine == "compile" and config.remat:
         raise ConfigError("remat", "true", "is undone by engine=compile, which computes nothing twice")
@@ -61,7 +61,7 @@ def make_plan(config: Config, algo: Algorithm, task: Tasks) -> Plan:
     small = flops * chunk < SMALL * calls
     if auto:
         pays = small and config.train.steps >= COMPILE_FROM and calls <= COMPILE_TO and not config.remat
-        engine = "compile" if pays and _compiler() else "eager"
+        engine = "compile" if pays and find_compiler() else "eager"
     return Plan(engine, chunk, threads=1 if small and config.device.threads is None else None, fallback=auto)
 
 
@@ -72,8 +72,9 @@ def _even(config: Config, chunk: int) -> int:
     return math.ceil(tasks / math.ceil(tasks / chunk)) if config.chunk == "auto" else chunk
 
 
-def _compiler() -> bool:
-    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+def find_compiler() -> str | None:
+    """The C++ compiler of this machine."""
+    return next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 
 
 def pick_chunk(chunk: int | str, algo: Algorithm, task: Tasks) -> int:

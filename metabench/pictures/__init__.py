@@ -23,6 +23,7 @@ from metabench.pictures.episode import episodes
 from metabench.pictures.fits import fits
 from metabench.pictures.look import DPI, STYLE
 from metabench.pictures.rounds import rounds
+from metabench.pictures.samples import samples
 from metabench.pictures.stream import stream
 from metabench.tasks import TaskSource
 
@@ -93,5 +94,8 @@ def _pictures(
     if source.spec.objective != "mse" and len(source.spec.input_shape) == 3:
         streaming = source.spec.protocol == "sequence"
         yield ("stream", stream(algo, source)) if streaming else ("episode", episodes(algo, source))
+        made = samples(algo, source)
+        if made is not None:
+            yield "samples", made
     if len(test["per_step"]) > 1:
         yield algo.axis.picture, along_axis(test["per_step"], algo)

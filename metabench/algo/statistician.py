@@ -1,0 +1,173 @@
+"""Neural statistician (Edwards, Storkey, ICLR 2017, arXiv 1606.02185): a variational autoencoder over sets.
+
+    p(D) = ∫ p(c) Π_{x in D} ∫ p(z_L | c) Π_{i<L} p(z_i | z_{i+1}, c) p(x | z_1 … z_L, c) dz dc,   p(c) = N(0, 1)
+    q(c, z | D) = q(c | D) Π_{x in D} q(z_L | x, c) Π_{i<L} q(z_i | z_{i+1}, x, c)
+    loss = -E_q [Σ_x log p(x | z, c)] + KL(q(c | D) ‖ p(c)) + E_q [Σ_x Σ_i KL(q(z_i | ·) ‖ p(z_i | ·))]
+    prediction = the class k of least KL(q(c | D_k) ‖ q(c | x)),   D_k its support set, x a query alone
+
+All distributions are diagonal and normal, but for that of a pixel, which is Bernoulli. The statistic network q(c | D)
+is post([mean_x pre(f(x)), |D|]), with f the backbone, which the inference networks share. In training a set is all
+drawings of a class, support and queries. The statistic network then sees a part of it (sample dropout), here of a size
+that is drawn uniformly from 1 to all; the paper does not say how. Logits are minus the divergences; the loss is that of
+a drawing, in nats.
+
+The paper's encoder and decoder have nine convolutional layers each, 64 to 256 channels and ELU; it dilates strokes at
+random and draws binary pixels anew in every epoch, which is left out.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metabench.algo.base import Algorithm
+from metabench.algo.gaussian import Normal, divergence
+from metabench.backbone.base import Backbone
+from metabench.backbone.image_decoder import ImageDecoder
+from metabench.backbone.layers import Linear
+from metabench.backbone.perceptron import Perceptron
+from metabench.config import Count
+from metabench.data.draw import NOISE, noise_keys, normal, task_keys, uniform
+from metabench.objective import one_hot
+from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+
+SIZE, PART, CONTEXT, LATENT = range(4)  # streams of a task's noise; one more for each further layer of z
+
+
+class StatisticNetwork(nn.Module):
+    """q(c | D) from embedded examples."""
+
+    def __init__(self, features: int, hidden: int, context: int) -> None:
+        super().__init__()
+        self.element = Linear(features, hidden)
+        self.vector = Perceptron([hidden + 1, hidden, hidden, 2 * context])
+
+    def forward(self, h: Tensor, member: Tensor | None = None) -> Normal:
+        """Of S sets of the examples h `[T, N, F]`, by `member` `[T, N, S]` of 0 and 1; else of each example alone."""
+        e = F.relu(self.element(h))
+        count = torch.ones_like(e[..., :1])
+        if member is not None:
+            count = member.sum(1).unsqueeze(-1)
+            e = (member.mT @ e) / count.clamp_min(1)
+        return as_normal(self.vector(torch.cat([e, count], dim=-1)))
+
+
+class Statistician(Algorithm):
+    """The state is the posterior of the context of every class, `[T, ways, context]`."""
+
+    classifies = True
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        backbone: Backbone,
+        *,
+        context: Count,
+        latent: Count,
+        layers: Count,
+        hidden: Count,
+        filters: Count,
+    ) -> None:
+        super().__init__(spec, backbone)
+        features = backbone.feature_size
+        self.context, self.latent = context, latent
+        self.statistic = StatisticNetwork(features, hidden, context)
+        inputs = [context + (latent if i else 0) for i in range(layers)]  # the first is z_L
+        self.inference, self.latent_decoder = (
+            nn.ModuleList(Perceptron([more + n, hidden, hidden, hidden, 2 * latent]) for n in inputs)
+            for more in (features, 0)
+        )
+        self.decoder = ImageDecoder(context + layers * latent, filters, spec.input_shape)
+
+    # ---- classification
+
+    def adapt(self, support: Split) -> Normal:
+        """q(c | D_k)."""
+        return self.of_classes(self.backbone(support.x), support.y)
+
+    def predict(self, state: Normal, x: Tensor) -> Tensor:
+        """Minus the divergence from each."""
+        return -divergences(state, self.statistic(self.backbone(x)))
+
+    def solve(self, support: Split, x: Tensor) -> Tensor:
+        """Support and queries embedded in one pass, which batch statistics then cover together, as in training."""
+        size = support.x.shape[1]
+        return self.classify(self.backbone(torch.cat([support.x, x], dim=1)), support.y, size)
+
+    def classify(self, h: Tensor, y: Tensor, size: int) -> Tensor:
+        """Logits of the examples after the first `size`, which have the labels y."""
+        return -divergences(self.of_classes(h[:, :size], y), self.statistic(h[:, size:]))
+
+    def of_classes(self, h: Tensor, y: Tensor) -> Normal:
+        """q(c | D_k) of embedded examples and their labels."""
+        return self.statistic(h, one_hot(y, self.episode.outputs, h.dtype))
+
+    # ---- the bound
+
+    def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
+        """Minus the evidence lower bound, a drawing; the metric is that of the queries given the support set."""
+        x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
+        keys, size = noise_keys(tasks.keys), tasks.support.x.shape[1]
+        h = self.backbone(x)
+        loss = self.bound(x, h, one_hot(y, self.episode.outputs, h.dtype), keys)
+        with torch.no_grad():
+            prediction = self.classify(h, tasks.support.y, size)
+        return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
+
+    def bound(self, x: Tensor, h: Tensor, member: Tensor, keys: Tensor) -> Tensor:
+        """The loss `[T]` of drawings x and their features h, in sets given by `member` `[T, N, S]`."""
+        posterior = self.statistic(h, member * self.part(member, keys))
+        prior = Normal(torch.zeros_like(posterior.mean), torch.ones_like(posterior.std))
+        c = member @ draw(posterior, keys, CONTEXT)  # that of its set for every drawing
+        z, apart = self.infer(h, c, keys)
+        logits = self.decoder(torch.cat([c, *z], dim=-1))
+        likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(2).sum(-1)
+        return (divergence(posterior, prior).sum(1) + (apart - likelihood).sum(1)) / x.shape[1]
+
+    def infer(self, h: Tensor, c: Tensor, keys: Tensor) -> tuple[list[Tensor], Tensor]:
+        """z_L … z_1 drawn from q for each drawing, and Σ_i KL(q(z_i | ·) ‖ p(z_i | ·)) `[T, N]`."""
+        z: list[Tensor] = []
+        apart = torch.zeros_like(h[..., 0])
+        for i, (infer, decode) in enumerate(zip(self.inference, self.latent_decoder, strict=True)):
+            given = torch.cat([c, *z[-1:]], dim=-1)
+            q, p = as_normal(infer(torch.cat([h, given], dim=-1))), as_normal(decode(given))
+            z.append(draw(q, keys, LATENT + i))
+            apart = apart + divergence(q, p)
+        return z, apart
+
+    def part(self, member: Tensor, keys: Tensor) -> Tensor:
+        """Which drawings the statistic network sees, `[T, N, 1]`: of every set a part, of 1 to all of it."""
+        sizes = 1 + (member.sum(1) * uniform(keys, NOISE + SIZE, member.shape[2])).floor()  # [T, S]
+        u = uniform(keys, NOISE + PART, member.shape[1])
+        before = (u.unsqueeze(1) < u.unsqueeze(2)).to(member.dtype) @ member  # [T, N, S]: how many of a set come before
+        return ((before < sizes.unsqueeze(1)) * member).sum(-1, keepdim=True)
+
+    def generate(self, support: Split, count: int) -> Tensor:
+        """`count` drawings a class from p(x | c) with c the mean of q(c | D_k): `[T, ways, count, *input_shape]`."""
+        c = self.adapt(support).mean
+        tasks, ways, _ = c.shape
+        c = c.repeat_interleave(count, dim=1)
+        keys, z = task_keys(0, 0, 0, tasks, c.device), list[Tensor]()
+        for i, decode in enumerate(self.latent_decoder):
+            z.append(draw(as_normal(decode(torch.cat([c, *z[-1:]], dim=-1))), keys, LATENT + i))
+        return self.decoder(torch.cat([c, *z], dim=-1)).sigmoid().unflatten(1, (ways, count))
+
+
+def as_normal(parameters: Tensor) -> Normal:
+    """A network's output as mean and log-variance."""
+    mean, log_variance = parameters.chunk(2, dim=-1)
+    return Normal(mean, (0.5 * log_variance).exp())
+
+
+def draw(q: Normal, keys: Tensor, stream: int) -> Tensor:
+    """A draw for every mean `[T, N, L]`."""
+    return q.mean + q.std * normal(keys, stream, *q.mean.shape[1:]).to(q.mean.dtype)
+
+
+def divergences(q: Normal, p: Normal) -> Tensor:
+    """KL(q_k ‖ p_m) for every k of q `[T, K, L]` and m of p `[T, M, L]`: `[T, M, K]`, without `[T, M, K, L]`."""
+    precision = p.std.pow(-2)
+    squares = precision @ (q.mean.square() + q.std.square()).mT - 2 * (p.mean * precision) @ q.mean.mT
+    own = (p.mean.square() * precision + 2 * p.std.log() - 1).sum(-1)
+    return 0.5 * (squares + own.unsqueeze(2)) - q.std.log().sum(-1).unsqueeze(1)

@@ -1,0 +1,35 @@
+"""`metabench doctor`: is this machine fit to run? One line a check; exit code 1 if something is to be mended."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from metabench.console import open_console
+from metabench.errors import leave
+from metabench.stop import Stopped
+
+
+def main(arguments: list[str]) -> None:
+    """Print every check as it is made, and what to do where one finds a problem."""
+    parser = argparse.ArgumentParser(
+        prog="metabench doctor",
+        description="Check versions, device, data, folders and compiler, and train for a few seconds.",
+    )
+    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+    from metabench.checkup import CHECKS, examine
+
+    console, problems = open_console(), 0
+    for check in CHECKS:
+        try:
+            finding = examine(check)
+        except Stopped as stopped:
+            leave(str(stopped), stopped.exit_code)
+        problems += finding.mark == "problem"
+        line = f"{finding.mark:<8} {check.__name__.replace('_', ' '):<12} {' '.join(finding.said.split())}"
+        console.print(line, markup=False)
+    if problems:
+        console.print(f"{problems} of {len(CHECKS)} checks found a problem", markup=False)
+        sys.exit(1)

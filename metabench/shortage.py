@@ -1,0 +1,30 @@
+"""Running out of memory, said with the override that helps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from metabench.errors import UserError
+
+_SAID = re.compile("can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
+
+
+class MemoryShortageError(UserError):
+    """The device, or the machine, has no room for what is to be held at once."""
+
+    exit_code = 4
+    status = "oom"
+
+
+@contextmanager
+def advised(chunk: int) -> Iterator[None]:
+    """Within it running out of memory, with `chunk` tasks held at once, is a `MemoryShortageError`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as fault:  # of a device, or of torch's allocator on the CPU, the latter
+        if not (isinstance(fault, MemoryError) or _SAID.search(str(fault))):
+            raise
+        advice = f"chunk={chunk // 2} holds half as many" if chunk > 1 else "smaller episodes or remat=true need less"
+        raise MemoryShortageError(f"out of memory with {chunk} tasks held at once (chunk={chunk}): {advice}") from fault

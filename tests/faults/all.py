@@ -1,0 +1,18 @@
+"""Importing this registers every fault, in the order of the table."""
+
+from __future__ import annotations
+
+from faults import (  # noqa: F401
+    archives,
+    damage,
+    disk,
+    jobs,
+    kill,
+    load,
+    numbers,
+    repeat,
+    sharing,
+    shortage,
+    signals,
+)
+from faults.fault import FAULTS as FAULTS

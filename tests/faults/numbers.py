@@ -1,0 +1,104 @@
+"""Numbers that are none, and gradients that overflow, at a meta-step in the middle."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from identical import identical, straight
+from program import only_run, run_metabench
+
+from faults.fault import Attempt, fault
+from faults.runs import EVERY, MAML, MODELS, STEPS, again
+from metabench.files import load_tensors, read_json
+
+HOLDS = "exit code 3, status nonfinite, the meta-step is named; no checkpoint holds it and the last good one is kept"
+
+
+@fault("the loss is NaN at a random meta-step: {}", HOLDS, tries=10, over=MODELS)
+def nan(attempt: Attempt, model: str) -> None:
+    step = attempt.chance.randrange(1, STEPS + 1)
+    assert spoilt(attempt, MODELS[model], step, nan_loss) == step
+
+
+@fault("the gradient overflows to infinity at a random meta-step", HOLDS, tries=10)
+def infinite(attempt: Attempt) -> None:
+    step = attempt.chance.randrange(1, STEPS + 1)
+    assert step <= spoilt(attempt, MAML, step, partial(scale_gradient, math.inf)) <= step + 1
+
+
+@fault("the gradient's square overflows at a random meta-step, and weights freeze", HOLDS, tries=10)
+def frozen(attempt: Attempt) -> None:
+    step = attempt.chance.randrange(1, STEPS + 1)
+    assert step <= spoilt(attempt, MAML, step, partial(scale_gradient, 1e30)) <= step + EVERY
+
+
+def spoilt(attempt: Attempt, overrides: tuple[str, ...], step: int, spoil: Callable[[int], None]) -> int:
+    """The meta-step that a run names which `spoil` spoils at `step`; unspoilt it goes on and ends identical."""
+    cwd = attempt.folder / "work"
+    cwd.mkdir()
+    done = run_metabench(*overrides, cwd=cwd, patch=partial(spoil, step))
+    assert done.code == 3, done
+    assert done.err.count("\n") == 1
+    run = only_run(cwd)
+    status = read_json(run / "status.json")
+    assert status["status"] == "nonfinite"
+    assert done.err == f"metabench: {status['reason']}\n"
+    for path in (run / "checkpoints").iterdir():
+        content = load_tensors(path)
+        assert content["step"] < step
+        moments = (v for state in content.get("optim", {"state": {}})["state"].values() for v in state.values())
+        assert all(value.isfinite().all() for value in (*content["algo"].values(), *moments)), path.name
+    _, start = again(*overrides, cwd=cwd)
+    assert start == (step - 1) // EVERY * EVERY
+    identical(run, straight(*overrides))
+    found = re.search(r"meta-step (\d+)$", status["reason"])
+    assert found, status
+    return int(found[1])
+
+
+def nan_loss(step: int) -> None:
+    """A patch: the loss of meta-step `step` is NaN, and so is its gradient."""
+
+    def spoil(self: Any, tasks: Any, share: float) -> Any:
+        with self.precision():
+            loss, metrics = self.algo(tasks)
+        (loss * share * math.nan).backward()
+        return metrics | {"loss": metrics["loss"] * math.nan}
+
+    _in_step(step, spoil)
+
+
+def scale_gradient(factor: float, step: int) -> None:
+    """A patch: the gradient of meta-step `step` is `factor` times as large."""
+    from metabench.engine.eager import Eager
+
+    original = Eager.__call__
+
+    def spoil(self: Any, tasks: Any, share: float) -> Any:
+        metrics = original(self, tasks, share)
+        for parameter in self.algo.parameters():
+            parameter.grad.mul_(factor)
+        return metrics
+
+    _in_step(step, spoil)
+
+
+def _in_step(step: int, spoil: Callable[[Any, Any, float], Any]) -> None:
+    from metabench.engine.eager import Eager
+    from metabench.step import MetaStep
+
+    meta_step, eager = MetaStep.__call__, Eager.__call__
+    now = [0]
+
+    def watched(self: Any, index: int, tasks: Any) -> Any:
+        now[0] = index + 1
+        return meta_step(self, index, tasks)
+
+    def call(self: Any, tasks: Any, share: float) -> Any:
+        return (spoil if now[0] == step else eager)(self, tasks, share)
+
+    MetaStep.__call__, Eager.__call__ = watched, call  # type: ignore[method-assign]
