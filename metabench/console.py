@@ -146,7 +146,8 @@ def result_table(summary: dict[str, Any]) -> Table:
         needed, learned = online["mean_examples_to_threshold"], online["learned"]
         of = figure(name, online["threshold"])
         table.add_row(f"examples to {of}, mean", f"{needed:.2f}", f"{learned:.0%} of tasks learned")
-        table.add_row("cumulative error", f"{online['cumulative_error'][-1]:.4f}", f"regret {online['regret'][-1]:.4f}")
+        error, regret = (figure("error", online[key][-1]) for key in ("cumulative_error", "regret"))
+        table.add_row("cumulative error", error, f"regret {regret}")
     if published := summary.get("published"):
         whole = budget == "full" and not summary.get("changes")
         name_of = "published" if whole else "published, of the whole"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from metabench.errors import UserError
-from metabench.pictures.curves import UNITS
+from metabench.pictures.curves import UNITS, column
 from metabench.pictures.groups import COLOURS, DASHES
 from metabench.pictures.look import GREY, WIDTH
 from metabench.runs import Group, RunFiles, title
@@ -63,7 +63,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
     for i, (label, own) in enumerate(named.items()):
         look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[(i + i // len(COLOURS)) % len(DASHES)]}
         look |= {"linewidth": 2.0 if i == 0 else 1.4, "zorder": 3 if i == 0 else 2}
-        by_shot = np.mean([[entry["mean"] for entry in test["per_step"]] for test in own], axis=0)
+        by_shot = np.mean([column(test["per_step"], "mean") for test in own], axis=0)
         shot.plot(shots, scale * by_shot, label=label, **look)
         for axes, values in (
             (final, running(scale * _mean(own, "final"))),
@@ -86,7 +86,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
     shot.set(title="as a task's examples come, mean over rounds", xlabel=examples)
     final.set(title=f"after all {shots[-1]}", xlabel="round")
     needed.set(title="examples to the threshold (all, where never)", xlabel="round", ylim=(0, 1.05 * shots[-1] * each))
-    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(min(0, *regret), None))
+    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(min(0, np.nanmin(regret)), None))
     error.legend(loc="upper left")
     for axes in panels.flat:
         axes.title.set_fontsize(9)
@@ -107,4 +107,4 @@ def running(values: ndarray) -> ndarray:
 def _mean(tests: list[Test], name: str, missing: float = np.nan) -> ndarray:
     """The mean over seeds of a figure of every round; `missing` where a seed has none."""
     lists = [test["online"][name] for test in tests]
-    return np.mean([[missing if value is None else value for value in values] for values in lists], axis=0)
+    return np.mean([[missing if value is None else value for value in values] for values in lists], axis=0, dtype=float)
