@@ -113,15 +113,16 @@ def card_table(card: dict[str, Any]) -> Table:
     table.add_column()
     for part in ("test", "training"):
         for key, value in card[part].items():
-            table.add_row(f"{part}.{key}", _inline(value))
+            table.add_row(f"{part}.{key}", inline(value))
     return table
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
+    """A value of a card on one line, for a person."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_inline(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {inline(v)}" for k, v in value.items())
     if isinstance(value, list):
-        return "[" + ", ".join(map(_inline, value)) + "]"
+        return "[" + ", ".join(map(inline, value)) + "]"
     return str(value)
 
 

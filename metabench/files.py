@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written aside, synced, renamed."""
+"""Files that are complete or absent: written aside, synced, renamed. Torch is imported for tensors alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from metabench.errors import UserError
 
@@ -72,12 +70,14 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file; raises `DamagedError`."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise DamagedError(f"{path}: {fault}") from fault
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Put tensors and plain types at `path`, sealed with their sha256; `torch.load(path)` reads the file too."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(content, buffer)
     payload = buffer.getvalue()
@@ -86,6 +86,8 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 
 def load_tensors(path: Path) -> dict[str, Any]:
     """What `save_tensors` wrote, on the CPU; raises `DamagedError` if a single bit differs. Executes nothing."""
+    import torch
+
     try:
         content = path.read_bytes()
     except OSError as fault:

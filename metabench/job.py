@@ -81,7 +81,7 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     config = check(Config, plain)
 
     from metabench.console import Display
-    from metabench.protocol import identity
+    from metabench.identity import identity
     from metabench.runner import Ticket, run
 
     key = identity(plain)

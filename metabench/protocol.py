@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -19,22 +17,8 @@ from metabench.algo.base import Algorithm
 from metabench.config import Config
 from metabench.device import describe
 from metabench.evaluate import FORMULA
+from metabench.identity import digest
 from metabench.tasks import TaskSource
-
-# What may differ between two runs that are one and the same: where they read, write and report, and their names.
-NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published")
-
-
-def identity(config: dict[str, Any]) -> str:
-    """Twelve hex digits of a composed configuration: the id of its run."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "download")}
-    return digest(kept)[:12]
-
-
-def digest(content: Any) -> str:
-    """sha256 of plain content, independent of the order of keys; what is not plain is refused where it is used."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from metabench.errors import UserError, shown
 from metabench.files import DamagedError, read_json
-from metabench.protocol import NOT_IDENTITY, identity
+from metabench.identity import NOT_IDENTITY, identity
 from metabench.records import load_best
 
 MOST = 3  # differences that a name lists

@@ -12,6 +12,8 @@ metabench: meta-learning methods compared under one protocol.
 usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validate, meta-test
        metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
        metabench ls [GROUP]                         what each group offers, one line each
+       metabench report [DIR]... [-o FILE]          paper, ours, difference, verdict; md, latex, csv, json, html too
+       metabench compare A B                        two runs over the same test tasks: difference, interval, chance
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench doctor                             is this machine fit to run: what is wrong, and what to do
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run

@@ -10,7 +10,7 @@ from build import composed
 from program import only_run, run_metabench, summary
 
 from metabench.cell import cell
-from metabench.protocol import identity
+from metabench.identity import identity
 
 SMALL = ("backbone.hidden=[8]", "log.pictures=false", "device=cpu")
 PUBLISHED = (

@@ -15,7 +15,7 @@ from program import SINUSOID, Ended, only_run, records, run_fresh, run_metabench
 from metabench.catalog import GROUPS
 from metabench.evaluate import estimate
 from metabench.files import read_json
-from metabench.protocol import identity
+from metabench.identity import identity
 
 CONF = Path(__file__).parents[1] / "conf"
 CHOICES = {g: [p.relative_to(CONF / g).with_suffix("").as_posix() for p in (CONF / g).rglob("*.yaml")] for g in GROUPS}

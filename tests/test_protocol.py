@@ -17,8 +17,8 @@ from metabench.console import Display
 from metabench.data import omniglot
 from metabench.data.bank import ImageBank
 from metabench.data.split import read_split
+from metabench.identity import identity
 from metabench.objective import OBJECTIVES
-from metabench.protocol import identity
 from metabench.runner import Run
 
 

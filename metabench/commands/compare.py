@@ -1,0 +1,29 @@
+"""`metabench compare A B`: two runs, or two groups of seeds, over the same test tasks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from metabench.errors import UserError, leave
+
+
+def main(arguments: list[str]) -> None:
+    """Print how A stands to B."""
+    parser = argparse.ArgumentParser(
+        prog="metabench compare",
+        description="A and B, each a run directory or a folder with the same run over several seeds, "
+        "set against each other task by task.",
+    )
+    parser.add_argument("a", metavar="A", type=Path)
+    parser.add_argument("b", metavar="B", type=Path)
+    parser.add_argument("--prediction", choices=("transductive", "inductive"), help="that which the runs report first")
+    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
+    options = parser.parse_args(arguments)
+    from metabench.report.versus import versus
+
+    try:
+        for line in versus(options.a, options.b, options.prediction):
+            print(line)
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)

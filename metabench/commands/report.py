@@ -1,0 +1,53 @@
+"""`metabench report`: the runs of some folders as tables beside the published figures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from metabench.errors import UserError, leave, one_of
+from metabench.report.formats import SUFFIXES, writer
+
+
+def main(arguments: list[str]) -> None:
+    """Print the report, or write it."""
+    parser = argparse.ArgumentParser(
+        prog="metabench report",
+        description="Paper, ours, difference and verdict for every run below some folders, and what decides each.",
+    )
+    parser.add_argument("folder", nargs="*", type=Path, help="outputs by default")
+    parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
+    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
+    options = parser.parse_args(arguments)
+    try:
+        _report(options.folder or [Path("outputs")], options.format, options.output)
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)
+
+
+def _report(folders: list[Path], kind: str | None, output: Path | None) -> None:
+    if kind is not None and kind not in SUFFIXES.values():
+        raise UserError(f"--format={kind}: {one_of(kind, SUFFIXES.values(), 'no such format')}")
+    if output is not None and kind is None and output.suffix not in SUFFIXES:
+        raise UserError(f"--output={output}: {one_of(output.suffix, SUFFIXES, 'says no format; --format does')}")
+    from metabench.report.content import make_report
+
+    report = make_report(folders)
+    if not report.cells and not report.skipped:
+        raise UserError(f"{', '.join(map(str, folders))}: holds no run, which is a folder with a summary.json")
+    kind = kind or (SUFFIXES[output.suffix] if output else None)
+    if kind is None:
+        from metabench.console import open_console
+        from metabench.report.terminal import show
+
+        show(report, open_console())
+    elif output is None:
+        print(writer(kind)(report), end="")
+    else:
+        from metabench.files import write_bytes
+
+        write_bytes(output, writer(kind)(report).encode())
+        print(f"written to {output}")
+    if not report.cells:
+        leave("none of these runs can be read", 1)

@@ -1,0 +1,97 @@
+"""What an experiment asks for, composed anew from its name, and where a run's configuration differs from it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Any
+
+from metabench import cell
+from metabench.errors import shown
+from metabench.report.verdict import Kind, Verdict
+
+# What may differ between two runs of one cell; of the device, the precision may not.
+FREE = {*cell.FREE, "published"} - {"device"}
+FREE_PARTS = {*cell.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
+LENGTHS = ("train.steps", "train.tasks", "validate.every", "validate.episodes", "test.episodes")
+SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
+NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
+MANY = 8  # experiments that are worth more than one process
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the number: dotted keys and values. `init` says only whether a run starts from another."""
+    found = {
+        key: value
+        for key, value in flat(config).items()
+        if key.split(".")[0] not in FREE and key not in FREE_PARTS and not key.startswith("init.")
+    }
+    if found.get("validate.select") == "last":
+        found = {key: value for key, value in found.items() if key not in SELECTION}
+    found["init"] = found.get("init") is not None
+    return found
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
+
+
+_answers: dict[str, dict[str, Any] | None] = {}
+
+
+def ask(experiment: str) -> dict[str, Any] | None:
+    """The configuration of an experiment of this program; None where it has none of that name."""
+    if experiment not in _answers:
+        _answers[experiment] = _compose(experiment)
+    return _answers[experiment]
+
+
+def ask_ahead(experiments: Iterable[str]) -> None:
+    """Compose many on every core: one takes a tenth of a second."""
+    missing = [name for name in dict.fromkeys(experiments) if name not in _answers]
+    if len(missing) >= MANY:
+        workers = min(os.cpu_count() or 1, len(missing))
+        with suppress(OSError, BrokenProcessPool), ProcessPoolExecutor(workers) as pool:  # or they are composed here
+            _answers.update(zip(missing, pool.map(_compose, missing, chunksize=4), strict=True))
+
+
+def _compose(experiment: str) -> dict[str, Any] | None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from metabench.compose import compose_plain
+
+    if not NAME.fullmatch(experiment) or len(experiment) > 200:
+        return None
+    try:
+        return compose_plain(f"experiment={experiment}")
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | None:
+    """None where `config` is what was asked for, seed and place aside; else a short run, or one not comparable."""
+    ours, theirs = decisive(config), decisive(asked)
+    short: list[str] = []
+    other: list[str] = []
+    for key in sorted({*ours, *theirs}):
+        have, want = ours.get(key), theirs.get(key)  # a key that was not there yet was null
+        if have == want:
+            continue
+        shorter = key in LENGTHS and _shorter(have, want)
+        (short if shorter else other).append(f"{key} {shown(have, 60)} for {shown(want, 60)}")
+    if other:
+        return Verdict(Kind.OTHER, ", ".join([*other, *short]))
+    return Verdict(Kind.SHORT, ", ".join(short)) if short else None
+
+
+def _shorter(have: Any, want: Any) -> bool:
+    return type(have) is int and (want == "all" or (type(want) is int and have < want))

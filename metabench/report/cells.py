@@ -1,0 +1,244 @@
+"""Runs into cells: what is one row and column, what may be averaged, and how each cell stands to its paper."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from metabench.catalog import folders
+from metabench.cell import FULL
+from metabench.errors import shown
+from metabench.identity import digest
+from metabench.report.asked import ask, ask_ahead, conform, decisive
+from metabench.report.read import Published, Run, Skipped
+from metabench.report.verdict import Figure, Kind, Verdict, judge, over_seeds
+
+Runs = tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one configuration and one protocol, over seeds, beside the published value."""
+
+    data: str  # the table it stands in
+    column: str
+    row: str
+    variant: str  # what sets it apart from other cells of its row and column
+    runs: Runs  # one a seed
+    prediction: str
+    figures: tuple[Figure, ...]  # of each run
+    final: bool  # whether they are what the runs end with, and not of an earlier inner step or instance
+    ours: Figure
+    paper: Published | None
+    verdict: Verdict
+
+    @property
+    def metric(self) -> str:
+        """The name of what is measured."""
+        return self.runs[0].summary.test.metric
+
+    @property
+    def protocol(self) -> str:
+        """The hash of its protocol."""
+        return self.runs[0].summary.protocol.hash
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What that hash is of."""
+        return self.runs[0].summary.protocol.test
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's, where the two may be set against each other."""
+        if self.paper is None or self.verdict.kind in (Kind.OTHER, Kind.NONE):
+            return None
+        return self.ours.mean - self.paper.value
+
+    @property
+    def seconds(self) -> float:
+        """Of meta-training, the mean of the seeds."""
+        return sum(run.summary.train.seconds for run in self.runs) / len(self.runs)
+
+    @property
+    def name(self) -> str:
+        """It in words, on one line."""
+        return f"{self.row}{f' ({self.variant})' if self.variant else ''}, {self.data} {self.column}"
+
+
+def make_cells(runs: Iterable[Run]) -> tuple[list[Cell], list[Skipped], list[str]]:
+    """The cells; the runs left out because their seed was there already; and what was not averaged, a line each."""
+    groups: dict[tuple[str, str], dict[int, Run]] = defaultdict(dict)
+    spare = []
+    runs = list(runs)
+    for run in sorted(runs, key=lambda run: (run.seed, run.summary.experiment is None)):
+        group = groups[_key(run)]
+        if run.seed in group:
+            spare.append(Skipped(run.path, f"seed {run.seed} is there already: {group[run.seed].path}"))
+        else:
+            group[run.seed] = run
+    ask_ahead(run.summary.experiment for run in runs if run.summary.experiment)
+    places: dict[tuple[str, ...], list[tuple[Runs, Published | None]]] = defaultdict(list)
+    for group in groups.values():
+        members = tuple(sorted(group.values(), key=lambda run: run.summary.experiment is None))
+        for paper in _published(members[0]):
+            places[_place(members[0], paper)].append((members, paper))
+    cells, apart = [], []
+    for (data, column, row, source), found in places.items():
+        variants = [source] * len(found)
+        if len(found) > 1:
+            rivals = [members for members, _ in found]
+            whole = [paper is not None and _incomparable(members[0], paper) is None for members, paper in found]
+            apart_by = zip(whole, _variants(rivals), strict=True)
+            own = ["" if asked_for and sum(whole) == 1 else variant for asked_for, variant in apart_by]
+            variants = [", ".join(filter(None, (source, variant))) for variant in own]
+            apart.append(f"{row}, {data} {column}: {_not_averaged(rivals)}")
+        for (members, paper), variant in zip(found, variants, strict=True):
+            cells.append(_cell((data, column, row, variant), members, paper))
+    return sorted(cells, key=lambda cell: (cell.data, cell.row.lower(), cell.variant)), spare, apart
+
+
+def _key(run: Run) -> tuple[str, str]:
+    """What runs that may be averaged share: the protocol, and all that decides a number but the seed."""
+    training = {key: value for key, value in run.summary.protocol.training.items() if key != "seed"}
+    decides = training if run.config is None else decisive(run.config)
+    return run.summary.protocol.hash, digest(decides)
+
+
+def same_cell(a: Run, b: Run) -> bool:
+    """Whether two runs may be averaged: they differ in their seed alone."""
+    return _key(a) == _key(b)
+
+
+def _place(run: Run, paper: Published | None) -> tuple[str, str, str, str]:
+    """The table, the column, the row, and the source of the published value that it is set against."""
+    card = run.summary.protocol.test
+    data = card["data"] if isinstance(card["data"], dict) else {}
+    name = str(data.get("source") or data.get("name") or "unknown data")
+    if paper is not None:
+        return name, paper.column, paper.row, paper.source
+    shots = f"{card['ways']}-way {card['shots']}-shot" if "ways" in card else f"K = {card['shots']}"
+    return name, shown(shots), algorithm(run), ""
+
+
+@cache
+def _algorithms() -> dict[str, str]:
+    """The name of every algorithm of the program, by its class."""
+    found: dict[str, str] = {}
+    for folder in folders(None):
+        for path in sorted((folder / "algo").glob("*.yaml")):
+            target = yaml.safe_load(path.read_text(encoding="utf-8")).get("_target_")
+            found.setdefault(target, path.stem)
+    return found
+
+
+def algorithm(run: Run) -> str:
+    """The name of its algorithm: that of the config, or of a class that has none."""
+    algo = (run.config or {}).get("algo")
+    target = str(algo.get("_target_")) if isinstance(algo, dict) else run.path.name
+    return _algorithms().get(target) or shown(target.rpartition(".")[2], 40)
+
+
+def _published(run: Run) -> list[Published | None]:
+    """What the experiment publishes now; what the run wrote down, where this program does not know the experiment."""
+    headline = None
+    if run.summary.experiment is not None:
+        asked = ask(run.summary.experiment)
+        headline = run.summary.published
+        if asked is not None:
+            headline = Published.model_validate(asked["published"]) if asked.get("published") else None
+    return [headline, *headline.also] if headline else [None]
+
+
+def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None) -> Cell:
+    test = runs[0].summary.test
+    mode, at = (paper.prediction or test.prediction, paper.at) if paper else (test.prediction, None)
+    found = [_figure(run, mode, at) for run in runs]
+    figures = tuple(figure for figure in found if figure is not None)
+    fault = _incomparable(runs[0], paper)
+    if len(figures) < len(runs):  # there is no such figure: shown is the one that the runs end with
+        fault = fault or Verdict(Kind.OTHER, f"has no figure of {mode} prediction{'' if at is None else f' at {at}'}")
+        mode, at = test.prediction, None
+        figures = tuple(_final(run, mode) for run in runs)
+    ours = over_seeds([figure.mean for figure in figures]) if len(runs) > 1 else figures[0]
+    verdict = Verdict(Kind.NONE)
+    if paper is not None:
+        verdict = fault or judge(ours, paper.value, paper.ci95, higher_is_better=test.metric == "accuracy")
+    return Cell(*place, runs, mode, figures, _is_final(runs[0], at), ours, paper, verdict)
+
+
+def _final(run: Run, mode: str) -> Figure:
+    """What a run ends with."""
+    found = run.summary.test.modes[mode]
+    return Figure(found.mean, found.ci95, found.episodes, "tasks")
+
+
+def _is_final(run: Run, at: int | None) -> bool:
+    steps = run.summary.test.per_step
+    return at is None or bool(steps and steps[-1].step == at)
+
+
+def _figure(run: Run, mode: str, at: int | None) -> Figure | None:
+    """The figure of a run in one mode of prediction, at one step; None where it has none."""
+    test = run.summary.test
+    if mode not in test.modes:
+        return None
+    if _is_final(run, at):
+        return _final(run, mode)
+    for point in test.per_step if mode == test.prediction else []:
+        if point.step == at and point.mean is not None:
+            return Figure(point.mean, point.ci95, test.modes[mode].episodes, "tasks")
+    return None
+
+
+def _incomparable(run: Run, paper: Published | None) -> Verdict | None:
+    """Why a run cannot be held against its paper, if so."""
+    summary = run.summary
+    if paper is None or summary.experiment is None:
+        return None
+    if paper.metric != summary.test.metric:
+        return Verdict(Kind.OTHER, f"metric {summary.test.metric} for {paper.metric}")
+    asked = ask(summary.experiment)
+    if asked is None:
+        return Verdict(Kind.OTHER, f"experiment {summary.experiment} is none of this program's")
+    if run.config is None:
+        return Verdict(Kind.OTHER, run.config_fault or "config.yaml is missing")
+    if (fault := conform(run.config, asked)) is not None:
+        return fault
+    return Verdict(Kind.SHORT, f"budget {summary.budget}") if summary.budget != FULL else None
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """All that two cells of one place may differ in."""
+    card = decisive({"protocol": run.summary.protocol.test})
+    if run.config is None:
+        return {**card, **decisive({"training": run.summary.protocol.training}), "training.seed": None}
+    return {**card, **decisive(run.config)}
+
+
+def _differing(groups: list[Runs]) -> list[str]:
+    """The keys in which groups differ; those of the protocol only where the configuration does not say them."""
+    facts = [_facts(members[0]) for members in groups]
+    keys = sorted({key for each in facts for key in each})
+    differ = [key for key in keys if any(each.get(key) != facts[0].get(key) for each in facts)]
+    return [key for key in differ if not key.startswith("protocol.")] or differ
+
+
+def _variants(groups: list[Runs]) -> list[str]:
+    """What sets each group apart, by the two keys that say most."""
+    facts = [_facts(members[0]) for members in groups]
+    keys = sorted(_differing(groups), key=lambda key: -len({shown(each.get(key)) for each in facts}))[:2]
+    names = [", ".join(f"{key.removeprefix('protocol.')} {shown(each.get(key), 40)}" for key in keys) for each in facts]
+    return [name if names.count(name) == 1 else f"{name} · {i}" for i, name in enumerate(names, start=1)]
+
+
+def _not_averaged(groups: list[Runs]) -> str:
+    hashes = {members[0].summary.protocol.hash for members in groups}
+    what = f"{len(hashes)} protocols" if len(hashes) > 1 else f"{len(groups)} configurations"
+    keys = [key.removeprefix("protocol.") for key in _differing(groups)]
+    more = f" and {len(keys) - 6} more" if len(keys) > 6 else ""
+    return f"{what} are not averaged; they differ in {', '.join(keys[:6])}{more}"

@@ -1,0 +1,177 @@
+"""Charts as SVG for a page that decides the colours: how cells learned, and what their accuracy cost.
+
+Matplotlib draws; every colour it is given stands for a variable of the page's style sheet, so that one picture is right
+in light and in dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
+
+from metabench.report.cells import Cell
+from metabench.report.read import Validation
+from metabench.report.verdict import half_width
+
+SERIES = 8  # colours; further rows take them again with another line
+VARIABLES = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--muted)",
+    "#030303": "var(--grid)",
+    "#040404": "var(--paper)",
+    **{f"#1010{i:02x}": f"var(--series-{i})" for i in range(SERIES)},
+}
+INK, MUTED, GRID, PAPER, *COLOURS = VARIABLES
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
+MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
+TIMES = (
+    *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
+    *(MINUTE * minutes for minutes in (1, 2, 5, 10, 20)),
+    *(HOUR * hours for hours in (1, 2, 5, 10)),
+    *(DAY * days for days in (1, 2, 5, 10, 20, 50, 100)),
+)  # that an axis may show
+SIZE = (5.4, 3.3)  # inches
+LOOK: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "lines.solid_capstyle": "round",
+}
+Curves = Sequence[tuple[Cell, Sequence[Sequence[Validation]]]]
+
+
+def look(rank: int) -> tuple[str, Any]:
+    """The colour and the line of the row of that rank."""
+    return COLOURS[rank % SERIES], DASHES[rank // SERIES % len(DASHES)]
+
+
+def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
+    """The metric on validation tasks against meta-steps, a line a cell.
+
+    The band is the 95% interval: over seeds where several validated at the same meta-steps, else over tasks.
+    """
+    with style.context(LOOK, after_reset=True):
+        figure, axes = _axes()
+        metric = curves[0][0].metric
+        drawn = []
+        for cell, seeds in curves:
+            colour, line = look(ranks[cell.row, cell.variant])
+            x, mean, half = _band(seeds)
+            scale = 100 if metric == "accuracy" else 1
+            mean, half = scale * mean, scale * np.nan_to_num(half)
+            axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.6, marker="o" if len(x) == 1 else "")
+            axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            drawn.append(mean[np.isfinite(mean)])
+        axes.set_xlabel("meta-step")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        _scale(axes, metric, np.concatenate(drawn), "validation")
+        return _svg(figure, f"{metric} on validation tasks against meta-steps")
+
+
+def _band(seeds: Sequence[Sequence[Validation]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, means and half-widths."""
+    first = seeds[0]
+    x = np.array([point.step for point in first])
+    if len(seeds) == 1 or any([point.step for point in one] != x.tolist() for one in seeds):
+        return x, np.array([point.value for point in first]), np.array([point.ci95 for point in first])
+    values = np.array([[point.value for point in one] for one in seeds])
+    return x, values.mean(0), np.array([half_width(column.tolist()) for column in values.T])
+
+
+def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
+    """The metric on test tasks against the seconds of meta-training, a point a cell with its 95% interval."""
+    with style.context(LOOK, after_reset=True):
+        figure, axes = _axes()
+        metric = cells[0].metric
+        scale = 100 if metric == "accuracy" else 1
+        for cell in cells:
+            colour, _ = look(ranks[cell.row, cell.variant])
+            point = cell.seconds, scale * cell.ours.mean
+            axes.errorbar(*point, scale * (cell.ours.ci95 or 0), color=colour, marker="o", markersize=6, capsize=2.5)
+            axes.annotate(cell.row, point, (7, 4), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
+        axes.set_xscale("log")
+        seconds = [cell.seconds for cell in cells]
+        left, right = min(seconds) / 1.5, max(max(seconds) * 2.5, 10 * min(seconds))  # room for the names
+        axes.set_xlim(left, right)
+        shown = [time for time in TIMES if left <= time <= right]
+        axes.xaxis.set_major_locator(FixedLocator(shown[:: max(1, len(shown) // 5)]))
+        axes.xaxis.minorticks_off()
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _time(seconds)))
+        axes.set_xlabel("meta-training, of one seed")
+        _scale(axes, metric, np.array([scale * cell.ours.mean for cell in cells]), "test")
+        return _svg(figure, f"{metric} on test tasks against the time of meta-training")
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure, figure.add_subplot()
+
+
+def _scale(axes: Axes, metric: str, values: np.ndarray, what: str) -> None:
+    """Name and limit the axis of the metric."""
+    axes.set_ylabel(f"{what} {'accuracy (%)' if metric == 'accuracy' else 'error (mse)'}")
+    if metric == "accuracy":
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0), min(high, 100.5))
+        return
+    positive = values[values > 0]
+    if positive.size and positive.max() > 8 * positive.min():
+        axes.set_yscale("log")
+        axes.set_ylim(positive.min() / 1.6, positive.max() * 1.6)
+        wide = positive.max() > 1000 * positive.min()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.minorticks_off()
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _time(seconds: float) -> str:
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """The picture as an element of a page, in the page's colours, letters and width."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    assert box is not None
+    svg = (
+        f'<svg viewBox="{box[1]}" role="img" aria-label="{label}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        + (svg[svg.index(">") + 1 :])
+    )
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return svg

@@ -1,0 +1,84 @@
+"""The report as one HTML file: tables, learning curves, cost, protocol cards; no script, no network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from metabench import __version__
+from metabench.files import DamagedError
+from metabench.report import content
+from metabench.report.cells import Cell
+from metabench.report.content import Report, Table
+from metabench.report.read import Skipped, Validation, read_validations
+from metabench.report.verdict import DEFINITION
+
+LEARNING = ("how it learned", "Validation tasks; bands are 95% intervals, over seeds where there are several.")
+COST = ("what it cost", "Meta-training on the machines that the cards name, and the test figure with its 95% interval.")
+CLASSES = {kind: kind.name.lower() for kind in DEFINITION}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A data set on the page."""
+
+    table: Table
+    legend: list[tuple[str, str, int]]  # row, variant and rank, which is its colour
+    charts: list[tuple[str, str, str, str]]  # column, title, note, picture
+
+
+def as_html(report: Report) -> str:
+    """The page."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("metabench.report", "templates"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    sections, damaged = _sections(report)
+    tally = {kind: sum(cell.verdict.kind is kind for cell in report.cells) for kind in DEFINITION}
+    return environment.get_template("page.html").render(
+        report=report,
+        sections=sections,
+        left_out=[*report.skipped, *damaged],
+        tally={kind: count for kind, count in tally.items() if count},
+        definition=DEFINITION,
+        classes=CLASSES,
+        content=content,
+        runs=sum(len(cell.runs) for cell in report.cells),
+        version=__version__,
+    )
+
+
+def _sections(report: Report) -> tuple[list[Section], list[Skipped]]:
+    """The data sets with their charts, and the metrics that could not be read."""
+    from metabench.report import charts
+
+    sections = []
+    damaged: dict[Path, Skipped] = {}
+    for table in report.tables:
+        ranks = {name: rank for rank, name in enumerate(table.rows)}
+        drawn = []
+        for column in table.columns:
+            cells = [row[column] for row in table.rows.values() if column in row and row[column].final]
+            curves = [(cell, seeds) for cell in cells if (seeds := _curves(cell, damaged))]
+            if curves:
+                drawn.append((column, *LEARNING, charts.learning(curves, ranks)))
+            trained = [cell for cell in cells if cell.seconds > 0]
+            if len(trained) > 1:
+                drawn.append((column, *COST, charts.cost(trained, ranks)))
+        legend = [(*name, rank) for name, rank in ranks.items()]
+        sections.append(Section(table, legend if drawn else [], drawn))
+    return sections, list(damaged.values())
+
+
+def _curves(cell: Cell, damaged: dict[Path, Skipped]) -> list[list[Validation]]:
+    """The validations of each seed that has any; what cannot be read is noted in `damaged`."""
+    found = []
+    for run in cell.runs:
+        try:
+            found.append(read_validations(run))
+        except DamagedError as fault:
+            damaged[run.path] = Skipped(run.path, f"{fault}; no learning curve")
+    return [points for points in found if any(math.isfinite(point.value) for point in points)]
