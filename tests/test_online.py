@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import math
 
 import numpy as np
@@ -16,7 +18,7 @@ from metabench.errors import ConfigError
 from metabench.evaluate import evaluate
 from metabench.objective import OBJECTIVES
 from metabench.online import Arrived, Rounds
-from metabench.pictures.rounds import running
+from metabench.pictures.rounds import rounds, running
 from metabench.tasks import Split, Tasks, TaskSource, TaskSpec
 
 SIZES = {
@@ -278,6 +280,23 @@ def test_methods_on_one_stream_share_their_protocol_and_their_picture(tmp_path):
     assert other.code == 0
     refused = run_metabench("plot", "rounds", "outputs", cwd=tmp_path)
     assert (refused.code, "of protocol" in refused.err) == (2, True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_method_that_diverged_is_drawn_beside_the_others():
+    fine = {
+        "metric": "mse",
+        "per_step": [{"step": k, "mean": 2.0 / k} for k in (1, 2)],
+        "online": {
+            "threshold": 0.5, "examples_of_a_shot": 1, "final": [1.0, 0.5], "examples_to_threshold": [None, 2],
+            "cumulative_error": [1.0, 1.5], "regret": [0.1, 0.2],
+        },
+    }  # fmt: skip
+    bad = copy.deepcopy(fine)
+    bad["per_step"][1]["mean"] = None
+    bad["online"] |= {"final": [None, 0.5], "cumulative_error": [None, None], "regret": [None, None]}
+    for named in ({"A": [fine], "B": [bad]}, {"B": [bad, fine], "A": [fine]}):
+        rounds(named).savefig(io.BytesIO(), format="png")
 
 
 def test_a_running_mean_is_of_the_last_tenth():

@@ -72,6 +72,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
         ):
             axes.plot(np.arange(1, len(values) + 1), values, **look)
     regret = _mean(tests, "regret")
+    low = min(0, *regret[np.isfinite(regret)], 0)
     label = f"less that of {name}'s last weights"
     error.plot(
         np.arange(1, len(regret) + 1), regret, color=COLOURS[0], linestyle=(0, (1, 1.5)), linewidth=1.4, label=label
@@ -86,7 +87,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
     shot.set(title="as a task's examples come, mean over rounds", xlabel=examples)
     final.set(title=f"after all {shots[-1]}", xlabel="round")
     needed.set(title="examples to the threshold (all, where never)", xlabel="round", ylim=(0, 1.05 * shots[-1] * each))
-    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(min(0, np.nanmin(regret)), None))
+    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(low, None))
     error.legend(loc="upper left")
     for axes in panels.flat:
         axes.title.set_fontsize(9)
