@@ -6,7 +6,8 @@ The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` �
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
+from metabench.axis import INNER_STEPS
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
 from metabench.cell import cell_line
@@ -23,7 +25,7 @@ from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError, UserError
+from metabench.errors import ConfigError, DataError, UserError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
@@ -37,9 +39,11 @@ from metabench.stop import Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
 from metabench.window import NonFiniteError, Window
 
+UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
+
 
 class Run:
-    """The parts of a run, built from a checked configuration; building reads data but writes nothing."""
+    """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
     def __init__(self, config: Config, display: Display) -> None:
         self.config, self.display = config, display
@@ -65,7 +69,6 @@ class Run:
         self.algo.remat = config.remat
         check_engine(config, self.device)
         self.feed = Feed(self.source, config.train.tasks, self.steps)
-        self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
         self.rounds = Rounds(self.source, self.algo.objective, self.steps) if self.source.online else None
         self.step = 0
@@ -80,8 +83,22 @@ class Run:
             self.algo.load_state_dict(load_best(run)["algo"])
         except DamagedError as fault:
             raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
-        except RuntimeError as fault:
-            raise ConfigError("init", run, f"does not fit this model: {str(fault).splitlines()[-1].strip()}") from None
+        except UNFIT as fault:
+            raise ConfigError("init", run, f"does not fit this model: {_last_line(fault)}") from None
+        if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
+            raise ConfigError("init", run, "holds a weight that is not finite")
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The protocol card, which names the data by content."""
+        return protocol_card(self.config, self.source, self.algo)
+
+    @property
+    def columns(self) -> range:
+        """The numbers of the figures that a test has of each task, inner steps or instances; the last is the result."""
+        axis = self.algo.axis
+        last = getattr(self.algo, "eval_inner_steps", 0) if axis is INNER_STEPS else self.source.spec.eval.shots
+        return range(axis.first, last + 1)
 
     @cached_property
     def plan(self) -> Plan:
@@ -242,7 +259,9 @@ class Run:
         Online those were met in training, in the natural mode; here the last weights are tested in hindsight.
         """
         if self.steps:
-            self.algo.load_state_dict(directory.best()["algo"])
+            best = directory.best()["algo"]
+            with _fitting(directory.checkpoints / "best.pt"):
+                self.algo.load_state_dict(best)
         modes = self.algo.modes[:1] if self.rounds else self.algo.modes
         episodes = self.source.test_episodes(self.config.test.episodes)
         results, finals = {}, {}
@@ -285,6 +304,7 @@ class Ticket:
     identity: str
     config_yaml: str
     cell: dict[str, Any]  # as `metabench.cell.cell` says it
+    command: Sequence[str]  # what a person gives the program for it
 
 
 def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
@@ -299,14 +319,17 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
             with directory:
                 directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
-        display.console.print(result_table(summary))
+        with _fitting(path / "summary.json"):
+            display.console.print(result_table(summary))
         return summary
     directory.check_free()
-    job = Run(config, display)
+    with advised(0):
+        job = Run(config, display)
+        card = card_table(job.card)  # reads the data: nothing is written where that fails
     with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device)
+        where = environment(job.device, ticket.command)
         directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -314,14 +337,15 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
-        display.console.print(card_table(job.card))
+        display.console.print(card)
         try:
             checkpoint, warnings = directory.resume()
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
             for warning in warnings:
                 display.say(f"warning: {warning}; {then}")
             if checkpoint is not None:
-                job.load(checkpoint)
+                with _fitting(directory.checkpoints):
+                    job.load(checkpoint)
                 display.say(f"continuing at meta-step {job.step} of {job.steps}")
             job.train(directory, stop)
             test = job.test(directory, stop)
@@ -346,6 +370,20 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         display.console.print(result_table(summary))
         display.say(f"written to {path}")
         return summary
+
+
+def _last_line(fault: Exception) -> str:
+    return str(fault).split("\n")[-1].strip()  # torch lists what does not fit, one a line
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Within it what is read from `path` may turn out not to be what a run wrote: a `DataError`."""
+    try:
+        yield
+    except UNFIT as fault:
+        reason = f"{type(fault).__name__}: {_last_line(fault)}"
+        raise DataError(f"{path}: not what this run wrote ({reason}); resume=false runs it anew") from None
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:

@@ -67,6 +67,7 @@ CASES = {
     "optim=adamw": "optim=adamw: no such optim; did you mean adam? valid: adam, sgd",
     "device=gpu": "device=gpu: no such device; did you mean cpu? valid: auto, cpu, cuda",
     "experiment=maml": "experiment=maml: no such experiment; ",
+    "budget=smok": "budget=smok: no such budget; did you mean smoke? valid: full, short, smoke",
     "recipe=few_shot/mamml": "recipe=few_shot/mamml: no such recipe; did you mean few_shot/maml? ",
     "recipe=null": "recipe=null: no such recipe; valid: ",
     "algo=null": "algo=null: no such algo; valid: anil, ",
@@ -119,6 +120,8 @@ CASES = {
     "--experimental-rerun=x": "loads a pickle",
     "--nonsense": "unrecognized arguments: --nonsense; see metabench --help",
     "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
+    "-m experiment=glob(omniglot/mmaml*)": "experiment=glob(omniglot/mmaml*): no experiment of such a name",
+    "-m seed=glob(1*)": "seed=glob(1*): chooses from a group",
     "-m --cfg=job": "Only one of --run, --multirun, --cfg",
     "--config-dir=nowhere": "nowhere' not found",
     "hydra.searchpath=[file:///nowhere]": "path=/nowhere is not available",
@@ -262,3 +265,19 @@ def test_a_bad_config_of_the_user(text, work):
     before = sorted(work.rglob("*"))
     refused(run_metabench("--config-dir=.", "algo=mine", cwd=work), MINE[text])
     assert sorted(path for path in work.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_a_model_that_no_machine_holds(work):
+    command = ("data=glyphs", "data.characters=40", "backbone=mlp", "backbone.hidden=[1000000000]")
+    refused(run_metabench(*command, cwd=work), "out of memory: a smaller backbone or data set needs less", code=4)
+    assert list(work.iterdir()) == []
+
+
+def test_a_folder_with_files_of_another_kind_is_left_alone(work):
+    (work / "pictures").mkdir()
+    (work / "pictures/holiday.png").write_text("mine")
+    for more in (), ("resume=false",):
+        refused(
+            run_metabench("run_dir=.", *more, cwd=work), "run_dir=.: has a pictures, but is no run's; choose another"
+        )
+    assert [path.name for path in work.rglob("*")] == ["pictures", "holiday.png"]

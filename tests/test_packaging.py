@@ -18,6 +18,7 @@ SHIPPED = {
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.py")),
     "metabench/conf/__init__.py",
     "metabench/py.typed",
+    "metabench/published.csv",
 }
 
 

@@ -127,6 +127,7 @@ def test_a_smaller_budget_is_a_short_run(tmp_path):
         ("optim.lr=0.1", "optim.lr 0.1 for 0.001"),
         ("backbone.filters=32", "backbone.filters 32 for 64"),
         ("validate.select=last", "validate.select last for best"),
+        ("validate.every=500", "validate.every 500 for 1000"),  # more choice, not a shorter run
         ("init=elsewhere", "init True for False"),
         ("device.precision=tf32", "device.precision tf32 for float32"),
     ],

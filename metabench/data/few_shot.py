@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,15 @@ class Shape(Section):
     ways: Ways
     shots: Count
     queries: Whole
+
+
+class Drawings(NamedTuple):
+    """The drawings of a source, on its device."""
+
+    images: Tensor  # uint8 [turns * characters * drawings of each, 1, size, size]
+    pools: dict[SplitName, Tensor]  # the characters of each split
+    turn_stride: int  # images from one turn to the next
+    digest: str
 
 
 class FewShotImages(TaskSource):
@@ -65,9 +74,9 @@ class FewShotImages(TaskSource):
         characters: dict[str, list[str]],
         read: Callable[[], ImageBank],
     ) -> None:
-        """Check that the splits' `characters` can give such episodes; only then `read` the drawings."""
+        """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for."""
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
-        self.device, self.rotations, self.size, self.drawings = device, rotations, size, drawings
+        self.device, self.rotations, self.size, self.each = device, rotations, size, drawings
         self.stream, self.online, self.ways = stream, online, ways
         self.classes = {split: len(characters[split]) * self._turns(split) for split in SPLITS}
         evaluation = Episode(ways, shots, queries)
@@ -84,16 +93,21 @@ class FewShotImages(TaskSource):
         if online is not None:
             self._check_online(online)
             self.spec = replace(online.applied(self.spec), num_classes=self.classes["test"])
-        bank = read()
-        self.digest = bank.digest
+        self._characters, self._read = characters, read
+
+    @cached_property
+    def drawings(self) -> Drawings:
+        """What episodes are drawn from, read when first asked for: to know what a source would give takes no data."""
+        bank = self._read()
         position = {name: i for i, name in enumerate(bank.names)}
-        self.pools = {
-            split: torch.tensor([position[name] for name in characters[split]], device=device) for split in SPLITS
+        pools = {
+            split: torch.tensor([position[name] for name in self._characters[split]], device=self.device)
+            for split in SPLITS
         }
-        images = bank.images.to(device).unsqueeze(2)  # [characters, drawings, 1, size, size]
-        turns = 1 if rotations == "none" else TURNS
-        self.turn_stride = images.shape[0] * drawings
-        self.images = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
+        images = bank.images.to(self.device).unsqueeze(2)  # [characters, drawings, 1, size, size]
+        turns = 1 if self.rotations == "none" else TURNS
+        turned = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
+        return Drawings(turned, pools, images.shape[0] * self.each, bank.digest)
 
     def _turns(self, split: SplitName) -> int:
         """Classes that one character makes in `split`."""
@@ -108,8 +122,8 @@ class FewShotImages(TaskSource):
         if (episode.queries == 0) != (self.stream is not None):
             valid = "at least 1" if self.stream is None else "0: in a stream every drawing is a query"
             raise ConfigError(f"{key}.queries", episode.queries, valid)
-        if episode.shots + episode.queries > self.drawings:
-            valid = f"with {key}.queries={episode.queries} at most {self.drawings}, the drawings of a class"
+        if episode.shots + episode.queries > self.each:
+            valid = f"with {key}.queries={episode.queries} at most {self.each}, the drawings of a class"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
 
     def _check_online(self, online: Online) -> None:
@@ -139,7 +153,7 @@ class FewShotImages(TaskSource):
         if split == "train" and self.online is not None:
             return self.buffer.sample(index, num_tasks)
         keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
-        pool, episode = self.pools[split], self.episodes[split]
+        pool, episode = self.drawings.pools[split], self.episodes[split]
         ways, shots, queries = episode.outputs, episode.shots, episode.queries
         if self.online is None:
             classes = choose(keys, _CLASSES, self.classes[split], ways)  # [T, ways]
@@ -148,8 +162,8 @@ class FewShotImages(TaskSource):
         turn, character = classes // len(pool), pool[classes % len(pool)]
         if self.rotations == "per_task":
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
-        drawing = choose(keys, _DRAWINGS, self.drawings, shots + queries, ways)  # [T, ways, shots + queries]
-        rows = (turn * self.turn_stride + character * self.drawings).unsqueeze(-1) + drawing
+        drawing = choose(keys, _DRAWINGS, self.each, shots + queries, ways)  # [T, ways, shots + queries]
+        rows = (turn * self.drawings.turn_stride + character * self.each).unsqueeze(-1) + drawing
         support = self._gather(keys, _SUPPORT, rows[..., :shots], by_shot=self.online is not None)
         if self.stream is None:
             query = self._gather(keys, _QUERY, rows[..., shots:])
@@ -166,7 +180,7 @@ class FewShotImages(TaskSource):
             order = (classes * each + torch.arange(each, device=rows.device).unsqueeze(1)).flatten(1)
         else:
             order = shuffle(keys, stream, ways * each)
-        x = self.images[rows.flatten(1).gather(1, order)]
+        x = self.drawings.images[rows.flatten(1).gather(1, order)]
         return Split(x.float().div_(255), order // each)
 
     def card(self) -> dict[str, Any]:
@@ -178,6 +192,6 @@ class FewShotImages(TaskSource):
             "classes": self.classes,
             "rotations": self.rotations,
             "size": self.size,
-            "digest": self.digest[:16],
+            "digest": self.drawings.digest[:16],
             "eval_seed": self.seeds["test"],
         }

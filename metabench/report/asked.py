@@ -12,12 +12,13 @@ from typing import Any
 
 from metabench import cell
 from metabench.errors import shown
+from metabench.identity import flat
 from metabench.report.verdict import Kind, Verdict
 
 # What may differ between two runs of one cell; of the device, the precision may not.
 FREE = {*cell.FREE, "published"} - {"device"}
 FREE_PARTS = {*cell.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
-LENGTHS = ("train.steps", "train.tasks", "validate.every", "validate.episodes", "test.episodes")
+LENGTHS = ("train.steps", "train.tasks", "validate.episodes", "test.episodes")
 SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
 NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 MANY = 8  # experiments that are worth more than one process
@@ -33,14 +34,6 @@ def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("validate.select") == "last":
         found = {key: value for key, value in found.items() if key not in SELECTION}
     found["init"] = found.get("init") is not None
-    return found
-
-
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
     return found
 
 
@@ -82,11 +75,12 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
     ours, theirs = decisive(config), decisive(asked)
     short: list[str] = []
     other: list[str] = []
+    fewer_steps = _shorter(ours.get("train.steps"), theirs.get("train.steps"))
     for key in sorted({*ours, *theirs}):
         have, want = ours.get(key), theirs.get(key)  # a key that was not there yet was null
         if have == want:
             continue
-        shorter = key in LENGTHS and _shorter(have, want)
+        shorter = fewer_steps if key == "validate.every" else key in LENGTHS and _shorter(have, want)
         (short if shorter else other).append(f"{key} {shown(have, 60)} for {shown(want, 60)}")
     if other:
         return Verdict(Kind.OTHER, ", ".join([*other, *short]))

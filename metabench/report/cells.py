@@ -159,16 +159,17 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None)
     mode, at = (paper.prediction or test.prediction, paper.at) if paper else (test.prediction, None)
     found = [_figure(run, mode, at) for run in runs]
     figures = tuple(figure for figure in found if figure is not None)
+    final = _is_final(runs[0], at)
     fault = _incomparable(runs[0], paper)
     if len(figures) < len(runs):  # there is no such figure: shown is the one that the runs end with
         fault = fault or Verdict(Kind.OTHER, f"has no figure of {mode} prediction{'' if at is None else f' at {at}'}")
-        mode, at = test.prediction, None
+        mode = test.prediction
         figures = tuple(_final(run, mode) for run in runs)
     ours = over_seeds([figure.mean for figure in figures]) if len(runs) > 1 else figures[0]
     verdict = Verdict(Kind.NONE)
     if paper is not None:
         verdict = fault or judge(ours, paper.value, paper.ci95, higher_is_better=test.metric == "accuracy")
-    return Cell(*place, runs, mode, figures, _is_final(runs[0], at), ours, paper, verdict)
+    return Cell(*place, runs, mode, figures, final, ours, paper, verdict)
 
 
 def _final(run: Run, mode: str) -> Figure:
