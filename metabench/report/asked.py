@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from metabench import cell
@@ -37,26 +38,29 @@ def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_answers: dict[str, dict[str, Any] | None] = {}
+class Experiments:
+    """The configurations of experiments by name; None where there is none of that name. Each is composed once."""
+
+    def __init__(self, config_dir: str | None = None, known: Mapping[str, dict[str, Any]] | None = None) -> None:
+        self._compose = partial(_compose, config_dir=config_dir)
+        self._answers: dict[str, dict[str, Any] | None] = dict(known or {})
+
+    def __getitem__(self, name: str) -> dict[str, Any] | None:
+        """What the experiment asks for."""
+        if name not in self._answers:
+            self._answers[name] = self._compose(name)
+        return self._answers[name]
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Compose many on every core: one takes a tenth of a second."""
+        missing = [name for name in dict.fromkeys(names) if name not in self._answers]
+        if len(missing) >= MANY:
+            workers = min(os.cpu_count() or 1, len(missing))
+            with suppress(OSError, BrokenProcessPool), ProcessPoolExecutor(workers) as pool:  # or it is done one by one
+                self._answers.update(zip(missing, pool.map(self._compose, missing, chunksize=4), strict=True))
 
 
-def ask(experiment: str) -> dict[str, Any] | None:
-    """The configuration of an experiment of this program; None where it has none of that name."""
-    if experiment not in _answers:
-        _answers[experiment] = _compose(experiment)
-    return _answers[experiment]
-
-
-def ask_ahead(experiments: Iterable[str]) -> None:
-    """Compose many on every core: one takes a tenth of a second."""
-    missing = [name for name in dict.fromkeys(experiments) if name not in _answers]
-    if len(missing) >= MANY:
-        workers = min(os.cpu_count() or 1, len(missing))
-        with suppress(OSError, BrokenProcessPool), ProcessPoolExecutor(workers) as pool:  # or they are composed here
-            _answers.update(zip(missing, pool.map(_compose, missing, chunksize=4), strict=True))
-
-
-def _compose(experiment: str) -> dict[str, Any] | None:
+def _compose(experiment: str, config_dir: str | None) -> dict[str, Any] | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -65,7 +69,7 @@ def _compose(experiment: str) -> dict[str, Any] | None:
     if not NAME.fullmatch(experiment) or len(experiment) > 200:
         return None
     try:
-        return compose_plain(f"experiment={experiment}")
+        return compose_plain(f"experiment={experiment}", config_dir=config_dir)
     except (HydraException, OmegaConfBaseException):
         return None
 
