@@ -145,6 +145,12 @@ def result_table(summary: dict[str, Any]) -> Table:
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
             table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
+    if online := test.get("online"):
+        needed, learned = online["mean_examples_to_threshold"], online["learned"]
+        of = figure(name, online["threshold"])
+        table.add_row(f"examples to {of}, mean", f"{needed:.2f}", f"{learned:.0%} of tasks learned")
+        error, regret = (figure("error", online[key][-1]) for key in ("cumulative_error", "regret"))
+        table.add_row("cumulative error", error, f"regret {regret}")
     if published := summary.get("published"):
         whole = budget == "full" and not summary.get("changes")
         for one in (published, *published.get("also", ())):

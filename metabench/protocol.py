@@ -39,7 +39,7 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
         "episodes": source.test_episodes(config.test.episodes),
         "metric": algo.objective.metric_name,
         "prediction": algo.modes[0],
-        "selection": _selection(config),
+        "selection": _selection(config, source),
         "interval": FORMULA,
     }
     training = {
@@ -58,7 +58,9 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
     return {"hash": digest(test)[:12], "test": test, "training": training}
 
 
-def _selection(config: Config) -> str:
+def _selection(config: Config, source: TaskSource) -> str:
+    if source.online is not None:
+        return "none: each task is met while its examples come, by the learner as it stands"
     if config.validation.select == "last":
         return "last iterate"
     return f"best of {config.validation.episodes} validation tasks, never test tasks"

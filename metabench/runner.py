@@ -29,6 +29,7 @@ from metabench.errors import ConfigError, DataError, UserError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
+from metabench.online import Arrived, Rounds
 from metabench.protocol import environment, protocol_card
 from metabench.ranks import ALONE, Ranks, open_ranks
 from metabench.records import RunDirectory, load_best
@@ -72,6 +73,7 @@ class Run:
             raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
         self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
+        self.rounds = Rounds(self.source, self.algo.objective, self.steps) if self.source.online else None
         self.step = 0
         self.seconds = 0.0
         self.due = False  # the validation of this meta-step was interrupted
@@ -127,6 +129,8 @@ class Run:
         if self.step < self.steps:
             self.display.say(self.plan.describe())
             chunk = self.plan.chunk
+        if self.step == 0:
+            self.meet(directory)
         began = time.monotonic() - self.seconds
         with self.display.phase("meta-training", self.steps, self.step) as phase, advised(chunk):
             while self.due or self.step < self.steps:
@@ -139,7 +143,9 @@ class Run:
                 last = self.step == self.steps
                 if not self.due and (last or self.step % config.log.every == 0):
                     self.log(directory, phase)
-                if last or self.step % config.validation.every == 0:
+                if self.rounds:
+                    self.meet(directory)
+                elif last or self.step % config.validation.every == 0:
                     self.validate(directory, stop)
                 if last or self.step % config.checkpoint.every == 0 or stop.asked:
                     self.save(directory)
@@ -180,6 +186,20 @@ class Run:
             self.best = {"step": self.step, "value": result["mean"]}
             directory.save_best({"algo": self.algo.state_dict(), **self.best})
 
+    def meet(self, directory: RunDirectory) -> None:
+        """Judge the learner, as it stands, on what of an online stream has come by now; keep the last weights."""
+        due = self.rounds.due(self.step) if self.rounds else []
+        if not (self.rounds and due):
+            return
+        self.check_finite()
+        for part in due:
+            found = self.evaluate("test", part.tasks, source=Arrived(self.source, part.first, part.shots))
+            for line in self.rounds.judge(part, found):
+                self.record(directory, {"step": self.step, "split": "online", **line})
+        if self.step == self.steps > 0:
+            self.best = {"step": self.step, "value": summarise(self.rounds.found, self.algo.axis)["mean"]}
+            directory.save_best({"algo": self.algo.state_dict(), **self.best})
+
     def record(self, directory: RunDirectory, line: dict[str, Any]) -> None:
         """Write a line of metrics, to TensorBoard too if that was asked for."""
         directory.append(line)
@@ -187,13 +207,18 @@ class Run:
             self.board = self.board or Board(directory.path / "tensorboard", self.step)
             self.board.add(line)
 
-    def evaluate(self, split: Any, episodes: int, **options: Any) -> Metrics:
-        """`evaluate`, in batches that fit the memory."""
+    @cached_property
+    def batch(self) -> int:
+        """Tasks evaluated at once: what fits the memory."""
         probe = self.source.sample("validation", 0, 1)
         batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
-        batch = -self.ranks.most(-batch)  # one size for all, also where memories differ
+        return -self.ranks.most(-batch)  # one size for all ranks, also where memories differ
+
+    def evaluate(self, split: Any, episodes: int, source: TaskSource | None = None, **options: Any) -> Metrics:
+        """`evaluate`, in such batches."""
+        source, batch = source or self.source, self.batch
         with advised(batch):
-            return evaluate(self.algo, self.source, split, episodes, batch=batch, ranks=self.ranks, **options)
+            return evaluate(self.algo, source, split, episodes, batch=batch, ranks=self.ranks, **options)
 
     # ---- where a stopped run continues
 
@@ -210,6 +235,7 @@ class Run:
                 "optim": self.optimizer.state_dict(),
                 "rng": torch.get_rng_state() if rng is None else rng,
                 "window": self.window.stacked(),
+                **({"rounds": self.rounds.found} if self.rounds else {}),
             }
         )
 
@@ -229,17 +255,24 @@ class Run:
         self.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
         self.window = Window(content["window"])
+        if self.rounds:
+            self.rounds.found = content["rounds"]
 
     # ---- meta-test
 
     def test(self, directory: RunDirectory, stop: Stop) -> dict[str, Any]:
-        """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
+        """The chosen checkpoint on the test tasks, in every mode of prediction the model has.
+
+        Online those were met in training, in the natural mode; here the last weights are tested in hindsight.
+        """
         if self.steps:
             best = directory.best()["algo"]
             with _fitting(directory.checkpoints / "best.pt"):
                 self.algo.load_state_dict(best)
-        modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
+        modes = self.algo.modes[:1] if self.rounds else self.algo.modes
+        episodes = self.source.test_episodes(self.config.test.episodes)
         results, finals = {}, {}
+        online: dict[str, Any] = {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
@@ -250,8 +283,14 @@ class Run:
                     stop.check()  # should something have swallowed what the handler raised
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
-                results[mode] = summarise(found[self.metric], self.algo.axis)
-                finals[mode] = found[self.metric][:, -1].tolist()
+                figures = found[self.metric]
+                if self.rounds:
+                    outcome, figures = self.rounds.outcome(figures[:, -1]), self.rounds.found
+                    for line in self.rounds.in_hindsight(outcome):
+                        self.record(directory, {"step": self.step, "split": "hindsight", **line})
+                    online = {"online": outcome}
+                results[mode] = summarise(figures, self.algo.axis)
+                finals[mode] = figures[:, -1].tolist()
         directory.save_episodes(self.metric, finals)
         natural = results[modes[0]]
         return {
@@ -261,6 +300,7 @@ class Run:
             "prediction": modes[0],
             "interval": FORMULA,
             "modes": {mode: {k: r[k] for k in ("mean", "ci95", "episodes")} for mode, r in results.items()},
+            **online,
         }
 
 
@@ -369,10 +409,12 @@ def _ending(fault: BaseException) -> tuple[str, str]:
 
 def _draw(directory: RunDirectory, job: Run, test: dict[str, Any]) -> None:
     from metabench.pictures import draw_run
+    from metabench.pictures.rounds import beside
 
     folder = directory.path / "pictures"
     folder.mkdir(exist_ok=True)
     try:
-        draw_run(folder, job.algo, job.source, directory.records(), test)
+        others = beside(directory.path, job.card["hash"]) if job.rounds else {}
+        draw_run(folder, job.algo, job.source, directory.records(), test, others)
     except Exception as fault:  # a picture is never worth a finished run
         job.display.say(f"warning: pictures: {type(fault).__name__}: {fault}")
