@@ -13,17 +13,11 @@ from metabench.config import Config, check
 from metabench.published import register
 
 
-def composition(*overrides: str, config_dir: str | None = None) -> tuple[DictConfig, Any]:
-    """`metabench OVERRIDES…` as Hydra composes it, and Hydra's own part; `config_dir` has one's own configurations."""
-    more = [f'hydra.searchpath=["file://{Path(config_dir).resolve()}"]'] if config_dir else []
-    register()
-    with initialize_config_module("metabench.conf", version_base="1.3"):
-        whole = hydra_compose("config", [*overrides, *more], return_hydra_config=True)
-    return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), whole.hydra
-
-
 def compose(*overrides: str, config_dir: str | None = None) -> Config:
-    """What `metabench OVERRIDES…` would run, checked; raises `ConfigError` or Hydra's own errors."""
+    """What `metabench OVERRIDES…` would run, checked; raises `ConfigError` or Hydra's own errors.
+
+    `config_dir` is a folder with configurations of one's own.
+    """
     return check(Config, compose_plain(*overrides, config_dir=config_dir))
 
 
@@ -32,3 +26,12 @@ def compose_plain(*overrides: str, config_dir: str | None = None) -> dict[str, A
     composed, _ = composition(*overrides, config_dir=config_dir)
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     return plain
+
+
+def composition(*overrides: str, config_dir: str | None = None) -> tuple[DictConfig, Any]:
+    """The same as Hydra has it, and Hydra's own part, which says what was chosen."""
+    own = [f'hydra.searchpath=["file://{Path(config_dir).resolve()}"]'] if config_dir else []
+    register()
+    with initialize_config_module("metabench.conf", version_base="1.3"):
+        whole = hydra_compose("config", [*overrides, *own], return_hydra_config=True)
+    return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), whole.hydra

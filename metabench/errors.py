@@ -55,6 +55,6 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
 
 
 def leave(message: str, code: int) -> NoReturn:
-    """End the process with one line on stderr."""
-    print(f"metabench: {message}", file=sys.stderr)
+    """End the process with one line on stderr, whatever a user typed."""
+    print(f"metabench: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,15 +97,19 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if seal != _SEAL + hashlib.sha256(payload).hexdigest().encode():
         raise DamagedError(f"{path}: the checksum does not match")
     try:
-        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's on a foreign pickle, which is said below
+            found = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as fault:  # torch.load raises anything, and for code in a pickle its own error
         raise DamagedError(f"{path}: is no checkpoint: {type(fault).__name__}") from fault
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path}: is no checkpoint: it holds a {type(found).__name__}")
+    return found
 
 
 def plain(content: Any) -> Any:
     """`content` as JSON can say it: NaN and infinities as null."""
     if isinstance(content, dict):
-        return {key: plain(value) for key, value in content.items()}
+        return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [plain(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content

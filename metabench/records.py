@@ -1,7 +1,7 @@
 """The directory of a run: who may write it, what is in it, and where a stopped run continues.
 
 config.yaml        the composed configuration
-environment.json   command, versions, git state, device
+environment.json   command, versions, git state, device; written first
 metrics.jsonl      one line a log interval and one a validation
 checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | oom | complete, and why
@@ -79,9 +79,13 @@ class RunDirectory:
             return "owner unknown"
 
     def check(self) -> None:
-        """Raise `ConfigError` if the directory holds the run of another configuration; touches nothing."""
+        """Raise `ConfigError` if it holds another configuration's run, or what no run wrote; touches nothing."""
+        first = self.path / "environment.json"
+        foreign = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists() and not first.exists()]
+        if foreign:
+            raise ConfigError("run_dir", self.path, f"has a {foreign[0]}, but is no run's; choose another folder")
         try:
-            held = read_json(self.path / "environment.json").get("identity")
+            held = read_json(first).get("identity")
         except (DamagedError, AttributeError):
             return
         if held != self.identity:
@@ -96,9 +100,10 @@ class RunDirectory:
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
         try:
-            return read_json(self.path / "summary.json")
+            found = read_json(self.path / "summary.json")
         except DamagedError:
             return None
+        return found if isinstance(found, dict) else None
 
     def clear(self) -> None:
         """Remove the files of a run; nothing else that lies here."""
@@ -109,10 +114,10 @@ class RunDirectory:
 
     def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
         """Record what is about to run."""
+        write_json(self.path / "environment.json", {"identity": self.identity, **environment})
         with writing(self.checkpoints):
             self.checkpoints.mkdir(exist_ok=True)
         write_bytes(self.path / "config.yaml", config_yaml.encode())
-        write_json(self.path / "environment.json", {"identity": self.identity, **environment})
         self.status("running")
 
     def status(self, status: str, reason: str | None = None) -> None:
@@ -151,7 +156,7 @@ class RunDirectory:
                 continue
             try:
                 content = load_tensors(path)
-                if not isinstance(content, dict) or content.get("identity") != self.identity:
+                if content.get("identity") != self.identity or not isinstance(content.get("metrics_size"), int):
                     raise DamagedError(f"{path}: belongs to another run")
             except DamagedError as fault:
                 warnings.append(str(fault))
@@ -191,4 +196,7 @@ class RunDirectory:
 
 def load_best(path: Path) -> dict[str, Any]:
     """The chosen checkpoint of the run in `path`; raises `DamagedError`."""
-    return load_tensors(path / "checkpoints" / "best.pt")
+    content = load_tensors(path / "checkpoints" / "best.pt")
+    if not isinstance(content.get("algo"), dict):
+        raise DamagedError(f"{path / 'checkpoints' / 'best.pt'}: holds no model")
+    return content

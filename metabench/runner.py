@@ -6,8 +6,8 @@ The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` �
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError, UserError
+from metabench.errors import ConfigError, DataError, UserError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
@@ -37,6 +37,8 @@ from metabench.step import MetaStep
 from metabench.stop import Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
 from metabench.window import NonFiniteError, Window
+
+UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 
 
 class Run:
@@ -79,8 +81,10 @@ class Run:
             self.algo.load_state_dict(load_best(run)["algo"])
         except DamagedError as fault:
             raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
-        except RuntimeError as fault:
-            raise ConfigError("init", run, f"does not fit this model: {str(fault).splitlines()[-1].strip()}") from None
+        except UNFIT as fault:
+            raise ConfigError("init", run, f"does not fit this model: {_last_line(fault)}") from None
+        if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
+            raise ConfigError("init", run, "holds a weight that is not finite")
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -225,7 +229,9 @@ class Run:
     def test(self, directory: RunDirectory, stop: Stop) -> dict[str, Any]:
         """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
         if self.steps:
-            self.algo.load_state_dict(directory.best()["algo"])
+            best = directory.best()["algo"]
+            with _fitting(directory.checkpoints / "best.pt"):
+                self.algo.load_state_dict(best)
         modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
         results, finals = {}, {}
         began = time.monotonic()
@@ -274,11 +280,13 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
             with directory:
                 directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
-        display.console.print(result_table(summary))
+        with _fitting(path / "summary.json"):
+            display.console.print(result_table(summary))
         return summary
     directory.check_free()
-    job = Run(config, display)
-    card = card_table(job.card)  # reads the data: nothing is written where that fails
+    with advised(0):
+        job = Run(config, display)
+        card = card_table(job.card)  # reads the data: nothing is written where that fails
     with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
@@ -297,7 +305,8 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
             for warning in warnings:
                 display.say(f"warning: {warning}; {then}")
             if checkpoint is not None:
-                job.load(checkpoint)
+                with _fitting(directory.checkpoints):
+                    job.load(checkpoint)
                 display.say(f"continuing at meta-step {job.step} of {job.steps}")
             job.train(directory, stop)
             test = job.test(directory, stop)
@@ -322,6 +331,20 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         display.console.print(result_table(summary))
         display.say(f"written to {path}")
         return summary
+
+
+def _last_line(fault: Exception) -> str:
+    return str(fault).split("\n")[-1].strip()  # torch lists what does not fit, one a line
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Within it what is read from `path` may turn out not to be what a run wrote: a `DataError`."""
+    try:
+        yield
+    except UNFIT as fault:
+        reason = f"{type(fault).__name__}: {_last_line(fault)}"
+        raise DataError(f"{path}: not what this run wrote ({reason}); resume=false runs it anew") from None
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:

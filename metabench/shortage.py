@@ -20,11 +20,14 @@ class MemoryShortageError(UserError):
 
 @contextmanager
 def advised(chunk: int) -> Iterator[None]:
-    """Within it running out of memory, with `chunk` tasks held at once, is a `MemoryShortageError`."""
+    """Within it running out of memory, with `chunk` tasks held at once or none, is a `MemoryShortageError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as fault:  # of a device, or of torch's allocator on the CPU, the latter
         if not (isinstance(fault, MemoryError) or _SAID.search(str(fault))):
             raise
-        advice = f"chunk={chunk // 2} holds half as many" if chunk > 1 else "smaller episodes or remat=true need less"
-        raise MemoryShortageError(f"out of memory with {chunk} tasks held at once (chunk={chunk}): {advice}") from fault
+        said = f"out of memory with {chunk} tasks held at once (chunk={chunk})" if chunk else "out of memory"
+        advice = "smaller episodes or remat=true need less" if chunk else "a smaller backbone or data set needs less"
+        if chunk > 1:
+            advice = f"chunk={chunk // 2} holds half as many"
+        raise MemoryShortageError(f"{said}: {advice}") from fault

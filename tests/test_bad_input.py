@@ -265,3 +265,19 @@ def test_a_bad_config_of_the_user(text, work):
     before = sorted(work.rglob("*"))
     refused(run_metabench("--config-dir=.", "algo=mine", cwd=work), MINE[text])
     assert sorted(path for path in work.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_a_model_that_no_machine_holds(work):
+    command = ("data=glyphs", "data.characters=40", "backbone=mlp", "backbone.hidden=[1000000000]")
+    refused(run_metabench(*command, cwd=work), "out of memory: a smaller backbone or data set needs less", code=4)
+    assert list(work.iterdir()) == []
+
+
+def test_a_folder_with_files_of_another_kind_is_left_alone(work):
+    (work / "pictures").mkdir()
+    (work / "pictures/holiday.png").write_text("mine")
+    for more in (), ("resume=false",):
+        refused(
+            run_metabench("run_dir=.", *more, cwd=work), "run_dir=.: has a pictures, but is no run's; choose another"
+        )
+    assert [path.name for path in work.rglob("*")] == ["pictures", "holiday.png"]

@@ -82,7 +82,7 @@ def test_an_experiment_says_what_its_rows_say(name):
 def test_a_run_gets_the_value_in_its_own_units(name, value, ci95, prediction):
     found = composed(f"experiment={name}").published
     assert (found.value, found.ci95, found.prediction) == (value, ci95, prediction)
-    assert found.also == []
+    assert not found.also
 
 
 def test_one_run_may_give_several_cells():

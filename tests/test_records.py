@@ -142,7 +142,7 @@ def test_clear_removes_the_files_of_a_run_and_no_others(run):
 
 
 def test_a_finished_run_has_a_summary_and_its_best_checkpoint(run):
-    run.save_best({"step": 4, "w": torch.ones(2)})
+    run.save_best({"step": 4, "algo": {"w": torch.ones(2)}})
     run.finish({"status": "complete", "test": {"mean": 0.5}})
     assert run.summary() == {"status": "complete", "test": {"mean": 0.5}}
     assert read_json(run.path / "status.json")["status"] == "complete"

@@ -20,6 +20,7 @@ TRIALS = 20
 NEEDS = 'needs pip install "metabench[tune]"'
 EPILOG = """\
 KEY=log(1e-4,1e-1)  KEY=interval(0,1)  KEY=int(interval(1,5))  KEY=a,b,c   vary a key; KEY=VALUE fixes one.
+trials=20 is how many; study=FOLDER is where the search lies, outputs/tune/ID by default.
 
   metabench tune algo=maml data=sinusoid 'algo.inner_lr=log(1e-4,1e-1)' trials=20
 
@@ -61,7 +62,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folder: str) -> None:
-    from metabench.protocol import digest
+    from metabench.identity import digest
     from metabench.space import as_overrides, corners, distribution, parse
 
     fixed, varied = parse(overrides)

@@ -1,0 +1,11 @@
+"""Any command, value, checkpoint and file is taken, or refused in one line; `faults/fuzzing.py` tries more of each."""
+
+from __future__ import annotations
+
+import fuzz
+import pytest
+
+
+@pytest.mark.parametrize(("name", "examples"), [("command", 100), ("value", 30), ("checkpoint", 15), ("file", 15)])
+def test_no_traceback(name, examples):
+    fuzz.search(name, examples)
