@@ -22,7 +22,11 @@ from metabench.explain import explain
 from metabench.guard import guard_hydra
 from metabench.stop import Stopped
 
-COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
+# What Hydra raises in composing; the last two where it meets a type that it does not expect.
+COMPOSING = (
+    *(HydraException, OmegaConfBaseException, YAMLError, UserWarning),
+    *(ValueError, OSError, RecursionError, TypeError, AttributeError),
+)
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 
