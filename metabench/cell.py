@@ -22,8 +22,16 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
     `published` is what the paper reports of the experiment as it is: with changes or a smaller budget of another run.
     """
     changes = [override for override in overrides if experiment and not _free(override)]
-    published = config.published.model_dump() if config.published else None
+    published = {**config.published.model_dump(), "cost": cost(config)} if config.published else None
     return {"experiment": experiment, "budget": config.budget, "changes": changes, "published": published}
+
+
+def cost(config: Config) -> str:
+    """What a run takes, in numbers that do not depend on the machine."""
+    train, episodes = config.train, config.test.episodes
+    tasks = f"{train.tasks} tasks" if train.tasks > 1 else "one task"
+    trained = f"{train.steps:,} meta-steps of {tasks}" if train.steps else "nothing trained"
+    return f"{trained}, {episodes:,} test tasks"
 
 
 def _free(override: str) -> bool:

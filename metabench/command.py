@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 
 from metabench.catalog import GROUPS, entries, folders
 from metabench.errors import ConfigError, UserError, one_of
@@ -35,6 +35,9 @@ def _check(override: Override, config_dir: str | None) -> None:
     key, value = override.key_or_group, None if override.is_delete() else override.value()
     if not key:
         raise UserError(f"{override.input_line}: {USAGE}")
+    if isinstance(value, Glob) and not value.filter(list(entries(key, folders(config_dir)))):
+        given = str(override.input_line).partition("=")[2]
+        raise ConfigError(key, given, f"no {key} of such a name" if key in GROUPS else "chooses from a group")
     if override.is_sweep_override():
         return
     name = value if isinstance(value, str) else ""

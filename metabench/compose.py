@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from metabench.config import Config, check
+from metabench.published import register
 
 
-def compose(*overrides: str) -> Config:
-    """What `metabench OVERRIDES…` would run, checked; raises `ConfigError` or Hydra's own errors."""
-    return check(Config, compose_plain(*overrides))
+def compose(*overrides: str, config_dir: str | None = None) -> Config:
+    """What `metabench OVERRIDES…` would run, checked; raises `ConfigError` or Hydra's own errors.
+
+    `config_dir` is a folder with configurations of one's own.
+    """
+    return check(Config, compose_plain(*overrides, config_dir=config_dir))
 
 
-def compose_plain(*overrides: str) -> dict[str, Any]:
+def compose_plain(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
     """The same as plain values, not checked: what a run of it would write to config.yaml."""
-    with initialize_config_module("metabench.conf", version_base="1.3"):
-        composed = hydra_compose("config", list(overrides))
+    composed, _ = composition(*overrides, config_dir=config_dir)
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     return plain
+
+
+def composition(*overrides: str, config_dir: str | None = None) -> tuple[DictConfig, Any]:
+    """The same as Hydra has it, and Hydra's own part, which says what was chosen."""
+    own = [f'hydra.searchpath=["file://{Path(config_dir).resolve()}"]'] if config_dir else []
+    register()
+    with initialize_config_module("metabench.conf", version_base="1.3"):
+        whole = hydra_compose("config", [*overrides, *own], return_hydra_config=True)
+    return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), whole.hydra

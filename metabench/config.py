@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -115,7 +115,7 @@ class Device(Section):
 
 
 class Published(Section):
-    """What a paper reports, in this program's units: accuracies are fractions."""
+    """What a paper reports, in this program's units: accuracies are fractions. `metabench.published` has the table."""
 
     value: Number
     ci95: NonNegative | None = None  # half width, over test tasks
@@ -129,7 +129,8 @@ class Published(Section):
     source: str
     arxiv: str | None = None
     verified: str | None = None  # how the number was checked against the paper
-    cost: str | None = None  # what the run takes here
+    at: Whole | None = None  # the inner step, or the instance of a class, that the value is of; None: the final one
+    also: Sequence[Published] = ()  # other cells that the same run gives
 
 
 class Config(Section):

@@ -145,6 +145,8 @@ def result_table(summary: dict[str, Any]) -> Table:
             table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
     if published := summary.get("published"):
         whole = budget == "full" and not summary.get("changes")
-        name_of = "published" if whole else "published, of the whole"
-        table.add_row(name_of, figure(name, published["value"], published["ci95"]), published["source"])
+        for one in (published, *published.get("also", ())):
+            label = f"published{'' if whole else ', of the whole'}: {one['row']}, {one['column']}"
+            doubt = f" ({one['verified']})" if "memory" in (one["verified"] or "") else ""
+            table.add_row(label, figure(name, one["value"], one["ci95"]), one["source"] + doubt)
     return table

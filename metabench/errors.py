@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NoReturn
 
+MANY = 80  # names, more than anyone reads on one line
+
 
 class UserError(Exception):
     """A mistake of the user or of their machine; the message is one line that says what to do."""
@@ -44,11 +46,12 @@ def shown(value: object, limit: int = 200) -> str:
 
 
 def one_of(name: str, options: Iterable[str], what: str) -> str:
-    """`what` is wrong with `name`, the nearest option, and all of them."""
+    """`what` is wrong with `name`, the nearest option, and all of them, or the nearer ones of many."""
     known = sorted(options)
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ";"
-    return f"{what}{hint} valid: {', '.join(known) or 'none'}"
+    listed = known if len(known) <= MANY else [*get_close_matches(name, known, n=8, cutoff=0), f"… {len(known)} in all"]
+    return f"{what}{hint} valid: {', '.join(listed) or 'none'}"
 
 
 def leave(message: str, code: int) -> NoReturn:

@@ -1,9 +1,10 @@
-"""When two configurations are one run; needs no torch, so that what only reads runs is quick."""
+"""When two configurations are one run, and in what they differ; without torch: what only reads runs is quick."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from metabench.files import plain
@@ -22,3 +23,11 @@ def identity(config: dict[str, Any]) -> str:
 def digest(content: Any) -> str:
     """sha256 of plain content, independent of the order of keys; what is not plain is refused where it is used."""
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found

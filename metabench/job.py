@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from metabench import isolate
 from metabench.command import check_command
 from metabench.errors import UserError, leave
 from metabench.explain import explain
+from metabench.globs import glob_subfolders
 from metabench.guard import guard_hydra
+from metabench.published import register
 from metabench.stop import Stopped
 
 # What Hydra raises in composing; the last two where it meets a type that it does not expect.
@@ -29,11 +32,14 @@ COMPOSING = (
 )
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
+register()  # here, for wherever a launcher takes a job this module is imported
+
 
 def hydra_main() -> None:
     """Hydra's program; ends the process where the command cannot be composed."""
     try:
         guard_hydra()
+        glob_subfolders()
         check_command(sys.argv[1:])
         _job()
     except UserError as fault:
@@ -60,7 +66,7 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
     """Of one run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return _run(composed)
+        return execute(composed, HydraConfig.get(), sys.argv[1:])[0]
     except (UserError, OmegaConfBaseException) as fault:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
         if not sweeping:
@@ -77,7 +83,11 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
         return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
 
 
-def _run(composed: DictConfig) -> dict[str, Any]:
+def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Check what was composed and run it, or continue; the summary and the directory of the run.
+
+    `hydra_config` says how it was composed, `command` is what a person would give the program for it.
+    """
     from metabench.cell import cell
     from metabench.config import Config, check
 
@@ -89,9 +99,9 @@ def _run(composed: DictConfig) -> dict[str, Any]:
     from metabench.runner import Ticket, run
 
     key = identity(plain)
-    hydra_config = HydraConfig.get()
     choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    return run(config, Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about), Display())
+    ticket = Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about, command)
+    return run(config, ticket, Display()), path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,10 @@ def _selection(config: Config) -> str:
     return f"best of {config.validation.episodes} validation tasks, never test tasks"
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": " ".join(["metabench", *sys.argv[1:]]),
+        "command": " ".join(["metabench", *command]),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),

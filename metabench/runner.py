@@ -6,7 +6,7 @@ The path of a batch: `Feed` (`source.sample`) → `MetaStep` → `algo(tasks)` �
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
+from metabench.axis import INNER_STEPS
 from metabench.backbone.base import Backbone
 from metabench.board import Board, require_tensorboard
 from metabench.cell import cell_line
@@ -41,7 +42,7 @@ UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raise
 
 
 class Run:
-    """The parts of a run, built from a checked configuration; building reads data but writes nothing."""
+    """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
     def __init__(self, config: Config, display: Display) -> None:
         self.config, self.display = config, display
@@ -67,7 +68,6 @@ class Run:
         self.algo.remat = config.remat
         check_engine(config, self.device)
         self.feed = Feed(self.source, config.train.tasks, self.steps)
-        self.card = protocol_card(config, self.source, self.algo)
         self.metric = self.algo.objective.metric_name
         self.step = 0
         self.seconds = 0.0
@@ -85,6 +85,18 @@ class Run:
             raise ConfigError("init", run, f"does not fit this model: {_last_line(fault)}") from None
         if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
             raise ConfigError("init", run, "holds a weight that is not finite")
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The protocol card, which names the data by content."""
+        return protocol_card(self.config, self.source, self.algo)
+
+    @property
+    def columns(self) -> range:
+        """The numbers of the figures that a test has of each task, inner steps or instances; the last is the result."""
+        axis = self.algo.axis
+        last = getattr(self.algo, "eval_inner_steps", 0) if axis is INNER_STEPS else self.source.spec.eval.shots
+        return range(axis.first, last + 1)
 
     @cached_property
     def plan(self) -> Plan:
@@ -253,6 +265,7 @@ class Ticket:
     identity: str
     config_yaml: str
     cell: dict[str, Any]  # as `metabench.cell.cell` says it
+    command: Sequence[str]  # what a person gives the program for it
 
 
 def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
@@ -273,10 +286,11 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
     directory.check_free()
     with advised(0):
         job = Run(config, display)
+        card = card_table(job.card)  # reads the data: nothing is written where that fails
     with Stop() as stop, directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device)
+        where = environment(job.device, ticket.command)
         directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -284,7 +298,7 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
-        display.console.print(card_table(job.card))
+        display.console.print(card)
         try:
             checkpoint, warnings = directory.resume()
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from metabench.errors import UserError, shown
 from metabench.files import DamagedError, read_json
-from metabench.identity import NOT_IDENTITY, identity
+from metabench.identity import NOT_IDENTITY, flat, identity
 from metabench.records import load_best
 
 MOST = 3  # differences that a name lists
@@ -168,10 +168,10 @@ def title(groups: Sequence[Group]) -> str:
 def _names(configs: list[dict[str, Any]]) -> list[str]:
     """The class of the algorithm, and where two share it, the keys in which they differ."""
     classes = [_short(config["algo"]["_target_"]) for config in configs]
-    flat = [dict(_flat({k: v for k, v in c.items() if k not in (*NOT_IDENTITY, "seed")})) for c in configs]
+    leaves = [flat({k: v for k, v in c.items() if k not in (*NOT_IDENTITY, "seed")}) for c in configs]
     names = []
-    for cls, mine in zip(classes, flat, strict=True):
-        rivals = [other for other, theirs in zip(flat, classes, strict=True) if theirs == cls]
+    for cls, mine in zip(classes, leaves, strict=True):
+        rivals = [other for other, theirs in zip(leaves, classes, strict=True) if theirs == cls]
         differing = [k for k in mine if any(k not in other or other[k] != mine[k] for other in rivals)]
         differing.sort(key=lambda key: (key.startswith("data.train."), not key.startswith(("data.", "algo."))))
         said = [f"{_brief(key)}={_value(mine[key])}" for key in differing[:MOST]]
@@ -190,12 +190,3 @@ def _value(value: Any) -> str:
 
 def _short(target: str) -> str:
     return target.rpartition(".")[2]
-
-
-def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf below `node` by its dotted key; a list is a leaf."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from _flat(value, f"{key}.{name}" if key else name)
-    else:
-        yield key, node

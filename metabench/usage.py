@@ -14,6 +14,8 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench ls [GROUP]                         what each group offers, one line each
        metabench report [DIR]... [-o FILE]          paper, ours, difference, verdict; md, latex, csv, json, html too
        metabench compare A B                        two runs over the same test tasks: difference, interval, chance
+       metabench tune KEY=log(A,B) ... trials=20    a search by validation; the same command continues it
+       metabench validate [EXPERIMENT]...           whether all that is configured can be built; nothing is run
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench doctor                             is this machine fit to run: what is wrong, and what to do
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
@@ -51,7 +53,8 @@ def page(arguments: list[str]) -> str:
     width = max(map(len, GROUPS))
     lines = []
     for group in GROUPS:
-        names = list(entries(group, folders(config_dir)))
-        if names:
-            lines.append(f"  {group:<{width}}  {' '.join(names)}")
+        names = entries(group, folders(config_dir))
+        shown = dict.fromkeys(f"{name.partition('/')[0]}/…" if "/" in name else name for name in names)
+        if shown:
+            lines.append(f"  {group:<{width}}  {' '.join(shown)}")
     return PAGE.format(groups="\n".join(lines))

@@ -62,7 +62,7 @@ def main() -> None:
                 wrong.append(f"- {fault.name}: {line}")
                 print(f"    {line}", flush=True)
     if not options.no_file:
-        about, minutes = environment(torch.device("cpu")), (time.monotonic() - began) / 60
+        about, minutes = environment(torch.device("cpu"), []), (time.monotonic() - began) / 60
         device = f"{about['device'].rpartition(',')[0]}, {about['cpus']} cores"
         date = time.strftime("%Y-%m-%d")
         introduction = INTRODUCTION.format(

@@ -1,29 +1,33 @@
-"""Keep a finished run among the references: its small files alone.
+"""Keep finished runs among the references: their small files alone.
 
-    python scripts/record.py RUN NAME [PICTURE...]
+    python scripts/record.py RUN... [--name NAME] [--pictures fits learning_curve]
 
-copies summary.json, config.yaml, the validation lines of metrics.jsonl and the pictures named (fits, …) to
-outputs/reference/NAME.
+copies summary.json, config.yaml, episodes.json, the validation lines of metrics.jsonl and the pictures named to
+outputs/reference/NAME; a run of an experiment has a name, the experiment's and its seed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 REFERENCE = Path(__file__).parents[1] / "outputs" / "reference"
 
 
-def record(run: Path, name: str, *pictures: str) -> Path:
-    """The folder written."""
+def record(run: Path, name: str | None, pictures: list[str]) -> Path:
+    """The folder written; raises `SystemExit` for a run that cannot be a reference."""
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     if "+changes" in (summary["environment"]["git"] or "+changes"):
         raise SystemExit(f"{run}: ran on code that is in no commit; a reference can be run again")
+    if name is None:
+        if summary["experiment"] is None or summary["changes"]:
+            raise SystemExit(f"{run}: is no experiment as it stands; give --name")
+        name = f"{summary['experiment']}/seed{summary['protocol']['training']['seed']}"
     folder = REFERENCE / name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in ("summary.json", "config.yaml", *(f"pictures/{picture}.png" for picture in pictures)):
+    for file in ("summary.json", "config.yaml", "episodes.json", *(f"pictures/{picture}.png" for picture in pictures)):
         shutil.copy(run / file, folder)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if json.loads(line)["split"] == "validation"]
@@ -32,7 +36,15 @@ def record(run: Path, name: str, *pictures: str) -> Path:
     return folder
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--name")
+    parser.add_argument("--pictures", nargs="*", default=[])
+    options = parser.parse_args()
+    for run in options.runs:
+        print(record(run, options.name, options.pictures))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        raise SystemExit(__doc__)
-    print(record(Path(sys.argv[1]), *sys.argv[2:]))
+    main()

@@ -72,7 +72,7 @@ class Started:
         if self.running:
             self.kill()
             raise TimeoutError(f"still running after {timeout} s: {self._files[0].read_text()}")
-        return Ended(self._process.exitcode, *(path.read_text() for path in self._files if path.is_file()))
+        return Ended(self._process.exitcode, *(path.read_text() if path.is_file() else "" for path in self._files))
 
 
 def _enter(

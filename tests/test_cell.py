@@ -50,7 +50,7 @@ def test_the_same_run_by_plain_overrides_is_the_same_run(work):
     assert (done.code, done.err) == (0, "")
     assert "experiment cell, budget smoke: shorter than published runs\n" in done.out
     assert "meta-test of a smoke run\n" in done.out
-    assert re.search("published, of the whole +0.3500 +Finn et al. 2017, table 2", done.out)
+    assert re.search("published, of the whole: MAML, 10 steps +0.3500 +Finn et al. 2017, table 2", done.out)
     run = only_run(work)
     found = summary(run)
     assert (found["experiment"], found["budget"], found["changes"]) == ("cell", "smoke", [])
@@ -79,7 +79,7 @@ def test_a_changed_experiment_is_not_the_papers(work):
     assert "experiment cell, changed by data.shots=5, budget smoke" in done.out
     found = summary(only_run(work))
     assert (found["experiment"], found["changes"]) == ("cell", ["data.shots=5"])
-    assert re.search("published, of the whole +0.3500", done.out)
+    assert re.search("published, of the whole: MAML, 10 steps +0.3500", done.out)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_a_run_is_called_is_not_part_of_it():
         ("published={value:1}", "published.metric=???: a value is needed"),
         (
             "published={value:1,metric:mse,row:a,column:b,source:c,valu:1}",
-            "published.valu=1: no such key; did you mean value? valid: arxiv, ",
+            "published.valu=1: no such key; did you mean value? valid: also, arxiv, ",
         ),
         ("published=0.3", "published=0.3: should be a valid dictionary"),
     ],

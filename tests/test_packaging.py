@@ -16,8 +16,10 @@ SHIPPED = {
     *(f"metabench/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.txt")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.py")),
+    *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench/report/templates").iterdir()),
     "metabench/conf/__init__.py",
     "metabench/py.typed",
+    "metabench/published.csv",
 }
 
 

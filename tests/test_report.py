@@ -21,24 +21,32 @@ from rich.console import Console
 from scipy import stats
 
 from metabench.evaluate import estimate
-from metabench.report import asked
+from metabench.report.asked import Experiments
 from metabench.report.content import Report, make_report
 from metabench.report.formats import MODULES, SUFFIXES, writer
 from metabench.report.terminal import show
 from metabench.report.verdict import Figure, Kind, half_width, judge
 
+CONF = Path(__file__).parents[1] / "conf/experiment"
 CELL = "experiment=omniglot/protonet_5w1s"
 PAPER = {"metric": "accuracy", "row": "ProtoNet", "column": "5-way 1-shot", "source": "Snell et al. 2017, table 1"}
 GOOD, BAD = [0.8, 0.9, 1.0, 1.0], [0.1, 0.2, 0.3, 0.2]
 
 
-@pytest.fixture(autouse=True)
-def published(monkeypatch):
+KNOWN = {"omniglot/protonet_5w1s": {**composed(CELL), "published": {"value": 0.92, **PAPER}}}
+
+
+@pytest.fixture
+def published():
     """What the experiment of these tests publishes: 92%; set its entries to change that."""
-    paper = {"value": 0.92, **PAPER}
-    answers = {"omniglot/protonet_5w1s": {**composed(CELL), "published": paper}}
-    monkeypatch.setattr(asked, "_answers", answers)
-    return paper
+    asked = KNOWN["omniglot/protonet_5w1s"]
+    before = dict(asked["published"])
+    yield asked["published"]
+    asked["published"] = before
+
+
+def made_report(root: Path) -> Report:
+    return make_report([root], Experiments(known=KNOWN))
 
 
 def cell_run(path: Path, *overrides: str, **made):
@@ -47,7 +55,7 @@ def cell_run(path: Path, *overrides: str, **made):
 
 
 def one_cell(root: Path):
-    (cell,) = make_report([root]).cells
+    (cell,) = made_report(root).cells
     return cell
 
 
@@ -101,7 +109,7 @@ def test_of_one_seed_the_interval_is_over_tasks(tmp_path):
     cell = one_cell(tmp_path)
     assert (cell.ours.over, cell.ours.count) == ("tasks", 4)
     assert cell.ours.ci95 == pytest.approx(estimate(torch.tensor(GOOD)).ci95, rel=1e-5)
-    assert "interval over 4 tasks" in text(make_report([tmp_path]))
+    assert "interval over 4 tasks" in text(made_report(tmp_path))
 
 
 def test_a_shorter_run_is_called_short_whatever_it_reaches(tmp_path):
@@ -127,6 +135,7 @@ def test_a_smaller_budget_is_a_short_run(tmp_path):
         ("optim.lr=0.1", "optim.lr 0.1 for 0.001"),
         ("backbone.filters=32", "backbone.filters 32 for 64"),
         ("validate.select=last", "validate.select last for best"),
+        ("validate.every=500", "validate.every 500 for 1000"),  # more choice, not a shorter run
         ("init=elsewhere", "init True for False"),
         ("device.precision=tf32", "device.precision tf32 for float32"),
     ],
@@ -166,7 +175,7 @@ def test_one_run_fills_several_cells_of_a_table(published, tmp_path):
     cell_run(tmp_path / "a", per_step=steps)
     also = {**published, "value": 0.55, "at": 1, "column": "after 1 step"}
     published |= {"at": 2, "also": [also, {**also, "at": 7, "column": "after 7 steps"}]}
-    cells = {cell.column: cell for cell in make_report([tmp_path]).cells}
+    cells = {cell.column: cell for cell in made_report(tmp_path).cells}
     assert cells["5-way 1-shot"].final
     assert cells["5-way 1-shot"].verdict.kind == Kind.WITHIN
     assert cells["after 1 step"].ours == Figure(0.5, 0.01, 4, "tasks")
@@ -185,11 +194,31 @@ def test_an_experiment_that_this_program_has_not_is_not_comparable(tmp_path):
     assert one_cell(tmp_path).verdict.reason == "experiment omniglot/none_such is none of this program's"
 
 
-def test_real_experiments_are_composed_anew(monkeypatch, tmp_path):
-    monkeypatch.setattr(asked, "_answers", {})
-    assert asked.ask("omniglot/protonet_5w1s")["train"]["steps"] == 20000
-    for name in ("omniglot/none_such", "../../etc", "a=b", "x,hydra/launcher=y", ""):
-        assert asked.ask(name) is None
+def test_experiments_are_composed_anew_and_from_the_programs_folder_alone():
+    experiments = Experiments()
+    assert experiments["omniglot/protonet_5w1s"] == composed(CELL)
+    for name in ("omniglot/none_such", "../../etc", "a=b", "x,hydra/launcher=y", "", "x" * 500):
+        assert experiments[name] is None
+
+
+def test_many_experiments_are_the_same_composed_side_by_side():
+    names = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("sinusoid/m*.yaml"))][:8]
+    ahead = Experiments()
+    ahead.prepare(names)
+    assert len(names) == 8
+    assert {name: ahead[name] for name in names[:2]} == {name: composed(f"experiment={name}") for name in names[:2]}
+
+
+def test_an_experiment_of_ones_own(tmp_path):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    published = "{value: 0.5, metric: mse, row: Mine, column: here, source: me}"
+    text = f"# @package _global_\n# mine\ntrain: {{steps: 30}}\npublished: {published}\n"
+    (tmp_path / "conf/experiment/mine.yaml").write_text(text)
+    run = write_run(tmp_path / "run", "train.steps=30", values=[0.4, 0.6, 0.5], experiment="mine")
+    (cell,) = make_report([run], Experiments(str(tmp_path / "conf"))).cells
+    assert (cell.row, cell.column, cell.verdict.kind) == ("Mine", "here", Kind.WITHIN)
+    done = run_metabench("report", "run", "--config-dir", "conf", "--format", "csv", cwd=tmp_path)
+    assert ",within," in done.out
 
 
 # ---- what is averaged
@@ -198,7 +227,7 @@ def test_real_experiments_are_composed_anew(monkeypatch, tmp_path):
 def test_protocols_are_not_averaged_and_it_is_said(tmp_path):
     for seed, episodes in enumerate((4, 4, 5)):
         write_run(tmp_path / str(seed), f"seed={seed}", values=[0.1 * i for i in range(episodes)])
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     assert [len(cell.runs) for cell in report.cells] == [2, 1]
     assert len({cell.protocol for cell in report.cells}) == len(report.marks) == 2
     (line,) = report.apart
@@ -209,7 +238,7 @@ def test_protocols_are_not_averaged_and_it_is_said(tmp_path):
 def test_configurations_are_not_averaged_and_named_by_what_differs(tmp_path):
     for lr in (0.01, 0.1):
         write_run(tmp_path / str(lr), f"algo.inner_lr={lr}")
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     assert [cell.variant for cell in report.cells] == ["algo.inner_lr 0.01", "algo.inner_lr 0.1"]
     assert report.apart == ["maml, sinusoid K = 10: 2 configurations are not averaged; they differ in algo.inner_lr"]
 
@@ -217,7 +246,7 @@ def test_configurations_are_not_averaged_and_named_by_what_differs(tmp_path):
 def test_one_seed_counts_once(tmp_path):
     cell_run(tmp_path / "a")
     cell_run(tmp_path / "b", "device=cpu", values=BAD)
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     (cell,), (skip,) = report.cells, report.skipped
     assert cell.ours.count == 4
     assert skip.reason == f"seed 0 is there already: {tmp_path}/a"
@@ -226,7 +255,7 @@ def test_one_seed_counts_once(tmp_path):
 def test_a_full_and_a_short_run_of_one_cell_stand_apart(tmp_path):
     cell_run(tmp_path / "a")
     cell_run(tmp_path / "b", "train.steps=10", "seed=1")
-    found = {cell.verdict.kind: cell.variant for cell in make_report([tmp_path]).cells}
+    found = {cell.verdict.kind: cell.variant for cell in made_report(tmp_path).cells}
     assert found[Kind.WITHIN] == PAPER["source"]
     assert found[Kind.SHORT].endswith("train.steps 10")
 
@@ -238,12 +267,12 @@ def test_cells_that_share_no_row_and_no_column_are_tables_of_their_own(tmp_path)
         "c": ("algo=anil", "data.shots=7"),
     }.items():
         write_run(tmp_path / name, *overrides)
-    assert [(list(table.rows), table.columns) for table in make_report([tmp_path]).tables] == [
+    assert [(list(table.rows), table.columns) for table in made_report(tmp_path).tables] == [
         ([("anil", "")], ["K = 7"]),
         ([("maml", "")], ["K = 5", "K = 20"]),
     ]
     write_run(tmp_path / "d", "data.shots=7")  # joins them
-    (table,) = make_report([tmp_path]).tables
+    (table,) = made_report(tmp_path).tables
     assert table.columns == ["K = 5", "K = 7", "K = 20"]
 
 
@@ -254,7 +283,7 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path):
     write_run(tmp_path / "x/y/z/a")
     write_run(tmp_path / "b", "algo=anil")
     (tmp_path / "b/checkpoints").mkdir()
-    assert len(make_report([tmp_path, tmp_path / "b", tmp_path / "x"]).cells) == 2
+    assert len(make_report([tmp_path, tmp_path / "b", tmp_path / "x"], Experiments()).cells) == 2
 
 
 def test_unfinished_and_foreign_folders(tmp_path):
@@ -262,7 +291,7 @@ def test_unfinished_and_foreign_folders(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "stopped").mkdir()
     (tmp_path / "stopped/status.json").write_text('{"status": "stopped", "reason": "by SIGTERM"}')
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     assert report.skips == [f"{tmp_path}/stopped: not finished: stopped, by SIGTERM"]
 
 
@@ -289,7 +318,7 @@ def test_unfinished_and_foreign_folders(tmp_path):
 def test_a_changed_summary_is_left_out_with_a_reason(keys, value, reason, tmp_path):
     change(write_run(tmp_path / "a"), *keys, to=value)
     write_run(tmp_path / "b", "algo=anil")
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     assert [cell.row for cell in report.cells] == ["anil"]
     (line,) = report.skips
     assert line.startswith(f"{tmp_path}/a: summary.json: ")
@@ -332,7 +361,7 @@ def intact(tmp_path_factory) -> Path:
     return write_run(tmp_path_factory.mktemp("intact") / "run", validations=(0.5, 0.4))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_no_content_of_a_run_is_a_traceback(data, intact, tmp_path_factory):
     root = tmp_path_factory.mktemp("changed")
@@ -350,7 +379,7 @@ def test_no_content_of_a_run_is_a_traceback(data, intact, tmp_path_factory):
         file.write_bytes(
             content[:cut] + data.draw(st.binary(max_size=6)) + content[cut + data.draw(st.integers(0, 9)) :]
         )
-    report = make_report([root])
+    report = made_report(root)
     assert len(report.cells) + len(report.skipped) >= 1
     for kind in MODULES:
         assert writer(kind)(report) is not None
@@ -362,7 +391,7 @@ def test_names_that_mean_something_to_a_format_are_shown_as_they_are(tmp_path):
     for seed in (0, 1):
         made = {"experiment": f"none/{seed}", "published": paper, "validations": (0.5, 0.4)}
         write_run(tmp_path / str(seed), f"algo.inner_steps={seed + 1}", **made)
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     assert len(report.cells) == 2
     assert r"\$x\textasciicircum{}\_\{" in writer("latex")(report)
     assert r"\|$c$ \<i\>" in writer("md")(report)
@@ -373,7 +402,7 @@ def test_names_that_mean_something_to_a_format_are_shown_as_they_are(tmp_path):
 
 def test_nothing_of_a_summary_reaches_a_terminal_as_a_command(tmp_path):
     change(write_run(tmp_path / "a"), "environment", "command", to="\x1b]0;owned\x07[bold]<script>alert(1)</script>")
-    report = make_report([tmp_path])
+    report = made_report(tmp_path)
     assert not set("\x1b\x07") & set(text(report))
     assert "[bold]<script>" in text(report)  # as it is, not obeyed
     assert "<script>" not in writer("html")(report)
@@ -394,7 +423,7 @@ def report(tmp_path, published):
     write_run(tmp_path / "anil", "algo=anil", values=[0.2, 0.3])
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/summary.json").write_text("{")
-    return make_report([tmp_path])
+    return made_report(tmp_path)
 
 
 def test_csv_and_json_give_back_the_same_numbers(report):
@@ -495,6 +524,7 @@ def test_the_program_reports_its_own_runs_without_torch(tmp_path):
         (["."], 2, "holds no run, which is a folder with a summary.json"),
         (["--format", "pdf"], 2, "--format=pdf: no such format; valid: csv, html, json, latex, md"),
         (["-o", "x.pdf"], 2, f"valid: {', '.join(sorted(SUFFIXES))}"),
+        (["--config-dir", "x"], 2, "--config-dir=x: no such folder"),
         (["--frmat", "md"], 2, "unrecognized arguments: --frmat"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from build import build, small
@@ -76,8 +77,9 @@ def test_sample_dropout_keeps_any_number_of_a_set_and_any_of_its_members():
     for label, size in ((0, 5), (1, 4)):
         part = kept[:, labels == label]
         sizes = part.sum(1)
-        assert stats.chisquare([(sizes == n).sum().item() for n in range(1, size + 1)]).pvalue > 1e-3
-        torch.testing.assert_close(part.mean(0), torch.full((size,), (size + 1) / 2 / size).double(), rtol=0, atol=0.04)
+        share = np.diff(np.log(np.arange(1, size + 2))) / np.log(size + 1)
+        assert stats.chisquare([(sizes == n).sum().item() for n in range(1, size + 1)], 2000 * share).pvalue > 1e-3
+        torch.testing.assert_close(part.mean(0), (sizes.mean() / size).expand(size), rtol=0, atol=0.04)
     assert torch.equal(model.part(one_hot(labels, 2, torch.float64).expand(1, -1, -1), keys[7:8])[0, :, 0], kept[7])
 
 

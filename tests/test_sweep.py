@@ -88,6 +88,14 @@ def test_a_job_that_raises_alone_exits_with_1_and_its_traceback(tmp_path):
     assert json.loads(status.read_text()) == {"status": "failed", "reason": "ZeroDivisionError: for a test"}
 
 
+def test_a_glob_reaches_the_folders_of_a_group(tmp_path):
+    chosen = ("experiment=glob(sinusoid/pretrain_k*,exclude=*k10)", "budget=smoke", "log.pictures=false", "device=cpu")
+    done = run_metabench("-m", *chosen, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    names = {path: json.loads(path.read_text())["experiment"] for path in tmp_path.glob("outputs/*/*/*/summary.json")}
+    assert set(names.values()) == {"sinusoid/pretrain_k5", "sinusoid/pretrain_k20"}
+
+
 @pytest.mark.parametrize("choices", ["algo=maml,mamml", "data=sinusoid,sinus", "train.step=1,2", "seed=0,1 algo=[maml"])
 def test_what_cannot_be_composed_is_refused_before_any_job(choices, tmp_path):
     done = run_metabench("-m", *SINUSOID, *choices.split(), cwd=tmp_path)

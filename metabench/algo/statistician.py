@@ -8,8 +8,8 @@
 All distributions are diagonal and normal, but for that of a pixel, which is Bernoulli. The statistic network q(c | D)
 is post([mean_x pre(f(x)), |D|]), with f the backbone, which the inference networks share. In training a set is all
 drawings of a class, support and queries. The statistic network then sees a part of it (sample dropout), here of a size
-that is drawn uniformly from 1 to all; the paper does not say how. Logits are minus the divergences; the loss is that of
-a drawing, in nats.
+that is drawn log-uniformly from 1 to all: small ones are those of tests. The paper does not say how. Logits are minus
+the divergences; the loss is that of a drawing, in nats.
 
 The paper's encoder and decoder have nine convolutional layers each, 64 to 256 channels and ELU; it dilates strokes at
 random and draws binary pixels anew in every epoch, which is left out.
@@ -138,7 +138,8 @@ class Statistician(Algorithm):
 
     def part(self, member: Tensor, keys: Tensor) -> Tensor:
         """Which drawings the statistic network sees, `[T, N, 1]`: of every set a part, of 1 to all of it."""
-        sizes = 1 + (member.sum(1) * uniform(keys, NOISE + SIZE, member.shape[2])).floor()  # [T, S]
+        u = uniform(keys, NOISE + SIZE, member.shape[2])
+        sizes = ((member.sum(1) + 1).log() * u).exp().floor()  # [T, S], n with probability ∝ log(n + 1) - log(n)
         u = uniform(keys, NOISE + PART, member.shape[1])
         before = (u.unsqueeze(1) < u.unsqueeze(2)).to(member.dtype) @ member  # [T, N, S]: how many of a set come before
         return ((before < sizes.unsqueeze(1)) * member).sum(-1, keepdim=True)

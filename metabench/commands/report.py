@@ -18,22 +18,26 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", nargs="*", type=Path, help="outputs by default")
     parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
+    parser.add_argument("--config-dir", "-cd", help="a folder with experiments of your own")
     parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     try:
-        _report(options.folder or [Path("outputs")], options.format, options.output)
+        _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
 
 
-def _report(folders: list[Path], kind: str | None, output: Path | None) -> None:
+def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None) -> None:
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir={config_dir}: no such folder")
     if kind is not None and kind not in SUFFIXES.values():
         raise UserError(f"--format={kind}: {one_of(kind, SUFFIXES.values(), 'no such format')}")
     if output is not None and kind is None and output.suffix not in SUFFIXES:
         raise UserError(f"--output={output}: {one_of(output.suffix, SUFFIXES, 'says no format; --format does')}")
+    from metabench.report.asked import Experiments
     from metabench.report.content import make_report
 
-    report = make_report(folders)
+    report = make_report(folders, Experiments(config_dir))
     if not report.cells and not report.skipped:
         raise UserError(f"{', '.join(map(str, folders))}: holds no run, which is a folder with a summary.json")
     kind = kind or (SUFFIXES[output.suffix] if output else None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,15 @@ class Shape(Section):
     ways: Ways
     shots: Count
     queries: Whole
+
+
+class Drawings(NamedTuple):
+    """The drawings of a source, on its device."""
+
+    images: Tensor  # uint8 [turns * characters * drawings of each, 1, size, size]
+    pools: dict[SplitName, Tensor]  # the characters of each split
+    turn_stride: int  # images from one turn to the next
+    digest: str
 
 
 class FewShotImages(TaskSource):
@@ -59,9 +69,9 @@ class FewShotImages(TaskSource):
         characters: dict[str, list[str]],
         read: Callable[[], ImageBank],
     ) -> None:
-        """Check that the splits' `characters` can give such episodes; only then `read` the drawings."""
+        """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for."""
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
-        self.device, self.rotations, self.size, self.drawings = device, rotations, size, drawings
+        self.device, self.rotations, self.size, self.each = device, rotations, size, drawings
         self.stream, self.ways = stream, ways
         self.classes = {split: len(characters[split]) * self._turns(split) for split in SPLITS}
         evaluation = Episode(ways, shots, queries)
@@ -75,16 +85,21 @@ class FewShotImages(TaskSource):
         )
         if stream is not None:
             self.spec = stream.spec(self.spec)
-        bank = read()
-        self.digest = bank.digest
+        self._characters, self._read = characters, read
+
+    @cached_property
+    def drawings(self) -> Drawings:
+        """What episodes are drawn from, read when first asked for: to know what a source would give takes no data."""
+        bank = self._read()
         position = {name: i for i, name in enumerate(bank.names)}
-        self.pools = {
-            split: torch.tensor([position[name] for name in characters[split]], device=device) for split in SPLITS
+        pools = {
+            split: torch.tensor([position[name] for name in self._characters[split]], device=self.device)
+            for split in SPLITS
         }
-        images = bank.images.to(device).unsqueeze(2)  # [characters, drawings, 1, size, size]
-        turns = 1 if rotations == "none" else TURNS
-        self.turn_stride = images.shape[0] * drawings
-        self.images = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
+        images = bank.images.to(self.device).unsqueeze(2)  # [characters, drawings, 1, size, size]
+        turns = 1 if self.rotations == "none" else TURNS
+        turned = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
+        return Drawings(turned, pools, images.shape[0] * self.each, bank.digest)
 
     def _turns(self, split: SplitName) -> int:
         """Classes that one character makes in `split`."""
@@ -99,21 +114,21 @@ class FewShotImages(TaskSource):
         if (episode.queries == 0) != (self.stream is not None):
             valid = "at least 1" if self.stream is None else "0: in a stream every drawing is a query"
             raise ConfigError(f"{key}.queries", episode.queries, valid)
-        if episode.shots + episode.queries > self.drawings:
-            valid = f"with {key}.queries={episode.queries} at most {self.drawings}, the drawings of a class"
+        if episode.shots + episode.queries > self.each:
+            valid = f"with {key}.queries={episode.queries} at most {self.each}, the drawings of a class"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
 
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """See `TaskSource`: one draw of indices and one gather, rotations included."""
         keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
-        pool, episode = self.pools[split], self.episodes[split]
+        pool, episode = self.drawings.pools[split], self.episodes[split]
         ways, shots, queries = episode.outputs, episode.shots, episode.queries
         classes = choose(keys, _CLASSES, self.classes[split], ways)  # [T, ways]
         turn, character = classes // len(pool), pool[classes % len(pool)]
         if self.rotations == "per_task":
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
-        drawing = choose(keys, _DRAWINGS, self.drawings, shots + queries, ways)  # [T, ways, shots + queries]
-        rows = (turn * self.turn_stride + character * self.drawings).unsqueeze(-1) + drawing
+        drawing = choose(keys, _DRAWINGS, self.each, shots + queries, ways)  # [T, ways, shots + queries]
+        rows = (turn * self.drawings.turn_stride + character * self.each).unsqueeze(-1) + drawing
         support = self._gather(keys, _SUPPORT, rows[..., :shots])
         if self.stream is None:
             query = self._gather(keys, _QUERY, rows[..., shots:])
@@ -126,7 +141,7 @@ class FewShotImages(TaskSource):
         """The drawings `rows [T, ways, K]`, in random order."""
         _, ways, each = rows.shape
         order = shuffle(keys, stream, ways * each)
-        x = self.images[rows.flatten(1).gather(1, order)]
+        x = self.drawings.images[rows.flatten(1).gather(1, order)]
         return Split(x.float().div_(255), order // each)
 
     def card(self) -> dict[str, Any]:
@@ -137,6 +152,6 @@ class FewShotImages(TaskSource):
             "classes": self.classes,
             "rotations": self.rotations,
             "size": self.size,
-            "digest": self.digest[:16],
+            "digest": self.drawings.digest[:16],
             "eval_seed": self.seeds["test"],
         }

@@ -8,12 +8,13 @@ the background set is learned from: training and validation episodes are those o
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from metabench.config import Folder, Seed
 from metabench.data.draw import shuffle, task_keys
@@ -73,11 +74,15 @@ class OmniglotWithinAlphabet(Omniglot):
             download=download,
             eval_seed=eval_seed,
         )
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Where the drawings of each run stand, the shown one and the one asked for: `[runs, ways, 2]`."""
         order = {name: i for i, name in enumerate(read_split("lake")["test"])}  # of the test pool
-        runs = read_runs()
+        runs, device = read_runs(), self.device
         chosen = torch.tensor([[order[pair.character] for pair in run] for run in runs], device=device)
         drawing = torch.tensor([[(pair.shown - 1, pair.asked - 1) for pair in run] for run in runs], device=device)
-        self.rows = (self.pools["test"][chosen] * self.drawings).unsqueeze(-1) + drawing  # [runs, ways, 2]
+        return (self.drawings.pools["test"][chosen] * self.each).unsqueeze(-1) + drawing
 
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """See `TaskSource`; test task i is run i + 1, its characters in random order."""

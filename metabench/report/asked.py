@@ -8,16 +8,18 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from metabench import cell
 from metabench.errors import shown
+from metabench.identity import flat
 from metabench.report.verdict import Kind, Verdict
 
 # What may differ between two runs of one cell; of the device, the precision may not.
 FREE = {*cell.FREE, "published"} - {"device"}
 FREE_PARTS = {*cell.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
-LENGTHS = ("train.steps", "train.tasks", "validate.every", "validate.episodes", "test.episodes")
+LENGTHS = ("train.steps", "train.tasks", "validate.episodes", "test.episodes")
 SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
 NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 MANY = 8  # experiments that are worth more than one process
@@ -36,34 +38,29 @@ def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return found
+class Experiments:
+    """The configurations of experiments by name; None where there is none of that name. Each is composed once."""
+
+    def __init__(self, config_dir: str | None = None, known: Mapping[str, dict[str, Any]] | None = None) -> None:
+        self._compose = partial(_compose, config_dir=config_dir)
+        self._answers: dict[str, dict[str, Any] | None] = dict(known or {})
+
+    def __getitem__(self, name: str) -> dict[str, Any] | None:
+        """What the experiment asks for."""
+        if name not in self._answers:
+            self._answers[name] = self._compose(name)
+        return self._answers[name]
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Compose many on every core: one takes a tenth of a second."""
+        missing = [name for name in dict.fromkeys(names) if name not in self._answers]
+        if len(missing) >= MANY:
+            workers = min(os.cpu_count() or 1, len(missing))
+            with suppress(OSError, BrokenProcessPool), ProcessPoolExecutor(workers) as pool:  # or it is done one by one
+                self._answers.update(zip(missing, pool.map(self._compose, missing, chunksize=4), strict=True))
 
 
-_answers: dict[str, dict[str, Any] | None] = {}
-
-
-def ask(experiment: str) -> dict[str, Any] | None:
-    """The configuration of an experiment of this program; None where it has none of that name."""
-    if experiment not in _answers:
-        _answers[experiment] = _compose(experiment)
-    return _answers[experiment]
-
-
-def ask_ahead(experiments: Iterable[str]) -> None:
-    """Compose many on every core: one takes a tenth of a second."""
-    missing = [name for name in dict.fromkeys(experiments) if name not in _answers]
-    if len(missing) >= MANY:
-        workers = min(os.cpu_count() or 1, len(missing))
-        with suppress(OSError, BrokenProcessPool), ProcessPoolExecutor(workers) as pool:  # or they are composed here
-            _answers.update(zip(missing, pool.map(_compose, missing, chunksize=4), strict=True))
-
-
-def _compose(experiment: str) -> dict[str, Any] | None:
+def _compose(experiment: str, config_dir: str | None) -> dict[str, Any] | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -72,7 +69,7 @@ def _compose(experiment: str) -> dict[str, Any] | None:
     if not NAME.fullmatch(experiment) or len(experiment) > 200:
         return None
     try:
-        return compose_plain(f"experiment={experiment}")
+        return compose_plain(f"experiment={experiment}", config_dir=config_dir)
     except (HydraException, OmegaConfBaseException):
         return None
 
@@ -82,11 +79,12 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
     ours, theirs = decisive(config), decisive(asked)
     short: list[str] = []
     other: list[str] = []
+    fewer_steps = _shorter(ours.get("train.steps"), theirs.get("train.steps"))
     for key in sorted({*ours, *theirs}):
         have, want = ours.get(key), theirs.get(key)  # a key that was not there yet was null
         if have == want:
             continue
-        shorter = key in LENGTHS and _shorter(have, want)
+        shorter = fewer_steps if key == "validate.every" else key in LENGTHS and _shorter(have, want)
         (short if shorter else other).append(f"{key} {shown(have, 60)} for {shown(want, 60)}")
     if other:
         return Verdict(Kind.OTHER, ", ".join([*other, *short]))

@@ -14,7 +14,7 @@ from metabench.catalog import folders
 from metabench.cell import FULL
 from metabench.errors import shown
 from metabench.identity import digest
-from metabench.report.asked import ask, ask_ahead, conform, decisive
+from metabench.report.asked import Experiments, conform, decisive
 from metabench.report.read import Published, Run, Skipped
 from metabench.report.verdict import Figure, Kind, Verdict, judge, over_seeds
 
@@ -70,7 +70,7 @@ class Cell:
         return f"{self.row}{f' ({self.variant})' if self.variant else ''}, {self.data} {self.column}"
 
 
-def make_cells(runs: Iterable[Run]) -> tuple[list[Cell], list[Skipped], list[str]]:
+def make_cells(runs: Iterable[Run], experiments: Experiments) -> tuple[list[Cell], list[Skipped], list[str]]:
     """The cells; the runs left out because their seed was there already; and what was not averaged, a line each."""
     groups: dict[tuple[str, str], dict[int, Run]] = defaultdict(dict)
     spare = []
@@ -81,24 +81,25 @@ def make_cells(runs: Iterable[Run]) -> tuple[list[Cell], list[Skipped], list[str
             spare.append(Skipped(run.path, f"seed {run.seed} is there already: {group[run.seed].path}"))
         else:
             group[run.seed] = run
-    ask_ahead(run.summary.experiment for run in runs if run.summary.experiment)
+    experiments.prepare(run.summary.experiment for run in runs if run.summary.experiment)
     places: dict[tuple[str, ...], list[tuple[Runs, Published | None]]] = defaultdict(list)
     for group in groups.values():
         members = tuple(sorted(group.values(), key=lambda run: run.summary.experiment is None))
-        for paper in _published(members[0]):
+        for paper in _published(members[0], experiments):
             places[_place(members[0], paper)].append((members, paper))
     cells, apart = [], []
     for (data, column, row, source), found in places.items():
-        variants = [source] * len(found)
+        variants = [source]
         if len(found) > 1:
             rivals = [members for members, _ in found]
-            whole = [paper is not None and _incomparable(members[0], paper) is None for members, paper in found]
-            apart_by = zip(whole, _variants(rivals), strict=True)
-            own = ["" if asked_for and sum(whole) == 1 else variant for asked_for, variant in apart_by]
-            variants = [", ".join(filter(None, (source, variant))) for variant in own]
+            whole = [_incomparable(members[0], paper, experiments) is None for members, paper in found]
             apart.append(f"{row}, {data} {column}: {_not_averaged(rivals)}")
+            variants = _variants(rivals)
+            if source:  # the one that is as the experiment asks needs no other name
+                named = zip(whole, variants, strict=True)
+                variants = [source if asked and sum(whole) == 1 else f"{source}, {own}" for asked, own in named]
         for (members, paper), variant in zip(found, variants, strict=True):
-            cells.append(_cell((data, column, row, variant), members, paper))
+            cells.append(_cell((data, column, row, variant), members, paper, experiments))
     return sorted(cells, key=lambda cell: (cell.data, cell.row.lower(), cell.variant)), spare, apart
 
 
@@ -143,32 +144,33 @@ def algorithm(run: Run) -> str:
     return _algorithms().get(target) or shown(target.rpartition(".")[2], 40)
 
 
-def _published(run: Run) -> list[Published | None]:
+def _published(run: Run, experiments: Experiments) -> list[Published | None]:
     """What the experiment publishes now; what the run wrote down, where this program does not know the experiment."""
     headline = None
     if run.summary.experiment is not None:
-        asked = ask(run.summary.experiment)
+        asked = experiments[run.summary.experiment]
         headline = run.summary.published
         if asked is not None:
             headline = Published.model_validate(asked["published"]) if asked.get("published") else None
     return [headline, *headline.also] if headline else [None]
 
 
-def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None) -> Cell:
+def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None, experiments: Experiments) -> Cell:
     test = runs[0].summary.test
     mode, at = (paper.prediction or test.prediction, paper.at) if paper else (test.prediction, None)
     found = [_figure(run, mode, at) for run in runs]
     figures = tuple(figure for figure in found if figure is not None)
-    fault = _incomparable(runs[0], paper)
+    final = _is_final(runs[0], at)
+    fault = _incomparable(runs[0], paper, experiments)
     if len(figures) < len(runs):  # there is no such figure: shown is the one that the runs end with
         fault = fault or Verdict(Kind.OTHER, f"has no figure of {mode} prediction{'' if at is None else f' at {at}'}")
-        mode, at = test.prediction, None
+        mode = test.prediction
         figures = tuple(_final(run, mode) for run in runs)
     ours = over_seeds([figure.mean for figure in figures]) if len(runs) > 1 else figures[0]
     verdict = Verdict(Kind.NONE)
     if paper is not None:
         verdict = fault or judge(ours, paper.value, paper.ci95, higher_is_better=test.metric == "accuracy")
-    return Cell(*place, runs, mode, figures, _is_final(runs[0], at), ours, paper, verdict)
+    return Cell(*place, runs, mode, figures, final, ours, paper, verdict)
 
 
 def _final(run: Run, mode: str) -> Figure:
@@ -195,14 +197,14 @@ def _figure(run: Run, mode: str, at: int | None) -> Figure | None:
     return None
 
 
-def _incomparable(run: Run, paper: Published | None) -> Verdict | None:
+def _incomparable(run: Run, paper: Published | None, experiments: Experiments) -> Verdict | None:
     """Why a run cannot be held against its paper, if so."""
     summary = run.summary
     if paper is None or summary.experiment is None:
         return None
     if paper.metric != summary.test.metric:
         return Verdict(Kind.OTHER, f"metric {summary.test.metric} for {paper.metric}")
-    asked = ask(summary.experiment)
+    asked = experiments[summary.experiment]
     if asked is None:
         return Verdict(Kind.OTHER, f"experiment {summary.experiment} is none of this program's")
     if run.config is None:

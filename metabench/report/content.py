@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metabench.console import figure, inline
+from metabench.report.asked import Experiments
 from metabench.report.cells import Cell, make_cells
 from metabench.report.read import Run, Skipped, find, read_runs
 from metabench.report.verdict import DEFINITION, Kind
@@ -82,12 +83,12 @@ class Report:
         return [f"{skip.path.as_posix()}: {skip.reason}" for skip in self.skipped]
 
 
-def make_report(folders: Iterable[Path]) -> Report:
-    """Read every run below `folders`; raises `UserError` where a folder is none."""
+def make_report(folders: Iterable[Path], experiments: Experiments) -> Report:
+    """Every run below `folders`, against what `experiments` ask for; raises `UserError` where a folder is none."""
     runs, skipped = [], []
     for found in read_runs(find(folders)):
         runs.append(found) if isinstance(found, Run) else skipped.append(found)
-    cells, spare, apart = make_cells(runs)
+    cells, spare, apart = make_cells(runs, experiments)
     hashes = dict.fromkeys(cell.protocol for cell in cells)
     marks = {protocol: _letters(i) for i, protocol in enumerate(hashes)}
     return Report(cells, _tables(cells), marks, apart, [*skipped, *spare])

@@ -69,7 +69,7 @@ def _sections(report: Report) -> tuple[list[Section], list[Skipped]]:
             if len(trained) > 1:
                 drawn.append((column, *COST, charts.cost(trained, ranks)))
         legend = [(*name, rank) for name, rank in ranks.items()]
-        sections.append(Section(table, legend if drawn else [], drawn))
+        sections.append(Section(table, legend, drawn))
     return sections, list(damaged.values())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -124,9 +124,7 @@ class Published(metabench.config.Published):
     value: Amount
     ci95: Amount | None = None
     spread: Amount | None = None
-    verified: str | None = None  # how the number was checked against the paper
-    at: Whole | None = None  # the inner step or instance that it is of; None: the final one
-    also: list[Published] = Field([])  # what else of the table the same run gives
+    also: Sequence[Published] = ()  # what else of the table the same run gives
 
 
 class Summary(_Part):

@@ -11,7 +11,7 @@ from numpy import ndarray
 from metabench.console import figure
 from metabench.errors import UserError, shown
 from metabench.files import DamagedError
-from metabench.report.asked import flat
+from metabench.identity import flat
 from metabench.report.cells import algorithm, same_cell
 from metabench.report.paired import Paired, chance, compare, welch
 from metabench.report.read import Run, find, read_episodes, read_run

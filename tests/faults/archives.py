@@ -62,7 +62,12 @@ def whole(attempt: Attempt) -> str:
     return said.rsplit(" ", 1)[0]
 
 
-@fault("8 processes ingest one dataset at once", "all have the same pictures, one of them read the archives", tries=20)
+@fault(
+    "8 processes ingest one dataset at once",
+    "all have the same pictures, one of them read the archives",
+    tries=20,
+    short=0,
+)
 def together(attempt: Attempt) -> None:
     expected, cache = whole(attempt), attempt.folder / "cache"
     notes = [attempt.folder / f"said-{n}" for n in range(8)]

@@ -14,7 +14,9 @@ from faults.runs import MAML
 ENDLESS = (*SINUSOID, "train.steps=1000000")
 
 
-@fault("a second process on a run directory", "it is refused at once, naming the first, which goes on", tries=5)
+@fault(
+    "a second process on a run directory", "it is refused at once, naming the first, which goes on", tries=5, short=0
+)
 def second(attempt: Attempt) -> None:
     cwd = attempt.folder / "work"
     cwd.mkdir()

@@ -57,8 +57,8 @@ def refused(attempt: Attempt, case: str) -> None:
 def limited(attempt: Attempt) -> None:
     cwd = attempt.folder / "work"
     cwd.mkdir()
-    large = (*SINUSOID, "train.steps=1", "train.tasks=64", "data.train.shots=2000", "backbone.hidden=[500,500]")
-    patch = partial(limit, 800 << 20)
+    large = (*SINUSOID, "train.steps=1", "train.tasks=64", "data.train.shots=400", "backbone.hidden=[500,500]")
+    patch = partial(limit, 300 << 20)
     done = run_metabench(*large, "chunk=64", cwd=cwd, patch=patch)
     _said(
         done.code, done.err, only_run(cwd), "out of memory with 64 tasks held at once (chunk=64): chunk=32 holds half"

@@ -45,7 +45,7 @@ def signalled(attempt: Attempt, number: signal.Signals) -> None:
     attempt.note(LATENCY, waited, limit=5)
     _, start = again(*MAML, cwd=cwd)
     assert start == done or done <= 1, (start, done)
-    identical(only_run(cwd), run)
+    identical(only_run(cwd), run, stopped=True)
 
 
 def _left(started: Any, number: int) -> tuple[int, float]:
@@ -92,7 +92,7 @@ def handled(attempt: Attempt, number: signal.Signals) -> None:
     assert done.code == (17 if leaves else 0), done
     assert told.read_text() == f"{step} of {step}\n"
     again(*MAML, cwd=cwd)
-    identical(only_run(cwd), straight(*MAML))
+    identical(only_run(cwd), straight(*MAML), stopped=True)
 
 
 def launcher(number: int, told: Path, note: Path, leaves: bool) -> None:
