@@ -27,7 +27,11 @@ from metabench.published import register
 from metabench.shortage import MemoryShortageError
 from metabench.stop import Left, Stopped
 
-COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
+# What Hydra raises in composing; the last two where it meets a type that it does not expect.
+COMPOSING = (
+    *(HydraException, OmegaConfBaseException, YAMLError, UserWarning),
+    *(ValueError, OSError, RecursionError, TypeError, AttributeError),
+)
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 

@@ -90,7 +90,8 @@ def attempt(plain: dict[str, Any], path: Path) -> None:
     try:
         with suppress(UserError), redirect_stdout(io.StringIO()):  # a data set may say what it reads
             config = check(Config, plain)
-            run(config, Ticket(path, identity(plain), "", cell(config, None, ())), Display(Console(quiet=True)))
+            ticket = Ticket(path, identity(plain), "", cell(config, None, ()), ("fuzz",))
+            run(config, ticket, Display(Console(quiet=True)))
     finally:
         torch.set_num_threads(threads)
 
@@ -101,6 +102,19 @@ def any_command(words: list[str]) -> None:
         with redirect_stdout(io.StringIO()):
             check_command(words)
     except (UserError, SystemExit):  # the latter of --help and the like
+        pass
+    except COMPOSING as fault:
+        explain(fault)
+
+
+def any_override(key: str, value: str) -> None:
+    """Whatever a key is given is composed and checked, or refused."""
+    try:
+        with initialize_config_module("metabench.conf", version_base="1.3"):
+            plain: Any = OmegaConf.to_container(compose("config", [f"{key}={value}"]), resolve=True)
+        identity(plain)
+        check(Config, plain)
+    except UserError:
         pass
     except COMPOSING as fault:
         explain(fault)
@@ -155,8 +169,22 @@ PLACES = st.integers(0, 10_000)
 FILES = ("summary.json", "status.json", "environment.json", "metrics.jsonl", "config.yaml", "episodes.json")
 CHANGES = st.one_of(st.just(remove), VALUES.map(put))
 OVERRIDES = st.builds("{}={}".format, st.sampled_from(["seed", "+x", "~algo", "algo", "recipe"]), st.text(max_size=20))
+ANY_KEY = st.sampled_from(
+    [
+        *("seed", "algo", "data", "experiment", "budget", "recipe", "run_dir", "train", "train.steps", "algo.inner_lr"),
+        *("algo._target_", "backbone.hidden", "+new", "++seed", "~seed", "algo@data", "hydra.mode", "hydra/launcher"),
+    ]
+)
+SYNTAX = st.sampled_from(
+    [
+        *("${seed}", "${x}", "${", "${.}", "${..}", "${.steps}", "${algo.inner_lr}", "${hydra:x}", "${oc.env:NOT_SET}"),
+        *("${oc.decode:'['}", "${oc.create:{a:1}}", "${oc.dict.keys:seed}", "${oc.select:}", "${nope:}", "${now:}"),
+        *("{a:1}", "[1,[2]]", "null", "???", "'a'", "1e999", "nan", "0x1", "1_0", "glob(*)", "sort(1,2)", "tag(a,1)"),
+    ]
+)
 PROPERTIES: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {
     "command": (any_command, (st.lists(st.one_of(OVERRIDES, st.text(max_size=20)), max_size=3),)),
+    "override": (any_override, (ANY_KEY, st.one_of(SYNTAX, st.text(max_size=10)))),
     "value": (any_value, (st.sampled_from(list(BASES)), PLACES, VALUES)),
     "checkpoint": (any_checkpoint, (st.sampled_from(["last.pt", "best.pt"]), PLACES, CHANGES)),
     "file": (any_file, (st.sampled_from(FILES), PLACES, PLACES, st.binary(max_size=4))),

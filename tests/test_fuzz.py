@@ -6,6 +6,8 @@ import fuzz
 import pytest
 
 
-@pytest.mark.parametrize(("name", "examples"), [("command", 100), ("value", 30), ("checkpoint", 15), ("file", 15)])
+@pytest.mark.parametrize(
+    ("name", "examples"), [("command", 100), ("override", 15), ("value", 30), ("checkpoint", 15), ("file", 15)]
+)
 def test_no_traceback(name, examples):
     fuzz.search(name, examples)
