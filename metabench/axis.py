@@ -1,4 +1,4 @@
-"""What the columns of an evaluation `[T, K]` count: inner steps of adaptation, or instances of a class in a stream."""
+"""What the columns of an evaluation `[T, K]` count: inner steps, instances of a class in a stream, or shots so far."""
 
 from __future__ import annotations
 
@@ -42,5 +42,6 @@ def _at_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
 
 INNER_STEPS = Axis("inner steps", 0, "after {} inner steps", "steps", _after_each)
 INSTANCES = Axis("instance of a class", 1, "at instance {} of a class", "instances", _at_each)
-AXES = {axis.name: axis for axis in (INNER_STEPS, INSTANCES)}
-AXIS_OF = {"few_shot": INNER_STEPS, "sequence": INSTANCES}  # by the protocol of the tasks
+SHOTS = Axis("shots", 1, "after {} shots of a new task", "shots", _after_each)
+AXES = {axis.name: axis for axis in (INNER_STEPS, INSTANCES, SHOTS)}
+AXIS_OF = {"few_shot": INNER_STEPS, "online": SHOTS, "sequence": INSTANCES}  # by the protocol of the tasks

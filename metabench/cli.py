@@ -43,8 +43,9 @@ def _dispatch(arguments: list[str]) -> None:
         # count made a convolutional meta-step take 7 s; this one 0.6 s, and on an idle machine the same 0.17 s.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
         sys.argv[1:] = sorted(arguments, key=_is_override)  # Hydra's parser takes overrides on one side of a flag only
-        from metabench.job import hydra_main
+        from metabench.job import COMMAND, hydra_main
 
+        os.environ[COMMAND] = " ".join(arguments)
         hydra_main()
 
 

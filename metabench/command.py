@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Glob, Override
 
 from metabench.catalog import GROUPS, entries, folders
 from metabench.errors import ConfigError, UserError, one_of
+from metabench.ranks import started_together
 
 USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
 
@@ -23,6 +24,8 @@ def check_command(arguments: list[str]) -> None:
         raise UserError(
             "--experimental-rerun: loads a pickle, which may run anything; give the overrides again instead"
         )
+    if given.multirun and started_together():
+        raise UserError("-m: torchrun starts the processes of one run; give it one run at a time")
     for override in OverridesParser.create().parse_overrides(given.overrides):
         _check(override, given.config_dir)
 

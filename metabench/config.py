@@ -108,7 +108,7 @@ class Checkpoint(Section):
 class Device(Section):
     """Where a run computes."""
 
-    type: Literal["auto", "cpu", "cuda"]
+    type: Literal["auto", "cpu", "cuda", "ddp"]
     precision: Literal["float32", "tf32", "bfloat16"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # of the CPU; null leaves torch's choice
     keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system

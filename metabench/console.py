@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metabench.ranks import silent
+
 PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
@@ -26,7 +28,7 @@ def figure(name: str, mean: float, ci95: float | None = None) -> str:
 
 def open_console() -> Console:
     """The console; lines in a pipe or a log are not folded to a width nobody has."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=silent())
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console
@@ -143,6 +145,12 @@ def result_table(summary: dict[str, Any]) -> Table:
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
             table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
+    if online := test.get("online"):
+        needed, learned = online["mean_examples_to_threshold"], online["learned"]
+        of = figure(name, online["threshold"])
+        table.add_row(f"examples to {of}, mean", f"{needed:.2f}", f"{learned:.0%} of tasks learned")
+        error, regret = (figure("error", online[key][-1]) for key in ("cumulative_error", "regret"))
+        table.add_row("cumulative error", error, f"regret {regret}")
     if published := summary.get("published"):
         whole = budget == "full" and not summary.get("changes")
         for one in (published, *published.get("also", ())):

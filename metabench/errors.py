@@ -54,7 +54,10 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
     return f"{what}{hint} valid: {', '.join(listed) or 'none'}"
 
 
-def leave(message: str, code: int) -> NoReturn:
-    """End the process with one line on stderr, whatever a user typed."""
-    print(f"metabench: {' '.join(message.split())}", file=sys.stderr)
+def leave(message: str, code: int, *, alone: bool = False) -> NoReturn:
+    """End the process with one line on stderr; of several ranks the first says it, if it did not befall one `alone`."""
+    from metabench.ranks import silent
+
+    if alone or not silent():
+        print(f"metabench: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metabench.algo.base import Algorithm, Mode
 from metabench.axis import INNER_STEPS, Axis
+from metabench.ranks import ALONE, Ranks
 from metabench.tasks import Metrics, SplitName, TaskSource
 
 FORMULA = "mean ± t(0.975, n-1) · s / √n over n test tasks"
@@ -45,22 +46,25 @@ def evaluate(
     batch: int,
     mode: Mode | None = None,
     tick: Callable[[int], None] = lambda done: None,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """The metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
 
-    `tick` is called with the number of tasks done, after every batch; it may raise to stop.
+    Each rank evaluates a share of them. `tick` is called with the number of tasks done, after every batch and by all
+    ranks equally often; it may raise to stop.
     """
     training = algo.training
     algo.eval()
     parts: list[Metrics] = []
     try:
-        for start in range(0, episodes, batch):
-            count = min(batch, episodes - start)
-            parts.append(algo.evaluate(source.sample(split, start, count), mode))
-            tick(start + count)
+        for start in range(0, math.ceil(episodes / ranks.size), batch):
+            if mine := ranks.share(episodes)[start : start + batch]:
+                parts.append(algo.evaluate(source.sample(split, mine.start, len(mine)), mode))
+            tick(min(episodes, ranks.size * (start + batch)))
     finally:
         algo.train(training)
-    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+    parts = [part for share in ranks.every([{k: v.cpu() for k, v in part.items()} for part in parts]) for part in share]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def summarise(values: Tensor, axis: Axis = INNER_STEPS) -> dict[str, Any]:

@@ -7,6 +7,7 @@ environment, by which git and the compiler can be told what to run.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Iterator
 from functools import wraps
@@ -24,6 +25,7 @@ PARTS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 NAMES_A_CALL = ("_target_", "()", "class")
 NAMES_AN_OBJECT = "ext://"  # in what configures `logging`
 CALLED = ("metabench.sweep.SweepReport", "logging.StreamHandler", "logging.NullHandler")
+EXTRAS = {"hydra_ray_launcher": "metabench[ray]"}  # what brings a plugin
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 
@@ -40,6 +42,7 @@ def guard_hydra() -> None:
         for part in PARTS:
             OmegaConf.resolve(config.hydra[part])  # what is checked is what will be called
             for key, name in _calls(OmegaConf.to_container(config.hydra[part]), f"hydra.{part}"):
+                _check_installed(key, str(name))
                 if str(name) not in allowed:
                     raise ConfigError(key, name, "is not to be called from a configuration")
         if config.hydra.job.env_set:
@@ -47,6 +50,14 @@ def guard_hydra() -> None:
         return config
 
     ConfigLoaderImpl.load_configuration = guarded  # type: ignore[method-assign]
+
+
+def _check_installed(key: str, name: str) -> None:
+    """Hydra would say no more than that it does not know the class."""
+    namespace, package, *_ = f"{name}.".split(".")
+    if namespace == "hydra_plugins" and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
+        extra = EXTRAS.get(package, package.replace("_", "-"))
+        raise ConfigError(key, name, f'is not installed: pip install "{extra}"')
 
 
 def _calls(node: Any, key: str) -> Iterator[tuple[str, Any]]:

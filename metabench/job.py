@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,9 +24,11 @@ from metabench.explain import explain
 from metabench.globs import glob_subfolders
 from metabench.guard import guard_hydra
 from metabench.published import register
-from metabench.stop import Stopped
+from metabench.shortage import MemoryShortageError
+from metabench.stop import Left, Stopped
 
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError, UserWarning)
+COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 register()  # here, for wherever a launcher takes a job this module is imported
@@ -62,14 +65,19 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
     """Of one run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return execute(composed, HydraConfig.get(), sys.argv[1:])[0]
+        # The process of a launcher has arguments of its own.
+        given = os.environ[COMMAND].split() if COMMAND in os.environ else sys.argv[1:]
+        return execute(composed, HydraConfig.get(), given)[0]
     except (UserError, OmegaConfBaseException) as fault:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
         if not sweeping:
-            leave(reason, getattr(fault, "exit_code", UserError.exit_code))
+            alone = isinstance(fault, MemoryShortageError)  # of this rank
+            leave(reason, getattr(fault, "exit_code", UserError.exit_code), alone=alone)
         return {"status": getattr(fault, "status", UserError.status), "reason": reason}
     except Stopped as stopped:
         leave(str(stopped), stopped.exit_code)
+    except Left:
+        raise
     except (Exception, SystemExit) as fault:
         if not sweeping and isinstance(fault, SystemExit):
             raise

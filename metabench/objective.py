@@ -82,6 +82,10 @@ class Objective:
     encode: Callable[[Tensor, int, torch.dtype], Tensor] = one_hot
     """Labels or values as what a network is given of them, `[T, N, O]`."""
 
+    def error(self, value: Tensor) -> Tensor:
+        """How far metric values are from a perfect prediction's: the share of wrong answers, or the value itself."""
+        return 1 - value if self.higher_is_better else value
+
     def better(self, a: float, b: float) -> bool:
         """Whether metric value a is strictly better than b; NaN is worse than anything."""
         if math.isnan(b):

@@ -18,6 +18,7 @@ from metabench.config import Config
 from metabench.device import describe
 from metabench.evaluate import FORMULA
 from metabench.identity import digest
+from metabench.ranks import ALONE, Ranks, program
 from metabench.tasks import TaskSource
 
 
@@ -38,7 +39,7 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
         "episodes": source.test_episodes(config.test.episodes),
         "metric": algo.objective.metric_name,
         "prediction": algo.modes[0],
-        "selection": _selection(config),
+        "selection": _selection(config, source),
         "interval": FORMULA,
     }
     training = {
@@ -57,21 +58,24 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
     return {"hash": digest(test)[:12], "test": test, "training": training}
 
 
-def _selection(config: Config) -> str:
+def _selection(config: Config, source: TaskSource) -> str:
+    if source.online is not None:
+        return "none: each task is met while its examples come, by the learner as it stands"
     if config.validation.select == "last":
         return "last iterate"
     return f"best of {config.validation.episodes} validation tasks, never test tasks"
 
 
-def environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
+def environment(device: torch.device, command: Sequence[str], ranks: Ranks = ALONE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": " ".join(["metabench", *command]),
+        "command": " ".join([program(), *command]),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "hydra-core", "omegaconf")},
         "device": describe(device),
+        "ranks": ranks.size,
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),

@@ -29,12 +29,14 @@ from metabench.errors import ConfigError, DataError, UserError
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
+from metabench.online import Arrived, Rounds
 from metabench.protocol import environment, protocol_card
+from metabench.ranks import ALONE, Ranks, open_ranks
 from metabench.records import RunDirectory, load_best
 from metabench.shortage import advised
 from metabench.start import spare_dynamo
 from metabench.step import MetaStep
-from metabench.stop import Stop, Stopped
+from metabench.stop import Left, Stop, Stopped
 from metabench.tasks import Metrics, TaskSource
 from metabench.window import NonFiniteError, Window
 
@@ -44,8 +46,8 @@ UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raise
 class Run:
     """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
-    def __init__(self, config: Config, display: Display) -> None:
-        self.config, self.display = config, display
+    def __init__(self, config: Config, display: Display, ranks: Ranks = ALONE) -> None:
+        self.config, self.display, self.ranks = config, display, ranks
         if config.log.tensorboard:
             require_tensorboard()
         make_source, source_args = component(config.data, TaskSource, "data")
@@ -67,8 +69,11 @@ class Run:
         self.optimizer = make_optim(self.parameters or [torch.zeros(1)], **optim_args)
         self.algo.remat = config.remat
         check_engine(config, self.device)
-        self.feed = Feed(self.source, config.train.tasks, self.steps)
+        if config.train.tasks < ranks.size:
+            raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
+        self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
+        self.rounds = Rounds(self.source, self.algo.objective, self.steps) if self.source.online else None
         self.step = 0
         self.seconds = 0.0
         self.due = False  # the validation of this meta-step was interrupted
@@ -109,7 +114,7 @@ class Run:
         """The meta-step of that plan."""
         if self.plan.threads is not None:
             torch.set_num_threads(self.plan.threads)
-        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan)
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan, self.ranks)
 
     def engine(self) -> dict[str, Any]:
         """What computed the meta-steps, for the record; nothing where there were none."""
@@ -124,6 +129,8 @@ class Run:
         if self.step < self.steps:
             self.display.say(self.plan.describe())
             chunk = self.plan.chunk
+        if self.step == 0:
+            self.meet(directory)
         began = time.monotonic() - self.seconds
         with self.display.phase("meta-training", self.steps, self.step) as phase, advised(chunk):
             while self.due or self.step < self.steps:
@@ -131,11 +138,14 @@ class Run:
                     self.window.add(self.meta_step(self.step, self.feed(self.step)))
                     self.step += 1
                     stop.hold()
+                    stop.listen()
                     self.seconds = time.monotonic() - began
                 last = self.step == self.steps
                 if not self.due and (last or self.step % config.log.every == 0):
                     self.log(directory, phase)
-                if last or self.step % config.validation.every == 0:
+                if self.rounds:
+                    self.meet(directory)
+                elif last or self.step % config.validation.every == 0:
                     self.validate(directory, stop)
                 if last or self.step % config.checkpoint.every == 0 or stop.asked:
                     self.save(directory)
@@ -160,6 +170,7 @@ class Run:
         self.due, before = True, torch.get_rng_state()
 
         def tick(done: int) -> None:
+            stop.listen()
             if stop.asked:
                 self.save(directory, before)
                 stop.check()
@@ -175,19 +186,39 @@ class Run:
             self.best = {"step": self.step, "value": result["mean"]}
             directory.save_best({"algo": self.algo.state_dict(), **self.best})
 
+    def meet(self, directory: RunDirectory) -> None:
+        """Judge the learner, as it stands, on what of an online stream has come by now; keep the last weights."""
+        due = self.rounds.due(self.step) if self.rounds else []
+        if not (self.rounds and due):
+            return
+        self.check_finite()
+        for part in due:
+            found = self.evaluate("test", part.tasks, source=Arrived(self.source, part.first, part.shots))
+            for line in self.rounds.judge(part, found):
+                self.record(directory, {"step": self.step, "split": "online", **line})
+        if self.step == self.steps > 0:
+            self.best = {"step": self.step, "value": summarise(self.rounds.found, self.algo.axis)["mean"]}
+            directory.save_best({"algo": self.algo.state_dict(), **self.best})
+
     def record(self, directory: RunDirectory, line: dict[str, Any]) -> None:
         """Write a line of metrics, to TensorBoard too if that was asked for."""
         directory.append(line)
-        if self.config.log.tensorboard:
+        if self.config.log.tensorboard and self.ranks.rank == 0:
             self.board = self.board or Board(directory.path / "tensorboard", self.step)
             self.board.add(line)
 
-    def evaluate(self, split: Any, episodes: int, **options: Any) -> Metrics:
-        """`evaluate`, in batches that fit the memory."""
+    @cached_property
+    def batch(self) -> int:
+        """Tasks evaluated at once: what fits the memory."""
         probe = self.source.sample("validation", 0, 1)
         batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
+        return -self.ranks.most(-batch)  # one size for all ranks, also where memories differ
+
+    def evaluate(self, split: Any, episodes: int, source: TaskSource | None = None, **options: Any) -> Metrics:
+        """`evaluate`, in such batches."""
+        source, batch = source or self.source, self.batch
         with advised(batch):
-            return evaluate(self.algo, self.source, split, episodes, batch=batch, **options)
+            return evaluate(self.algo, source, split, episodes, batch=batch, ranks=self.ranks, **options)
 
     # ---- where a stopped run continues
 
@@ -204,6 +235,7 @@ class Run:
                 "optim": self.optimizer.state_dict(),
                 "rng": torch.get_rng_state() if rng is None else rng,
                 "window": self.window.stacked(),
+                **({"rounds": self.rounds.found} if self.rounds else {}),
             }
         )
 
@@ -223,28 +255,42 @@ class Run:
         self.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
         self.window = Window(content["window"])
+        if self.rounds:
+            self.rounds.found = content["rounds"]
 
     # ---- meta-test
 
     def test(self, directory: RunDirectory, stop: Stop) -> dict[str, Any]:
-        """The chosen checkpoint on the test tasks, in every mode of prediction the model has."""
+        """The chosen checkpoint on the test tasks, in every mode of prediction the model has.
+
+        Online those were met in training, in the natural mode; here the last weights are tested in hindsight.
+        """
         if self.steps:
             best = directory.best()["algo"]
             with _fitting(directory.checkpoints / "best.pt"):
                 self.algo.load_state_dict(best)
-        modes, episodes = self.algo.modes, self.source.test_episodes(self.config.test.episodes)
+        modes = self.algo.modes[:1] if self.rounds else self.algo.modes
+        episodes = self.source.test_episodes(self.config.test.episodes)
         results, finals = {}, {}
+        online: dict[str, Any] = {}
         began = time.monotonic()
         with self.display.phase("meta-test", episodes * len(modes)) as phase:
             for i, mode in enumerate(modes):
 
                 def tick(done: int, before: int = i * episodes) -> None:
                     phase.update(before + done)
+                    stop.listen()
                     stop.check()  # should something have swallowed what the handler raised
 
                 found = self.evaluate("test", episodes, mode=mode, tick=tick)
-                results[mode] = summarise(found[self.metric], self.algo.axis)
-                finals[mode] = found[self.metric][:, -1].tolist()
+                figures = found[self.metric]
+                if self.rounds:
+                    outcome, figures = self.rounds.outcome(figures[:, -1]), self.rounds.found
+                    for line in self.rounds.in_hindsight(outcome):
+                        self.record(directory, {"step": self.step, "split": "hindsight", **line})
+                    online = {"online": outcome}
+                results[mode] = summarise(figures, self.algo.axis)
+                finals[mode] = figures[:, -1].tolist()
         directory.save_episodes(self.metric, finals)
         natural = results[modes[0]]
         return {
@@ -254,6 +300,7 @@ class Run:
             "prediction": modes[0],
             "interval": FORMULA,
             "modes": {mode: {k: r[k] for k in ("mean", "ci95", "episodes")} for mode, r in results.items()},
+            **online,
         }
 
 
@@ -270,8 +317,13 @@ class Ticket:
 
 def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
     """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
+    with open_ranks(config.device) as ranks:
+        return _run(config, ticket, display, ranks)
+
+
+def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict[str, Any]:
     path, cell = ticket.path, ticket.cell
-    directory = RunDirectory(path, ticket.identity)
+    directory = ranks.share_directory(RunDirectory(path, ticket.identity))
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
@@ -285,12 +337,12 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         return summary
     directory.check_free()
     with advised(0):
-        job = Run(config, display)
-        card = card_table(job.card)  # reads the data: nothing is written where that fails
-    with Stop() as stop, directory:
+        job = ranks.each(lambda: Run(config, display, ranks))
+        card = ranks.each(lambda: card_table(job.card))  # reads the data: nothing is written where that fails
+    with Stop(ranks.most if ranks.size > 1 else None) as stop, directory:
         if not config.resume:
             directory.clear()
-        where = environment(job.device, ticket.command)
+        where = environment(job.device, ticket.command, ranks)
         directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -298,6 +350,8 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
         display.say(
             f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
         )
+        if ranks.size > 1:
+            display.say(f"{ranks.size} ranks share the {config.train.tasks} tasks of a meta-step")
         display.console.print(card)
         try:
             checkpoint, warnings = directory.resume()
@@ -320,7 +374,7 @@ def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
                 "train": {"steps": job.step, "seconds": round(job.seconds, 3), **job.engine()},
                 "environment": where,
             }
-            if config.log.pictures:
+            if config.log.pictures and ranks.rank == 0:
                 _draw(directory, job, test)
             stop.hold()  # what is finished is not stopped
             directory.finish(summary)
@@ -348,17 +402,19 @@ def _fitting(path: Path) -> Iterator[None]:
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:
-    if isinstance(fault, (Stopped, UserError)):
+    if isinstance(fault, (Stopped, Left, UserError)):
         return fault.status, str(fault)
     return "failed", f"{type(fault).__name__}: {fault}"
 
 
 def _draw(directory: RunDirectory, job: Run, test: dict[str, Any]) -> None:
     from metabench.pictures import draw_run
+    from metabench.pictures.rounds import beside
 
     folder = directory.path / "pictures"
     folder.mkdir(exist_ok=True)
     try:
-        draw_run(folder, job.algo, job.source, directory.records(), test)
+        others = beside(directory.path, job.card["hash"]) if job.rounds else {}
+        draw_run(folder, job.algo, job.source, directory.records(), test, others)
     except Exception as fault:  # a picture is never worth a finished run
         job.display.say(f"warning: pictures: {type(fault).__name__}: {fault}")

@@ -6,6 +6,9 @@ later or more, leaves without. The exit code is 128 plus the signal's number.
 
 A launcher's own handler, which was there before, is called once the checkpoint is written. If it returns, the launcher
 has taken charge, and the run goes on. Signals that were ignored stay ignored.
+
+Of several ranks each hears a signal at its own time. They only ever leave together, where they agree: when they
+`listen`, after every meta-step and every batch of an evaluation.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -30,10 +34,21 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+class Left(SystemExit):
+    """A launcher's handler ended the process, to begin it again or not; no outcome of the run."""
+
+    status = "stopped"
+
+    def __str__(self) -> str:
+        return "its launcher ended it; the same command continues"
+
+
 class Stop:
     """While open, signals end the run; while held, only where it calls `check`."""
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[int], int] | None = None) -> None:
+        self.agree = agree  # the largest number that a rank has heard, given this one's; None: there are no others
+        self.heard = 0
         self.asked: int | None = None
         self.held = False
         self._when = 0.0
@@ -64,22 +79,32 @@ class Stop:
         self.held = False
         self.check()
 
+    def listen(self) -> None:
+        """Learn whether another rank was asked."""
+        if self.agree is not None:
+            self.asked = self.agree(self.heard) or None
+
     def check(self) -> None:
         """If a signal has come, call the launcher's handler, or raise `Stopped` where there is none."""
         if self.asked is None:
             return
-        handler = self._before[self.asked]
+        handler = self._before.get(self.asked)
         if not callable(handler) or handler is signal.default_int_handler:
             raise Stopped(self.asked)
-        number, self.asked = self.asked, None
-        handler(number, None)
+        number, self.asked, self.heard = self.asked, None, 0
+        try:
+            handler(number, None)
+        except SystemExit as fault:
+            raise Left(fault.code) from None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.asked is not None:
+        if self.heard:
             if now - self._when > ONE_REQUEST:
                 raise Stopped(number)
             return
-        self.asked, self._when = number, now
-        if not self.held:
-            self.check()
+        self.heard, self._when = number, now
+        if self.agree is None:
+            self.asked = number
+            if not self.held:
+                self.check()

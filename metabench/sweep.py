@@ -69,8 +69,12 @@ def _sweeping(config: DictConfig) -> bool:
 
 
 def _write(config: DictConfig, outcome: dict[str, Any]) -> None:
+    write_outcome(Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir), outcome)
+
+
+def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
+    """Put what became of a job into its folder."""
     from metabench.files import write_json  # and with it torch, which only the jobs need
 
-    folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "outcome.json", outcome)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from metabench.data.online import Online
+
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
-Protocol = Literal["few_shot", "sequence"]
-"""How a task is met: a support set, then queries; or a stream, in which each example is a query before its label comes.
+Protocol = Literal["few_shot", "online", "sequence"]
+"""How a task is met: a support set, then queries; the same, one task after the other, each while its examples arrive
+(`metabench.online`); or a stream, in which each example is a query before its label comes.
 
 The stream is both `support` and `query`: a prediction at step t sees x_1 … x_t and the labels y_1 … y_{t-1} only.
 """
@@ -99,9 +103,12 @@ class TaskSource(ABC):
 
     spec: TaskSpec
     test_tasks: int | None = None  # all there are, where the test is a fixed list
+    online: Online | None = None  # where test tasks come one after the other, and training tasks are drawn from them
 
     def test_episodes(self, wanted: int) -> int:
-        """How many test tasks to evaluate: as many as wanted, or all."""
+        """How many test tasks to evaluate: as many as wanted, or all; of a stream, every one."""
+        if self.online is not None:
+            return self.online.rounds
         return wanted if self.test_tasks is None else min(wanted, self.test_tasks)
 
     @abstractmethod

@@ -24,7 +24,7 @@ Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
 {groups}
 
 Keys most used (metabench --cfg job shows all of them, with their values)
-  seed=0  device=auto|cpu|cuda  resume=true|false  run_dir=FOLDER  init=FOLDER
+  seed=0  device=auto|cpu|cuda|ddp  resume=true|false  run_dir=FOLDER  init=FOLDER
   train.steps  train.tasks (per meta-step)  engine=eager|compile|graph  chunk (tasks in memory at once)  remat=true
   validate.every  validate.episodes  test.episodes
   data.ways  data.shots  data.queries  (data.train.* for meta-training alone)  data.root
@@ -35,6 +35,8 @@ Examples
   metabench algo=protonet data=omniglot             prototypical networks on Omniglot, 5-way 1-shot
   metabench algo=maml data=omniglot data.shots=5 device=cuda
   metabench -m algo=maml,protonet data=glyphs seed=0,1,2 train.steps=500
+  metabench -m seed=0,1,2 hydra/launcher=submitit_local   jobs side by side; submitit_slurm, ray: on a cluster
+  torchrun --nproc-per-node=4 -m metabench device=ddp algo=maml data=omniglot    one run on four GPUs
   metabench algo=protonet data=omniglot data.ways=20 train.steps=0 init=outputs/omniglot/protonet/RUN
                                                     the chosen checkpoint of a run, tested another way
 

@@ -31,7 +31,7 @@ FAMILIES = {
     "amortised": "leo hypernet",
     "learned update rule": "metalstm learnedupdate",
     "generative": "statistician dagan",
-    "online": "ftml",
+    "online": "ftml ftl toe",
     "baseline": "scratch pretrain baseline baselinepp pretrainnn pixelnn joint oracle",
 }
 DATA = {"sinusoid": "sinusoid", "Omniglot": "glyphs", "stream": "glyphs_sequence", "online": "sinusoid_online"}

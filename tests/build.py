@@ -22,6 +22,8 @@ from metabench.tasks import SplitName, Tasks, TaskSource
 CONF = Path(__file__).parents[1] / "conf"
 ALGOS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
 DATA = ("sinusoid", "glyphs")  # the kinds that need no download
+ONLINE = ("sinusoid_online", "glyphs_online")
+WHOLE = 1 << 20  # the number of a training task of an online stream that has come whole
 CPU = torch.device("cpu")
 
 glyphs.draw_glyphs = cache(glyphs.draw_glyphs)  # a pure function that many tests share
@@ -46,6 +48,8 @@ class Setup:
         return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan)
 
     def tasks(self, split: SplitName = "train", index: int = 0, count: int = 3) -> Tasks:
+        if split == "train" and self.source.online is not None:
+            index += WHOLE
         return self.source.sample(split, index, count).to(self.dtype)
 
     def train(self, steps: int, start: int = 0) -> list[Tensor]:
@@ -83,12 +87,15 @@ def make_source(config: Config) -> TaskSource:
 @cache
 def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
     """Overrides that make `algo` on `data` quick: three tasks a meta-step, few examples, a narrow network."""
-    sizes = {"shots": 5, "queries": 6} if data == "sinusoid" else {"ways": 4, "shots": 2, "queries": 1}
+    sizes = {"shots": 5, "queries": 6} if data.startswith("sinusoid") else {"ways": 4, "shots": 2, "queries": 1}
     if data.endswith("_sequence"):
         sizes = {"ways": 4, "shots": 3, "queries": 0}
     wanted = {
         "train": {"tasks": 3},
-        "data": {"characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()}},
+        "data": {
+            "characters": 40, "size": 16, **sizes, **{f"train.{name}": n for name, n in sizes.items()},
+            "online.rounds": 6,
+        },
         "backbone": {"filters": 4, "hidden": "[8,8]"},
         "algo": {
             "inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 20,
@@ -114,8 +121,13 @@ def _fits(configured: object, value: object) -> bool:
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Every algorithm with every kind of data that it accepts."""
-    return [(algo, data) for algo in ALGOS for data in DATA if _accepts(algo, data)]
+    """Every algorithm with every kind of data that it accepts, and with online streams where it needs one."""
+    return [(algo, data) for algo in ALGOS for data in (ONLINE if needs_stream(algo) else DATA) if _accepts(algo, data)]
+
+
+def needs_stream(algo: str) -> bool:
+    """Whether it is for tasks that come one after the other."""
+    return component(composed(f"algo={algo}").algo, Algorithm, "algo")[0].protocols == ("online",)
 
 
 def _accepts(algo: str, data: str) -> bool:

@@ -73,7 +73,7 @@ CASES = {
     "algo=null": "algo=null: no such algo; valid: anil, ",
     "algo=[maml,anil]": "algo=['maml', 'anil']: no such algo; valid: anil, ",
     "~data": "data=null: no such data; valid: ",
-    "hydra/launcher=slurm": "hydra/launcher=slurm: no such hydra/launcher; valid: ",
+    "hydra/launcher=slurm": "hydra/launcher=slurm: no such hydra/launcher; did you mean submitit_slurm? valid: basic, ",
     "--config-name=mine": "mine: no such configuration",
     # keys
     "train.step=3": "train.step: no such key; did you mean steps? valid: clip, ",

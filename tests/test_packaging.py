@@ -18,6 +18,7 @@ SHIPPED = {
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.py")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench/report/templates").iterdir()),
     "metabench/conf/__init__.py",
+    "hydra_plugins/metabench_launcher/__init__.py",
     "metabench/py.typed",
     "metabench/published.csv",
 }
@@ -36,7 +37,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built from the source distribution, itself built from a copy of the checkout."""
     work = tmp_path_factory.mktemp("build")
     source = work / "source"
-    for name in ("metabench", "conf"):
+    for name in ("metabench", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from metabench.evaluate import evaluate, summarise
 from metabench.objective import mse
+from metabench.online import Rounds
 from metabench.pictures import draw_run
 from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import Plan, episodes
@@ -31,6 +32,8 @@ CASES = [
     ("protonet", "glyphs", {"learning_curve", "episode"}),
     ("dagan", "glyphs", {"learning_curve", "episode", "samples"}),
     ("lstm", "glyphs_sequence", {"learning_curve", "stream", "instances"}),
+    ("ftml", "sinusoid_online", {"rounds", "fits"}),
+    ("ftml", "glyphs_online", {"rounds"}),
 ]
 THREE_WAY = ("data.ways=3", "data.shots=2", "data.queries=2")  # so small that every query is shown
 every = pytest.mark.parametrize(("algo", "data", "names"), CASES, ids=["-".join(case[:2]) for case in CASES])
@@ -53,6 +56,10 @@ def drawn(folder: Path, setup: Setup) -> list[Path]:
     folder.mkdir(exist_ok=True)
     name = setup.algo.objective.metric_name
     test = summarise(evaluate(setup.algo, setup.source, "test", 8, batch=4)[name])
+    if setup.source.online is not None:
+        rounds = Rounds(setup.source, setup.algo.objective, 0)
+        rounds.found = torch.linspace(0.1, 0.9, rounds.found.numel()).view(rounds.found.shape)
+        test |= {"metric": name, "online": rounds.outcome(rounds.found[:, -1] / 2)}
     return draw_run(folder, setup.algo, setup.source, records(setup, 0.3, 0.5, 0.6), test)
 
 

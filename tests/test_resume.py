@@ -29,6 +29,7 @@ RUNS = {
     "maml": (*SINUSOID, *ODD, "optim.lr=0.3"),  # the first validation stays the best
     "protonet": (*GLYPHS, *ODD, "algo=protonet", "optim.lr=0.01"),  # running statistics
     "reptile": (*SINUSOID, *ODD, "algo=reptile", "algo.inner_optimizer=adam", "algo.inner_steps=3"),  # moments
+    "ftml": (*SINUSOID, *ODD, "algo=ftml", "algo.inner_lr=0.01", "data=sinusoid_online", "data.online.rounds=3"),
     "compiled": (*SINUSOID, *ODD, "engine=compile"),
 }
 STEP = 24  # of an interruption: 3 after a log line, 2 after a checkpoint, 11 after a validation

@@ -16,6 +16,11 @@ from metabench.tasks import Episode, Metrics, Protocol, Split, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
+UNREAD: dict[Protocol, str] = {  # why an algorithm refuses tasks of a protocol
+    "few_shot": "learns from tasks that come one after the other, as data=sinusoid_online has them; this data has not",
+    "online": "reads a task whole; this data brings it little by little",
+    "sequence": "answers queries after a support set; this data is a stream that has none",
+}
 
 
 class Algorithm(nn.Module, ABC):
@@ -27,7 +32,7 @@ class Algorithm(nn.Module, ABC):
     """
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
-    protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot",)  # what it can read
+    protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot", "online")  # what it can read
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
@@ -37,7 +42,7 @@ class Algorithm(nn.Module, ABC):
         self.backbone = backbone
         name = type(self).__name__
         if spec.protocol not in self.protocols:
-            raise ConfigError("algo", name, "answers queries after a support set; this data is a stream that has none")
+            raise ConfigError("algo", name, UNREAD[spec.protocol])
         if self.classifies and spec.objective != "cross_entropy":
             raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
         if spec.protocol == "sequence" and any(not norm.running for norm in batch_norms(backbone)):

@@ -26,6 +26,7 @@ class Baseline(Pretrain):
     """Joint training, then a linear head on fixed features."""
 
     classifies = True
+    protocols = ("few_shot",)  # its passes are over a support set of one size
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config import Positive, Whole
-from metabench.tasks import Metrics, Tasks, TaskSpec
+from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 
 class Pretrain(MAML):
@@ -58,13 +58,16 @@ class Pretrain(MAML):
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
         """The loss of joint training on every example of the batch, support and query alike."""
-        x, y = (torch.cat(parts, dim=1) for parts in zip(*self.view(tasks)[:2], strict=True))
-        if self.classifier is None:
-            prediction = self.network(x)
-        else:
-            prediction, y = self.classifier(self.backbone(x)), tasks.truth["classes"].gather(1, y)
+        x, y = pooled(self.view(tasks), classes=self.classifier is not None)
+        prediction = self.network(x) if self.classifier is None else self.classifier(self.backbone(x))
         loss = self.objective.loss(prediction, y)
         return loss.mean(), self.metrics(loss, prediction, y)
+
+
+def pooled(tasks: Tasks, *, classes: bool) -> Split:
+    """Every example of each task, support and query alike; labelled by the numbers of their `classes`, if there are."""
+    x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
+    return Split(x, tasks.truth["classes"].gather(1, y) if classes else y)
 
 
 def _keep_head_of_other_ways(algo: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -76,7 +76,7 @@ class Read(NamedTuple):
 class Recurrent(Algorithm):
     """Encoder, core, linear readout."""
 
-    protocols = ("few_shot", "sequence")
+    protocols = ("few_shot", "online", "sequence")
 
     @abstractmethod
     def __init__(self, spec: TaskSpec, backbone: Backbone, core: type[Core], **sizes: Any) -> None:

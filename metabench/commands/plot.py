@@ -88,6 +88,12 @@ def _steps(groups: Sequence[Group], options: Any) -> Figure:
     return along_axes(groups)
 
 
+def _rounds(groups: Sequence[Group], options: Any) -> Figure:
+    from metabench.pictures.rounds import rounds_of
+
+    return rounds_of(groups)
+
+
 def _fits(groups: Sequence[Group], options: Any) -> Figure:
     import torch
 
@@ -141,6 +147,7 @@ class Kind(NamedTuple):
 KINDS = {
     "curves": Kind(_curves, lambda run, options: run.lines(options.split), "the metric against meta-steps, over seeds"),
     "steps": Kind(_steps, lambda run, _: run.summary, "the metric on test tasks against inner steps, over seeds"),
+    "rounds": Kind(_rounds, lambda run, _: run.summary, "how tasks were learned that came online, one after the other"),
     "fits": Kind(_fits, lambda run, _: run.weights, "fits of the same validation curves, models side by side"),
     "embedding": Kind(_embedding, lambda run, _: run.weights, "features of a validation episode, models side by side"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from metabench.config import Count, Number, Section
 from metabench.data.draw import gaussian, task_keys, uniform
+from metabench.data.online import Buffer, Online
 from metabench.errors import ConfigError
 from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
 
@@ -43,11 +45,21 @@ class Curves(TaskSource):
         eval_grid: bool,
         eval_seed: int,
         truth: tuple[str, ...],
+        online: Online | None = None,
     ) -> None:
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.x_range, self.eval_grid = device, interval("x_range", x_range), eval_grid
         train_size, eval_size = Episode(1, train.shots, train.queries), Episode(1, shots, queries)
         self.spec = TaskSpec((1,), "mse", train_size, eval_size, truth=truth)
+        self.online = online
+        if online is not None:
+            self.spec = online.applied(self.spec)
+
+    @cached_property
+    def buffer(self) -> Buffer:
+        """Where training tasks come from when tasks come online."""
+        assert self.online is not None
+        return Buffer(self.online, self.sample("test", 0, self.online.rounds), self.spec, self.seeds["train"])
 
     @abstractmethod
     def draw(self, keys: Tensor, split: SplitName) -> Truth:
@@ -63,6 +75,8 @@ class Curves(TaskSource):
 
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """See `TaskSource`."""
+        if split == "train" and self.online is not None:
+            return self.buffer.sample(index, num_tasks)
         keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
         truth = self.draw(keys, split)
         xs = self._inputs(keys, split)
@@ -84,7 +98,8 @@ class Curves(TaskSource):
     def card(self) -> dict[str, Any]:
         """Facts common to all curves; what is not in force is not there."""
         grid = {"queries_at": "grid"} if self.eval_grid else {}
-        return {"x_range": self.x_range, **grid, "eval_seed": self.seeds["test"]}
+        online = {} if self.online is None else self.online.card()
+        return {"x_range": self.x_range, **grid, **online, "eval_seed": self.seeds["test"]}
 
     def _inputs(self, keys: Tensor, split: SplitName) -> list[Tensor]:
         """x of the support set and of the queries."""

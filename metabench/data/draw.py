@@ -73,6 +73,11 @@ def noise_keys(keys: Tensor | None) -> Tensor:
     return keys
 
 
+def below(keys: Tensor, stream: int, n: Tensor) -> Tensor:
+    """A uniform number of 0..n-1 for each key, of which each has its own n `[T]`: `[T]` int64."""
+    return _shift(bits(keys, stream, 1).squeeze(1), 11) % n
+
+
 def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:
     """k distinct numbers of 0..n-1 in random order, for each key and position: `[T, *shape, k]` int64.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from metabench.config import Count, Section, Ways, Whole
 from metabench.data.bank import ImageBank
 from metabench.data.draw import bits, choose, shuffle, task_keys
+from metabench.data.online import Buffer, Online
 from metabench.data.stream import Stream
 from metabench.errors import ConfigError
 from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
@@ -50,6 +52,8 @@ class FewShotImages(TaskSource):
     - none.
 
     With `stream` an episode has no queries: its `shots` drawings of each class come as one stream, in random order.
+    With `online` validation and test tasks have classes that no other task has; of each support set the first drawing
+    of every class comes before the second of any; and training tasks are made of the test tasks' support sets.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class FewShotImages(TaskSource):
         train: Shape,
         rotations: Rotations,
         stream: Stream | None = None,
+        online: Online | None = None,
         eval_seed: int,
         size: int,
         drawings: int,
@@ -72,7 +77,7 @@ class FewShotImages(TaskSource):
         """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for."""
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.rotations, self.size, self.each = device, rotations, size, drawings
-        self.stream, self.ways = stream, ways
+        self.stream, self.online, self.ways = stream, online, ways
         self.classes = {split: len(characters[split]) * self._turns(split) for split in SPLITS}
         evaluation = Episode(ways, shots, queries)
         self.episodes = {
@@ -85,6 +90,9 @@ class FewShotImages(TaskSource):
         )
         if stream is not None:
             self.spec = stream.spec(self.spec)
+        if online is not None:
+            self._check_online(online)
+            self.spec = replace(online.applied(self.spec), num_classes=self.classes["test"])
         self._characters, self._read = characters, read
 
     @cached_property
@@ -118,18 +126,45 @@ class FewShotImages(TaskSource):
             valid = f"with {key}.queries={episode.queries} at most {self.each}, the drawings of a class"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
 
+    def _check_online(self, online: Online) -> None:
+        if self.stream is not None:
+            raise ConfigError("data.online", "given", "null: data.stream makes streams of another kind")
+        rounds = self.classes["test"] // self.ways
+        if online.rounds > rounds:
+            valid = f"at most {rounds}: there are {self.classes['test']} test classes, and no two rounds share one"
+            raise ConfigError("data.online.rounds", online.rounds, valid)
+
+    @cached_property
+    def buffer(self) -> Buffer:
+        """Where training tasks come from when tasks come online."""
+        assert self.online is not None
+        return Buffer(self.online, self.sample("test", 0, self.online.rounds), self.spec, self.seeds["train"])
+
+    def _own_classes(self, split: SplitName, index: int, num_tasks: int) -> Tensor:
+        """Classes `[T, ways]` that no other task of `split` has, for as many tasks as there are such."""
+        key = task_keys(self.seeds[split], len(SPLITS), SPLITS.index(split), 1, self.device)
+        order = shuffle(key, _CLASSES, self.classes[split]).squeeze(0)
+        tasks = len(order) // self.ways
+        at = torch.arange(index, index + num_tasks, device=self.device) % tasks
+        return order[: tasks * self.ways].view(tasks, self.ways)[at]
+
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """See `TaskSource`: one draw of indices and one gather, rotations included."""
+        if split == "train" and self.online is not None:
+            return self.buffer.sample(index, num_tasks)
         keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
         pool, episode = self.drawings.pools[split], self.episodes[split]
         ways, shots, queries = episode.outputs, episode.shots, episode.queries
-        classes = choose(keys, _CLASSES, self.classes[split], ways)  # [T, ways]
+        if self.online is None:
+            classes = choose(keys, _CLASSES, self.classes[split], ways)  # [T, ways]
+        else:
+            classes = self._own_classes(split, index, num_tasks)
         turn, character = classes // len(pool), pool[classes % len(pool)]
         if self.rotations == "per_task":
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
         drawing = choose(keys, _DRAWINGS, self.each, shots + queries, ways)  # [T, ways, shots + queries]
         rows = (turn * self.drawings.turn_stride + character * self.each).unsqueeze(-1) + drawing
-        support = self._gather(keys, _SUPPORT, rows[..., :shots])
+        support = self._gather(keys, _SUPPORT, rows[..., :shots], by_shot=self.online is not None)
         if self.stream is None:
             query = self._gather(keys, _QUERY, rows[..., shots:])
         else:
@@ -137,10 +172,14 @@ class FewShotImages(TaskSource):
             support = query = self.stream.label(support, keys, ways)
         return Tasks(support, query, {"classes": classes}, keys)
 
-    def _gather(self, keys: Tensor, stream: int, rows: Tensor) -> Split:
-        """The drawings `rows [T, ways, K]`, in random order."""
+    def _gather(self, keys: Tensor, stream: int, rows: Tensor, *, by_shot: bool = False) -> Split:
+        """The drawings `rows [T, ways, K]`, in random order; `by_shot` one of every class before the next of any."""
         _, ways, each = rows.shape
-        order = shuffle(keys, stream, ways * each)
+        if by_shot:
+            classes = bits(keys, stream, each, ways).argsort(stable=True)
+            order = (classes * each + torch.arange(each, device=rows.device).unsqueeze(1)).flatten(1)
+        else:
+            order = shuffle(keys, stream, ways * each)
         x = self.drawings.images[rows.flatten(1).gather(1, order)]
         return Split(x.float().div_(255), order // each)
 
@@ -149,6 +188,7 @@ class FewShotImages(TaskSource):
         stream = {} if self.stream is None else {"stream": {"ways": self.ways, **self.stream.model_dump()}}
         return {
             **stream,
+            **({} if self.online is None else self.online.card()),
             "classes": self.classes,
             "rotations": self.rotations,
             "size": self.size,

@@ -10,6 +10,7 @@ from pydantic import Field
 from metabench.config import Count, Seed, Ways, Whole
 from metabench.data.drawing import draw_glyphs
 from metabench.data.few_shot import FewShotImages, Rotations, Shape
+from metabench.data.online import Online
 from metabench.data.stream import Stream
 
 DRAWINGS = 20
@@ -29,6 +30,7 @@ class Glyphs(FewShotImages):
         train: Shape,
         rotations: Rotations,
         stream: Stream | None,
+        online: Online | None = None,
         characters: Annotated[int, Field(ge=40, le=9_999)],
         size: Annotated[int, Field(ge=16, le=105)],
         bank_seed: Seed,
@@ -46,6 +48,7 @@ class Glyphs(FewShotImages):
             train=train,
             rotations=rotations,
             stream=stream,
+            online=online,
             eval_seed=eval_seed,
             size=size,
             drawings=DRAWINGS,

@@ -10,6 +10,7 @@ from pydantic import Field
 from metabench.config import Count, Folder, Seed, Ways, Whole
 from metabench.data.few_shot import FewShotImages, Rotations, Shape
 from metabench.data.ingest import load_omniglot
+from metabench.data.online import Online
 from metabench.data.split import read_split, split_digest
 from metabench.data.stream import Stream
 
@@ -30,6 +31,7 @@ class Omniglot(FewShotImages):
         train: Shape,
         rotations: Rotations,
         stream: Stream | None,
+        online: Online | None = None,
         split: Literal["vinyals", "lake", "maml"],
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
@@ -48,6 +50,7 @@ class Omniglot(FewShotImages):
             train=train,
             rotations=rotations,
             stream=stream,
+            online=online,
             eval_seed=eval_seed,
             size=size,
             drawings=20,

@@ -11,6 +11,7 @@ from torch import Tensor
 from metabench.config import Count, NonNegative, Number, Seed
 from metabench.data.curves import FREE, TASK, Curves, Points, Truth, between, interval
 from metabench.data.draw import choose, task_keys, uniform
+from metabench.data.online import Online
 from metabench.tasks import SPLITS, SplitName
 
 NAMES = ("amplitude", "frequency", "phase")
@@ -41,11 +42,12 @@ class Sinusoid(Curves):
         relative_noise: NonNegative,
         functions: Annotated[list[Count], Field(min_length=3, max_length=3)] | None,
         eval_grid: bool,
+        online: Online | None = None,
         eval_seed: Seed,
     ) -> None:
         super().__init__(
             seed, device, shots=shots, queries=queries, train=train, x_range=x_range, eval_grid=eval_grid,
-            eval_seed=eval_seed, truth=NAMES,
+            eval_seed=eval_seed, truth=NAMES, online=online,
         )  # fmt: skip
         self.ranges = {k: interval(k, v) for k, v in zip(NAMES, (amplitude, frequency, phase), strict=True)}
         self.relative_noise, self.functions = relative_noise, functions

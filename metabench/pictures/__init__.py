@@ -22,22 +22,29 @@ from metabench.pictures.curves import along_axis, learning_curve
 from metabench.pictures.episode import episodes
 from metabench.pictures.fits import fits
 from metabench.pictures.look import DPI, STYLE
+from metabench.pictures.rounds import rounds
 from metabench.pictures.samples import samples
 from metabench.pictures.stream import stream
 from metabench.tasks import TaskSource
 
 
 def draw_run(
-    folder: Path, algo: Algorithm, source: TaskSource, records: list[dict[str, Any]], test: dict[str, Any]
+    folder: Path,
+    algo: Algorithm,
+    source: TaskSource,
+    records: list[dict[str, Any]],
+    test: dict[str, Any],
+    others: dict[str, list[dict[str, Any]]] | None = None,
 ) -> list[Path]:
     """Write every picture that fits the run into `folder` and return their paths; the model is left as it was.
 
-    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json. The same run gives the
-    same bytes: files carry no date, and the look does not depend on the user's matplotlib settings.
+    `records` are the lines of metrics.jsonl, `test` is the entry of that name in summary.json, and `others` are those
+    of other runs on the same online stream, by name. The same run gives the same bytes: files carry no date, and the
+    look does not depend on the user's matplotlib settings.
     """
     paths = []
     with looks():
-        for name, picture in _pictures(algo, source, records, test):
+        for name, picture in _pictures(algo, source, records, test, others or {}):
             paths.append(folder / f"{name}.png")
             write(picture, paths[-1], colours=64)
     return paths
@@ -69,8 +76,17 @@ def _png(picture: Figure, colours: int) -> bytes:
 
 
 def _pictures(
-    algo: Algorithm, source: TaskSource, records: list[dict[str, Any]], test: dict[str, Any]
+    algo: Algorithm,
+    source: TaskSource,
+    records: list[dict[str, Any]],
+    test: dict[str, Any],
+    others: dict[str, list[dict[str, Any]]],
 ) -> Iterator[tuple[str, Figure]]:
+    if "online" in test:
+        yield "rounds", rounds({type(algo).__name__: [test], **others})
+        if isinstance(source, Curves):
+            yield "fits", fits(algo, source)
+        return
     if records:
         yield "learning_curve", learning_curve(records, algo)
     if isinstance(source, Curves):
