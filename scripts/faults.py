@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -71,6 +72,8 @@ def main() -> None:
         picture = _draw(series, HOME / "outputs/reference/reliability/memory.png") if series.exists() else ""
         failed = "\n".join(("", "Did not hold:", "", *wrong)) if wrong else ""
         (HOME / "RELIABILITY.md").write_text(introduction + "\n".join(rows) + "\n" + failed + picture)
+    if not wrong:
+        shutil.rmtree(work)
     sys.exit(bool(wrong))
 
 

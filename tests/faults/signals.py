@@ -91,6 +91,7 @@ def handled(attempt: Attempt, number: signal.Signals) -> None:
     done = start_metabench(*MAML, cwd=cwd, patch=both(partial(progress, note), launched, own)).wait()
     assert done.code == (17 if leaves else 0), done
     assert told.read_text() == f"{step} of {step}\n"
+    assert read_json(only_run(cwd) / "status.json")["status"] == ("stopped" if leaves else "complete")
     again(*MAML, cwd=cwd)
     identical(only_run(cwd), straight(*MAML), stopped=True)
 
