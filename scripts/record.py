@@ -22,13 +22,14 @@ def record(run: Path, name: str | None, pictures: list[str]) -> Path:
     if "+changes" in (summary["environment"]["git"] or "+changes"):
         raise SystemExit(f"{run}: ran on code that is in no commit; a reference can be run again")
     if name is None:
-        if summary["experiment"] is None or summary["changes"]:
+        if summary.get("experiment") is None or summary["changes"]:
             raise SystemExit(f"{run}: is no experiment as it stands; give --name")
         name = f"{summary['experiment']}/seed{summary['protocol']['training']['seed']}"
     folder = REFERENCE / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("summary.json", "config.yaml", "episodes.json", *(f"pictures/{picture}.png" for picture in pictures)):
-        shutil.copy(run / file, folder)
+        if file != "episodes.json" or (run / file).exists():  # a run of an early version has none
+            shutil.copy(run / file, folder)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if json.loads(line)["split"] == "validation"]
     if kept:
