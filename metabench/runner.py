@@ -267,7 +267,7 @@ class Run:
         """
         if self.steps:
             best = directory.best()["algo"]
-            with _fitting(directory.checkpoints / "best.pt"):
+            with _fitting(directory.path / "checkpoints" / "best.pt"):
                 self.algo.load_state_dict(best)
         modes = self.algo.modes[:1] if self.rounds else self.algo.modes
         episodes = self.source.test_episodes(self.config.test.episodes)
@@ -359,7 +359,7 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
             for warning in warnings:
                 display.say(f"warning: {warning}; {then}")
             if checkpoint is not None:
-                with _fitting(directory.checkpoints):
+                with _fitting(path / "checkpoints"):
                     job.load(checkpoint)
                 display.say(f"continuing at meta-step {job.step} of {job.steps}")
             job.train(directory, stop)

@@ -12,7 +12,7 @@ from build import ALGOS, CONF, composed
 from omegaconf import OmegaConf
 
 import metabench
-from metabench.algo.base import Algorithm
+from metabench.algo.base import UNREAD, Algorithm
 from metabench.backbone.base import Backbone
 from metabench.catalog import description
 from metabench.commands.validate import check
@@ -21,9 +21,13 @@ from metabench.tasks import TaskSource
 GROUPS = {"algo": Algorithm, "data": TaskSource, "backbone": Backbone}
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
 RECIPES = [name for name in FILES if name.startswith("recipe/")]
-MISFITS = (
-    "compares classes and needs classification data|this data is a stream that has none"
-    "|is one function for all tasks, which permuted labels do not have|algo.known=.*: should be some of"
+MISFITS = "|".join(
+    [
+        *map(re.escape, UNREAD.values()),
+        "compares classes and needs classification data",
+        "is one function for all tasks, which permuted labels do not have",
+        "algo.known=.*: should be some of",
+    ]
 )
 EXPERIMENTS = [name.removeprefix("experiment/") for name in FILES if name.startswith("experiment/")]
 
