@@ -19,6 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.metabench_launcher import SubmititLauncher
 from metabench.errors import ConfigError
 
 PARTS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
@@ -31,6 +32,7 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 def guard_hydra() -> None:
     """From now on Hydra composes no configuration that makes it call anything else; raises `ConfigError`."""
+    Plugins.instance().register(SubmititLauncher)  # Hydra looks through folders, and not where an editable install is
     warnings.filterwarnings("error", "provider=hydra.searchpath", UserWarning)  # a folder that is not there
     load = ConfigLoaderImpl.load_configuration
 

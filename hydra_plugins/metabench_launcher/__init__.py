@@ -1,8 +1,8 @@
 """`hydra/launcher=submitit_local` and `submitit_slurm`: every job of a sweep a process of its own, by submitit.
 
 A job that dies without a word (killed, out of memory, a node lost) is submitted again and continues from its
-checkpoint; what still fails is an outcome of the sweep like any other. Hydra finds launchers in this namespace alone,
-and imports it at every start: nothing here imports submitit or torch.
+checkpoint; what still fails is an outcome of the sweep like any other. Hydra takes launchers from this namespace alone;
+they are imported at every start: nothing here imports submitit or torch.
 """
 
 from __future__ import annotations
