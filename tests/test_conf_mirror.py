@@ -91,6 +91,7 @@ def test_every_class_has_a_file(group):
     assert classes(group).keys() - base == used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_algorithm_is_built_for_every_data_set_or_says_why_not(algo, data):

@@ -53,6 +53,7 @@ def uncompiled(monkeypatch):
     monkeypatch.setattr(compiled.torch, "compile", lambda recorded, **_: recorded)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("case", TRAINED, ids="-".join)
 def test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too(case):
@@ -70,6 +71,7 @@ def test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too
                 b.mul_(1.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chunk", "case"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from copying import Copier, train
 
@@ -127,6 +128,7 @@ def test_its_gradient_agrees_with_finite_differences():
     assert torch.autograd.gradcheck(features, (z, *parameters), fast_mode=True)
 
 
+@pytest.mark.slow
 def test_it_solves_the_copy_task():
     torch.manual_seed(0)
     copier = Copier(TuringMachine(4, units=24, slots=6, width=6, heads=1, shift=1), bits=3)

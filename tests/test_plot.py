@@ -169,6 +169,7 @@ def test_accuracy_and_error_do_not_share_an_axis(three, tmp_path):
     assert done.code == 2
 
 
+@pytest.mark.slow
 def test_real_runs_are_drawn_the_same_every_time(tmp_path):
     for algo in ("maml", "r2d2"):
         assert run_metabench(*SINUSOID, f"algo={algo}", cwd=tmp_path).code == 0

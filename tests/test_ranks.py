@@ -214,6 +214,7 @@ def test_without_torchrun_its_command_is_said(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_torchrun_itself(tmp_path):
     env = {"CUDA_VISIBLE_DEVICES": ""}
     command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "metabench", "device=ddp", *NO_DEVICE[0])

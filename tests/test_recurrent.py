@@ -44,6 +44,7 @@ def test_the_contract_holds_for_streams(algo, promise):
     promise((algo, *BRIEF))
 
 
+@pytest.mark.slow
 @every
 def test_what_is_recorded_of_a_stream_is_the_loop_over_tasks(algo, monkeypatch):
     monkeypatch.setattr(compiled.torch, "compile", lambda recorded, **_: recorded)
@@ -98,6 +99,7 @@ def test_strings_are_read_and_answered_character_by_character(algo):
     assert setup.algo.evaluate(tasks)["accuracy"].shape == (3, 3)
 
 
+@pytest.mark.slow
 def test_who_needs_a_support_set_refuses_a_stream():
     for algo in set(ALGOS) - set(READERS):
         with pytest.raises(ConfigError, match="this data is a stream"):

@@ -104,6 +104,7 @@ def test_what_cannot_be_composed_is_refused_before_any_job(choices, tmp_path):
     assert not list(tmp_path.glob("outputs/*/*/*/*"))
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_ends_and_continues(tmp_path):
     sweep = ("-m", *SINUSOID, "train.steps=400", "seed=0,1,2")
     started = start_metabench(*sweep, cwd=tmp_path)

@@ -57,6 +57,7 @@ def test_the_best_on_validation_is_chosen_and_its_command_is_that_run(tmp_path):
     assert f"outputs/sinusoid/maml/{best}: finished before" in again.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_search_that_ended_early_goes_on_and_ends_as_one_that_did_not(number, tmp_path):
     straight, broken = tmp_path / "straight", tmp_path / "broken"

@@ -12,6 +12,7 @@ from faults.fault import Fault, carry_out
 pytestmark = pytest.mark.faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f.short], ids=lambda f: f.name)
 def test_it_holds(fault: Fault, tmp_path):
     outcome = carry_out(fault, fault.short, tmp_path)
