@@ -2,7 +2,7 @@
 
     python scripts/record.py RUN... [--name NAME] [--pictures fits learning_curve]
 
-copies summary.json, config.yaml, episodes.json, the validation lines of metrics.jsonl and the pictures named to
+copies summary.json, config.yaml, episodes.json, the lines of metrics.jsonl but those of training, and pictures to
 outputs/reference/NAME; a run of an experiment has a name, the experiment's and its seed.
 """
 
@@ -30,9 +30,9 @@ def record(run: Path, name: str | None, pictures: list[str]) -> Path:
     for file in ("summary.json", "config.yaml", "episodes.json", *(f"pictures/{picture}.png" for picture in pictures)):
         if file != "episodes.json" or (run / file).exists():  # a run of an early version has none
             shutil.copy(run / file, folder)
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line)["split"] == "validation"]
-    if kept:
+    if (run / "metrics.jsonl").exists():  # what was trained has them
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["split"] != "train"]
         (folder / "metrics.jsonl").write_text("".join(kept), encoding="utf-8")
     return folder
 
