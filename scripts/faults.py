@@ -1,7 +1,8 @@
-"""Every fault as often as it is to be survived; prints a table, and where it made all of them writes RELIABILITY.md.
+"""Every fault as often as it is to be survived; prints a table, and writes RELIABILITY.md if it made all kinds of them.
 
-    python scripts/faults.py                            # all of them
-    python scripts/faults.py --only "kill -9" --tries 3
+    python scripts/faults.py                            # all of them; an hour on two cores
+    python scripts/faults.py --tries 3                  # of each kind three at most
+    python scripts/faults.py --only "kill -9"
 
 Exits with 1 if an attempt did not hold. As root it also fills a small disk of its own and makes one read-only.
 """
@@ -30,9 +31,9 @@ from metabench.protocol import environment  # noqa: E402
 
 INTRODUCTION = """# Reliability
 
-What was done to the program, how often, and how often it held what it promises. `python scripts/faults.py` did all of
-it and wrote this file: commit `{git}`, {date}, torch {torch}, {device}, {minutes:.0f} minutes beside other work. A few
-of each are in the test suite (`pytest -m faults`).
+What was done to the program, how often, and how often it held what it promises. `python scripts/faults.py{tries}` did
+it and wrote this file: commit `{git}`, {date}, torch {torch}, {device}, {minutes:.0f} minutes beside other work.{part}
+A few of each are in the test suite (`pytest -m faults`).
 
 The processes are real, the signals are the kernel's, the full disk is one that was filled. "Identical" is bit for bit:
 weights, optimiser, `metrics.jsonl`, `episodes.json` and summary, but for times.
@@ -51,7 +52,7 @@ def main() -> None:
     chosen = [fault for fault in FAULTS if options.only in fault.name]
     began, rows, wrong = time.monotonic(), [], []
     with ProcessPoolExecutor(options.workers) as pool:
-        tries = [options.tries or fault.tries for fault in chosen]
+        tries = [min(options.tries or fault.tries, fault.tries) for fault in chosen]
         folders = [work / str(number) for number in range(len(chosen))]
         for fault, outcome in zip(chosen, pool.map(carry_out, chosen, tries, folders), strict=True):
             figures = "; ".join(f"{name}: {_figure(value)}" for name, value in outcome.figures.items())
@@ -62,12 +63,18 @@ def main() -> None:
             for line in (*outcome.failures, *outcome.exceeded):
                 wrong.append(f"- {fault.name}: {line}")
                 print(f"    {line}", flush=True)
-    if not options.only and options.tries is None:
+    if not options.only:
         about, minutes = environment(torch.device("cpu"), []), (time.monotonic() - began) / 60
         device = f"{about['device'].rpartition(',')[0]}, {about['cpus']} cores"
         date = time.strftime("%Y-%m-%d")
         introduction = INTRODUCTION.format(
-            git=about["git"], date=date, torch=torch.__version__, device=device, minutes=minutes
+            tries=f" --tries {options.tries}" if options.tries else "",
+            part=" Without `--tries` faults are made more often: up to 127 times." if options.tries else "",
+            git=about["git"],
+            date=date,
+            torch=torch.__version__,
+            device=device,
+            minutes=minutes,
         )
         picture = _draw(series, HOME / "outputs/reference/reliability/memory.png") if series.exists() else ""
         failed = "\n".join(("", "Did not hold:", "", *wrong)) if wrong else ""
@@ -80,7 +87,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="faults whose name contains this")
-    parser.add_argument("--tries", type=int, help="of each, instead of its own number")
+    parser.add_argument("--tries", type=int, help="of each at most")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="faults at a time")
     return parser.parse_args()
 
