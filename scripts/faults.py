@@ -1,6 +1,6 @@
 """Every fault as often as it is to be survived; prints a table, and writes RELIABILITY.md if it made all kinds of them.
 
-    python scripts/faults.py                            # all of them; an hour on two cores
+    python scripts/faults.py                            # all of them
     python scripts/faults.py --tries 3                  # of each kind three at most
     python scripts/faults.py --only "kill -9"
 
