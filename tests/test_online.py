@@ -261,6 +261,7 @@ def test_a_baseline_without_meta_training_meets_every_round_at_once(tmp_path):
     assert found["final"] == found["hindsight"]
 
 
+@pytest.mark.slow
 def test_methods_on_one_stream_share_their_protocol_and_their_picture(tmp_path):
     for algo in ("scratch", "ftml"):
         assert run_metabench(*RUN, f"algo={algo}", "log.pictures=true", cwd=tmp_path).code == 0
@@ -306,6 +307,7 @@ def test_a_running_mean_is_of_the_last_tenth():
 
 
 @streams
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", [algo for algo in ALGOS if not needs_stream(algo)])
 def test_whatever_learns_from_a_support_set_learns_online_too(algo, data):
     setup = built(algo, data)

@@ -32,6 +32,7 @@ RUNS = {
     "ftml": (*SINUSOID, *ODD, "algo=ftml", "algo.inner_lr=0.01", "data=sinusoid_online", "data.online.rounds=3"),
     "compiled": (*SINUSOID, *ODD, "engine=compile"),
 }
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "compiled" else name for name in RUNS]
 STEP = 24  # of an interruption: 3 after a log line, 2 after a checkpoint, 11 after a validation
 
 
@@ -40,7 +41,7 @@ def stopped(*overrides: str, cwd: Path, split: str = "train", call: int = STEP, 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stopped_run_continues(name, number, code, tmp_path):
     done = stopped(*RUNS[name], cwd=tmp_path, number=number)
     assert done.code == code
@@ -54,7 +55,7 @@ def test_a_stopped_run_continues(name, number, code, tmp_path):
     identical(run, straight(*RUNS[name]))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_killed_run_continues(name, tmp_path):
     beyond = 30  # a log line and a validation past the last checkpoint
     assert stopped(*RUNS[name], cwd=tmp_path, call=beyond, number=signal.SIGKILL).code == -signal.SIGKILL
