@@ -35,7 +35,7 @@ FAMILIES = {
     "baseline": "scratch pretrain baseline baselinepp pretrainnn pixelnn joint oracle",
 }
 DATA = {"sinusoid": "sinusoid", "Omniglot": "glyphs", "stream": "glyphs_sequence", "online": "sinusoid_online"}
-REPETITIONS = 7
+REPETITIONS = 3
 
 
 def family(algo: str) -> str:
