@@ -249,8 +249,10 @@ class Run:
 
     def load(self, content: dict[str, Any]) -> None:
         """Take up what `save` wrote."""
-        self.step, self.seconds, self.best = content["step"], content["seconds"], content["best"]
-        self.due = content.get("due", False)  # earlier checkpoints were never written within a validation
+        self.step, self.seconds = int(content["step"]), float(content["seconds"])
+        best = content["best"]
+        self.best = best and {"step": int(best["step"]), "value": float(best["value"])}
+        self.due = bool(content.get("due", False))  # earlier checkpoints were never written within a validation
         self.algo.load_state_dict(content["algo"])
         self.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
