@@ -54,6 +54,11 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
     return f"{what}{hint} valid: {', '.join(listed) or 'none'}"
 
 
+def last_line(fault: BaseException) -> str:
+    """The last line of a fault of many: torch lists what does not fit, a worker's traceback ends with what it is."""
+    return str(fault).strip().split("\n")[-1].strip()
+
+
 def leave(message: str, code: int, *, alone: bool = False) -> NoReturn:
     """End the process with one line on stderr; of several ranks the first says it, if it did not befall one `alone`."""
     from metabench.ranks import silent

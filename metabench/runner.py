@@ -25,7 +25,7 @@ from metabench.config import Config, component
 from metabench.console import Display, Phase, card_table, figure, result_table
 from metabench.device import open_device
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError, DataError, UserError
+from metabench.errors import ConfigError, DataError, UserError, last_line
 from metabench.evaluate import FORMULA, evaluate, summarise
 from metabench.feed import Feed
 from metabench.files import DamagedError
@@ -87,7 +87,7 @@ class Run:
         except DamagedError as fault:
             raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
         except UNFIT as fault:
-            raise ConfigError("init", run, f"does not fit this model: {_last_line(fault)}") from None
+            raise ConfigError("init", run, f"does not fit this model: {last_line(fault)}") from None
         if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
             raise ConfigError("init", run, "holds a weight that is not finite")
 
@@ -389,17 +389,13 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
         return summary
 
 
-def _last_line(fault: Exception) -> str:
-    return str(fault).split("\n")[-1].strip()  # torch lists what does not fit, one a line
-
-
 @contextmanager
 def _fitting(path: Path) -> Iterator[None]:
     """Within it what is read from `path` may turn out not to be what a run wrote: a `DataError`."""
     try:
         yield
     except UNFIT as fault:
-        reason = f"{type(fault).__name__}: {_last_line(fault)}"
+        reason = f"{type(fault).__name__}: {last_line(fault)}"
         raise DataError(f"{path}: not what this run wrote ({reason}); resume=false runs it anew") from None
 
 

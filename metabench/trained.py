@@ -7,7 +7,7 @@ from copy import deepcopy
 from metabench.algo.base import Algorithm
 from metabench.config import Config, check
 from metabench.console import Display
-from metabench.errors import UserError
+from metabench.errors import UserError, last_line
 from metabench.runner import Run
 from metabench.runs import RunFiles
 from metabench.tasks import TaskSource
@@ -29,6 +29,5 @@ def trained(run: RunFiles, queries: int | None = None) -> tuple[Algorithm, TaskS
         if run.weights is not None:
             built.algo.load_state_dict(run.weights)
     except (UserError, RuntimeError) as fault:
-        reason = str(fault).splitlines()[-1].strip()
-        raise UserError(f"{run.path}: the model cannot be built again: {reason}") from None
+        raise UserError(f"{run.path}: the model cannot be built again: {last_line(fault)}") from None
     return built.algo, built.source

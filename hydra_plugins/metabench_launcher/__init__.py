@@ -132,10 +132,12 @@ def _outcome(job: Any) -> JobReturn | dict[str, str]:
     """What the job returned, or `status` and `reason` of one that did not; an exception of its own is final."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
+    from metabench.errors import last_line
+
     try:
         return job.result()
     except FailedJobError as fault:
-        return {"status": "failed", "reason": str(fault).strip().splitlines()[-1]}
+        return {"status": "failed", "reason": last_line(fault)}
     except UncompletedJobError:
         return DIED
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from metabench.arguments import Parser
 from metabench.errors import UserError, leave
 
 
 def main(arguments: list[str]) -> None:
     """Print how A stands to B."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench compare",
         description="A and B, each a run directory or a folder with the same run over several seeds, "
         "set against each other task by task.",
@@ -18,7 +18,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("a", metavar="A", type=Path)
     parser.add_argument("b", metavar="B", type=Path)
     parser.add_argument("--prediction", choices=("transductive", "inductive"), help="that which the runs report first")
-    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     from metabench.report.versus import versus
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from metabench.arguments import Parser
 from metabench.console import open_console
 from metabench.errors import leave
 from metabench.stop import Stopped
@@ -12,11 +12,10 @@ from metabench.stop import Stopped
 
 def main(arguments: list[str]) -> None:
     """Print every check as it is made, and what to do where one finds a problem."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench doctor",
         description="Check versions, device, data, folders and compiler, and train for a few seconds.",
     )
-    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
     parser.parse_args(arguments)
 
     from metabench.checkup import CHECKS, examine

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from rich.table import Table
 
+from metabench.arguments import Parser
 from metabench.catalog import GROUPS, entries, folders
 from metabench.console import open_console
-from metabench.errors import leave, one_of
+from metabench.errors import one_of
 
 
 def main(arguments: list[str]) -> None:
     """Print the groups asked for, or all."""
-    parser = argparse.ArgumentParser(prog="metabench ls", description="List what a group offers, one line each.")
+    parser = Parser(prog="metabench ls", description="List what a group offers, one line each.")
     parser.add_argument("group", nargs="*", help=f"of {', '.join(GROUPS)}; all by default")
-    parser.add_argument("--config-dir", "-cd", help="a folder with configs of your own")
-    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
+    parser.take_config_dir()
     options = parser.parse_args(arguments)
     for group in options.group:
         if group not in GROUPS:
             parser.error(f"{group}: {one_of(group, GROUPS, 'no such group')}")
-    if options.config_dir and not Path(options.config_dir).is_dir():
-        parser.error(f"--config-dir {options.config_dir}: no such folder")
+    parser.check_config_dir(options)
     console = open_console()
     for group in options.group or GROUPS:
         found = entries(group, folders(options.config_dir))

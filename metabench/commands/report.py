@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from metabench.arguments import Parser
 from metabench.errors import UserError, leave, one_of
 from metabench.report.formats import SUFFIXES, writer
 
 
 def main(arguments: list[str]) -> None:
     """Print the report, or write it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench report",
         description="Paper, ours, difference and verdict for every run below some folders, and what decides each.",
     )
@@ -19,7 +19,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
     parser.add_argument("--config-dir", "-cd", help="a folder with experiments of your own")
-    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     try:
         _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir)

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from metabench.arguments import Parser
 from metabench.errors import ConfigError, UserError, leave
 from metabench.stop import Stopped
 
@@ -31,18 +32,16 @@ that was stopped or killed, and with more trials one that was finished.
 
 def main(arguments: list[str]) -> None:
     """Search; exits with 0, 1 (no trial has a value), 2 (bad input) or 128 + signal."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench tune",
         description=__doc__.partition(": ")[2],
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="of a run, some of them varied")
-    parser.add_argument("--config-dir", "-cd", help="a folder with configs of your own")
-    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
+    parser.take_config_dir()
     options = parser.parse_args(arguments)
-    if options.config_dir and not Path(options.config_dir).is_dir():
-        parser.error(f"--config-dir {options.config_dir}: no such folder")
+    parser.check_config_dir(options)
     sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
     own = {"trials": str(TRIALS), "study": ""}
     own |= {key: value for key, _, value in (o.partition("=") for o in options.overrides) if key in own}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
 
+from metabench.arguments import Parser
 from metabench.catalog import entries, folders
 from metabench.cell import cost
 from metabench.compose import compose
@@ -36,16 +36,14 @@ class Checked(NamedTuple):
 
 def main(arguments: list[str]) -> None:
     """Check experiments, and every algorithm on every data set; exits with 1 if anything is at fault."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench validate",
         description="Build every experiment, and every algorithm for every data set; no data is read, nothing trained.",
     )
     parser.add_argument("experiment", nargs="*", help="only these; by default all, and all pairs")
-    parser.add_argument("--config-dir", "-cd", help="a folder with configs of your own")
-    parser.error = lambda message: leave(message, 2)  # type: ignore[method-assign]
+    parser.take_config_dir()
     options = parser.parse_args(arguments)
-    if options.config_dir and not Path(options.config_dir).is_dir():
-        parser.error(f"--config-dir {options.config_dir}: no such folder")
+    parser.check_config_dir(options)
     sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
     places = folders(options.config_dir)
     known = entries("experiment", places)
