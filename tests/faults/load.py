@@ -9,7 +9,7 @@ import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 from unittest import SkipTest
 
@@ -57,8 +57,11 @@ def steps(attempt: Attempt) -> None:
     assert train[-1]["step"] == STEPS
     times = [later["seconds"] - earlier["seconds"] for earlier, later in pairwise(train)]
     tenth = len(times) // 10
-    attempt.note("times as long in the last tenth (median)", median(times[-tenth:]) / median(times[:tenth]), limit=1.25)
-    _growth(attempt, [mb for _, mb in series])
+    # The quickest of a tenth: other work on the machine only makes them longer.
+    attempt.note("times as long in the last tenth", _quick(times[-tenth:]) / _quick(times[:tenth]), limit=1.25)
+    # A tenth by the meta-steps' clock: the compiler works before the first, the longer the busier the machine is.
+    left = train[-1]["seconds"] - train[tenth]["seconds"]
+    _growth(attempt, [mb for seconds, mb in series if seconds > series[-1][0] - left])
     if name := os.environ.get(SERIES):
         Path(name).write_text(
             json.dumps({"seconds_mb": series, "steps_seconds": [(t["step"], t["seconds"]) for t in train]})
@@ -68,7 +71,7 @@ def steps(attempt: Attempt) -> None:
 @fault("10,000 test episodes", "memory is flat", tries=1, short=0)
 def episodes(attempt: Attempt) -> None:
     series = watched(*SINUSOID, "chunk=8", "train.steps=1", "test.episodes=10000", cwd=attempt.folder)
-    _growth(attempt, [mb for _, mb in series])
+    _growth(attempt, [mb for _, mb in series[len(series) // 10 :]])
 
 
 @fault("a sweep of 1,000 jobs, each refused", "each is listed with its reason, memory is flat", tries=1, short=0)
@@ -77,7 +80,7 @@ def sweep(attempt: Attempt) -> None:
     found = list(attempt.folder.glob("outputs/sweeps/*/*/outcome.json"))
     assert len(found) == 1000
     assert all("train.tasks=0" in json.loads(path.read_text())["reason"] for path in found)
-    _growth(attempt, [mb for _, mb in series])
+    _growth(attempt, [mb for _, mb in series[len(series) // 10 :]])
 
 
 @fault("200 finished runs in a report", "it is there within 5 s", tries=1, short=0)
@@ -99,10 +102,15 @@ def report(attempt: Attempt) -> None:
 
 
 def _growth(attempt: Attempt, memory: list[float]) -> None:
+    """Note how `memory`, MB from a tenth of the way to the end, grew."""
     assert len(memory) > 20, memory
     tenth = len(memory) // 10
     attempt.note("MB at most", max(memory))
-    attempt.note(GROWTH, median(memory[-tenth:]) - median(memory[tenth : 2 * tenth]), limit=10)
+    attempt.note(GROWTH, median(memory[-tenth:]) - median(memory[:tenth]), limit=10)
+
+
+def _quick(seconds: list[float]) -> float:
+    return quantiles(seconds, n=10)[0]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
