@@ -16,14 +16,15 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from metabench.errors import ConfigError, DataError, UserError
+from metabench.errors import ConfigError, DataError, UserError, last_line
 from metabench.files import (
     DamagedError,
     append_line,
@@ -37,6 +38,7 @@ from metabench.files import (
 )
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
+UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 FOLDERS = ("checkpoints", "pictures", "tensorboard")
 
 
@@ -200,3 +202,13 @@ def load_best(path: Path) -> dict[str, Any]:
     if not isinstance(content.get("algo"), dict):
         raise DamagedError(f"{path / 'checkpoints' / 'best.pt'}: holds no model")
     return content
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Within it what is read from `path` may turn out not to be what a run wrote: a `DataError`."""
+    try:
+        yield
+    except UNFIT as fault:
+        reason = f"{type(fault).__name__}: {last_line(fault)}"
+        raise DataError(f"{path}: not what this run wrote ({reason}); resume=false runs it anew") from None

@@ -8,7 +8,7 @@ from metabench.algo.base import Algorithm
 from metabench.config import Config, check
 from metabench.console import Display
 from metabench.errors import UserError, last_line
-from metabench.runner import Run
+from metabench.parts import Parts
 from metabench.runs import RunFiles
 from metabench.tasks import TaskSource
 
@@ -25,7 +25,7 @@ def trained(run: RunFiles, queries: int | None = None) -> tuple[Algorithm, TaskS
     if run.weights is not None:
         plain["init"] = None  # it was taken up when training began
     try:
-        built = Run(check(Config, plain), Display())
+        built = Parts(check(Config, plain), Display())
         if run.weights is not None:
             built.algo.load_state_dict(run.weights)
     except (UserError, RuntimeError) as fault:

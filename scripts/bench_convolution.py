@@ -36,7 +36,7 @@ from metabench.backbone.layers import Conv2d
 from metabench.compose import compose
 from metabench.console import Display
 from metabench.engine.compiled import Compiled
-from metabench.runner import Run
+from metabench.parts import Parts
 from metabench.tasks import Tasks
 
 STRIDED = ("data=glyphs", "algo=maml", "engine=eager")
@@ -100,7 +100,7 @@ def _last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def by_maps(run: Run, maps: type[Convolution]) -> Callable[[], None]:
+def by_maps(run: Parts, maps: type[Convolution]) -> Callable[[], None]:
     """The meta-gradient with every convolution done by `maps`."""
 
     def gradient() -> None:
@@ -112,7 +112,7 @@ def by_maps(run: Run, maps: type[Convolution]) -> Callable[[], None]:
     return gradient
 
 
-def by_vmap(run: Run) -> Callable[[], None]:
+def by_vmap(run: Parts) -> Callable[[], None]:
     """MAML written for one task, vmapped in chunks."""
     algo: Any = run.algo
     parameters, norms = dict(algo.named_parameters()), [f"backbone.norms.{i}.bias" for i in range(4)]
@@ -153,7 +153,7 @@ def by_vmap(run: Run) -> Callable[[], None]:
     return gradient
 
 
-def by_halves(run: Run) -> Callable[[], None]:
+def by_halves(run: Parts) -> Callable[[], None]:
     """Two threads, each with a model of its own and its half of the tasks of a chunk."""
     by_maps(run, Convolution)()
     pool = ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1))
@@ -174,7 +174,7 @@ def by_halves(run: Run) -> Callable[[], None]:
     return gradient
 
 
-def by_compiler(run: Run, maps: type[Convolution]) -> Callable[[], None]:
+def by_compiler(run: Parts, maps: type[Convolution]) -> Callable[[], None]:
     """The gradient of a chunk recorded with `maps` and compiled."""
     compiled, eager = Compiled(run.algo, run.meta_step.eager.precision), by_maps(run, maps)
 
@@ -186,7 +186,7 @@ def by_compiler(run: Run, maps: type[Convolution]) -> Callable[[], None]:
     return gradient
 
 
-def measure(run: Run, ways: dict[str, Callable[[], None]], repetitions: int) -> dict[str, tuple[float, Tensor]]:
+def measure(run: Parts, ways: dict[str, Callable[[], None]], repetitions: int) -> dict[str, tuple[float, Tensor]]:
     """Median seconds, and the gradient, of each way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     gradients = {}
@@ -219,7 +219,7 @@ def main() -> None:
         alone = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     for i, (workload, overrides) in enumerate(WORKLOADS.items()):
         keep = f"device.keep_memory={str(not options.default_allocator).lower()}"
-        run = Run(compose(f"device={options.device}", keep, *overrides), Display())
+        run = Parts(compose(f"device={options.device}", keep, *overrides), Display())
         run.algo.train()
         ways = {"grouped": by_maps(run, Convolution)}
         if options.default_allocator:

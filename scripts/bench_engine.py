@@ -35,9 +35,9 @@ def child(overrides: list[str]) -> None:
 
     from metabench.compose import compose
     from metabench.console import Display
-    from metabench.runner import Run
+    from metabench.parts import Parts
 
-    run = Run(compose("train.steps=100000", *overrides), Display())
+    run = Parts(compose("train.steps=100000", *overrides), Display())
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 8 or (time.perf_counter() - began - times[0] < 3 and len(times) < 2000):

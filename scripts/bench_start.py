@@ -14,7 +14,7 @@ imported = time.perf_counter()
 
 from metabench.compose import compose  # noqa: E402
 from metabench.console import Display  # noqa: E402
-from metabench.runner import Run  # noqa: E402
+from metabench.parts import Parts  # noqa: E402
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     print(f"import torch {torch.__version__}: {imported - began:.2f} s")
     for algo in ("maml", "protonet"):
         start = time.perf_counter() if algo != "maml" else imported
-        run = Run(compose("data=omniglot", f"algo={algo}", "device=cpu"), Display())
+        run = Parts(compose("data=omniglot", f"algo={algo}", "device=cpu"), Display())
         ready = time.perf_counter()
         run.meta_step(0, run.source.sample("train", 0, run.config.train.tasks))
         done = time.perf_counter()

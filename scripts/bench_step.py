@@ -15,7 +15,7 @@ import torch
 
 from metabench.compose import compose
 from metabench.console import Display
-from metabench.runner import Run
+from metabench.parts import Parts
 
 WORKLOADS = {
     "MAML sinusoid, 1 step, 25 tasks": (["data=sinusoid"], 30),
@@ -31,7 +31,7 @@ WORKLOADS = {
 
 def compare(overrides: list[str], repetitions: int) -> tuple[float, float, float]:
     """Median seconds of the vectorised and the looped gradient, and the relative difference of the two gradients."""
-    run = Run(compose("device=cpu", *overrides), Display())
+    run = Parts(compose("device=cpu", *overrides), Display())
     step, count = run.meta_step, run.config.train.tasks
     run.algo.train()
     times: dict[int, list[float]] = {count: [], 1: []}

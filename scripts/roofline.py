@@ -28,7 +28,7 @@ from torch.utils.flop_counter import flop_registry
 from metabench.compose import compose
 from metabench.console import Display
 from metabench.engine.probe import work
-from metabench.runner import Run
+from metabench.parts import Parts
 
 STRIDED = ("data=glyphs", "algo=maml")
 WORKLOADS = {
@@ -97,7 +97,7 @@ def peak(device: str) -> float:
 
 def measure(overrides: tuple[str, ...], device: str) -> tuple[float, float, float]:
     """FLOPs of a meta-step, its seconds, and the seconds of its convolutions and products alone."""
-    run = Run(compose(f"device={device}", "train.steps=100000", *overrides), Display())
+    run = Parts(compose(f"device={device}", "train.steps=100000", *overrides), Display())
     run.algo.train()
     flops = work(run.algo, run.source.sample("train", 0, 1)).flops * run.config.train.tasks
     steps = iter(range(run.steps))

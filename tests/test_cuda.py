@@ -7,10 +7,12 @@ import torch
 
 from metabench.compose import compose
 from metabench.console import Display
+from metabench.parts import Parts
 from metabench.records import RunDirectory
-from metabench.runner import Run
 from metabench.shortage import MemoryShortageError
 from metabench.stop import Stop
+from metabench.training import Training
+from metabench.window import Window
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,8 +27,8 @@ CASES = [
 ]
 
 
-def pair(*overrides: str) -> tuple[Run, Run]:
-    cpu, gpu = (Run(compose(*overrides, *SMALL, f"device={device}"), Display()) for device in ("cpu", "cuda"))
+def pair(*overrides: str) -> tuple[Parts, Parts]:
+    cpu, gpu = (Parts(compose(*overrides, *SMALL, f"device={device}"), Display()) for device in ("cpu", "cuda"))
     gpu.algo.load_state_dict(cpu.algo.state_dict())
     return cpu, gpu
 
@@ -56,7 +58,7 @@ def test_the_gradient_is_that_of_the_cpu(overrides):
 @pytest.mark.parametrize("engine", ["graph", "compile"])
 def test_every_engine_trains_as_the_eager_one(overrides, engine):
     eager, other = (
-        Run(compose(*overrides, *SMALL, "device=cuda", f"engine={e}"), Display()) for e in ("eager", engine)
+        Parts(compose(*overrides, *SMALL, "device=cuda", f"engine={e}"), Display()) for e in ("eager", engine)
     )
     other.algo.load_state_dict(eager.algo.state_dict())
     for step in range(5):
@@ -66,12 +68,13 @@ def test_every_engine_trains_as_the_eager_one(overrides, engine):
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_a_graphed_step_never_waits_for_the_device(overrides):
-    run = Run(compose(*overrides, *SMALL, "device=cuda", "engine=graph"), Display())
-    run.window.add(run.meta_step(0, run.feed(0)))
+    run = Parts(compose(*overrides, *SMALL, "device=cuda", "engine=graph"), Display())
+    window = Window()
+    window.add(run.meta_step(0, run.feed(0)))
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in range(1, 4):
-            run.window.add(run.meta_step(step, run.feed(step)))
+            window.add(run.meta_step(step, run.feed(step)))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -87,13 +90,13 @@ def test_every_precision_trains(precision):
 @pytest.mark.parametrize("engine", ["eager", "graph"])
 def test_a_device_without_room_is_said_with_the_chunk_to_try(engine, tmp_path):
     large = ("data=glyphs", "data.characters=40", "algo=maml", "train.tasks=256", "chunk=256", "train.steps=1")
-    run = Run(compose(*large, "device=cuda", f"engine={engine}"), Display())
+    run = Parts(compose(*large, "device=cuda", f"engine={engine}"), Display())
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.01)
     try:
         with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
             directory.begin("", {})
             with pytest.raises(MemoryShortageError, match=r"out of memory with 256 tasks .* chunk=128 holds half"):
-                run.train(directory, stop)
+                Training(run, directory, stop).run()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

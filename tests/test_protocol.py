@@ -19,7 +19,7 @@ from metabench.data.bank import ImageBank
 from metabench.data.split import read_split
 from metabench.identity import identity
 from metabench.objective import OBJECTIVES
-from metabench.runner import Run
+from metabench.parts import Parts
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 @cache
 def card(*overrides: str) -> dict[str, Any]:
-    return Run(check(Config, composed(*overrides)), Display()).card
+    return Parts(check(Config, composed(*overrides)), Display()).card
 
 
 IMAGES = (*GLYPHS, "algo=protonet", "data.rotations=classes_all")

@@ -7,9 +7,11 @@ from rich.console import Console
 
 from metabench.compose import compose
 from metabench.console import Display
+from metabench.parts import Parts
 from metabench.records import RunDirectory
-from metabench.runner import Run
 from metabench.stop import Stop
+from metabench.testing import meta_test
+from metabench.training import Training
 
 TINY = [
     "device=cpu",
@@ -25,41 +27,43 @@ TINY = [
 
 
 @pytest.fixture
-def run(monkeypatch):
-    run = Run(compose(*TINY), Display(Console(quiet=True)))
-    run.sampled = []
-    sample = run.source.sample
+def parts(monkeypatch):
+    parts = Parts(compose(*TINY), Display(Console(quiet=True)))
+    parts.sampled = []
+    sample = parts.source.sample
 
     def spy(split, index, count):
-        run.sampled.append((split, index, count))
+        parts.sampled.append((split, index, count))
         return sample(split, index, count)
 
-    monkeypatch.setattr(run.source, "sample", spy)
-    return run
+    monkeypatch.setattr(parts.source, "sample", spy)
+    return parts
 
 
-def test_test_tasks_are_drawn_after_training_and_training_tasks_once_each_in_order(run, tmp_path):
+def test_test_tasks_are_drawn_after_training_and_training_tasks_once_each_in_order(parts, tmp_path):
     with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
         directory.begin("", {})
-        run.train(directory, stop)
-        probe, *drawn = [(index, count) for split, index, count in run.sampled if split == "train"]
+        training = Training(parts, directory, stop)
+        training.run()
+        probe, *drawn = [(index, count) for split, index, count in parts.sampled if split == "train"]
         assert probe == (0, 1)  # what one task costs
         assert [i for index, count in drawn for i in range(index, index + count)] == list(range(18))
-        assert {split for split, _, _ in run.sampled} == {"train", "validation"}
-        run.sampled.clear()
-        run.test(directory, stop)
-    assert {split for split, _, _ in run.sampled if split != "validation"} == {"test"}
+        assert {split for split, _, _ in parts.sampled} == {"train", "validation"}
+        parts.sampled.clear()
+        meta_test(training)
+    assert {split for split, _, _ in parts.sampled if split != "validation"} == {"test"}
 
 
-def test_the_test_is_of_the_weights_that_validation_chose(run, tmp_path):
+def test_the_test_is_of_the_weights_that_validation_chose(parts, tmp_path):
     with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
         directory.begin("", {})
-        run.train(directory, stop)
+        training = Training(parts, directory, stop)
+        training.run()
         chosen = directory.best()
-        for parameter in run.algo.parameters():
+        for parameter in parts.algo.parameters():
             parameter.data.zero_()
-        run.test(directory, stop)
+        meta_test(training)
     lines = [line for line in directory.records() if line["split"] == "validation"]
     assert chosen["step"] == min(lines, key=lambda line: line["mse"])["step"]
-    for name, value in run.algo.state_dict().items():
+    for name, value in parts.algo.state_dict().items():
         assert value.equal(chosen["algo"][name]), name

@@ -32,15 +32,14 @@ def runs(cwd: Path) -> dict[str, dict]:
 
 def inverted_test() -> None:
     """A patch: the better a run is on validation, the worse its test."""
-    from metabench.runner import Run
+    from metabench import runner
 
-    tested = Run.test
+    tested = runner.meta_test
 
-    def test(self, directory, stop):
-        result = tested(self, directory, stop)
-        return {**result, "mean": -self.best["value"]}
+    def test(training):
+        return {**tested(training), "mean": -training.best["value"]}
 
-    Run.test = test
+    runner.meta_test = test
 
 
 def test_the_best_on_validation_is_chosen_and_its_command_is_that_run(tmp_path):

@@ -120,9 +120,9 @@ def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[s
     """The metric of such runs and whether more is better; raises `UserError` where one of them cannot be built."""
     from metabench.compose import compose
     from metabench.console import Display
-    from metabench.runner import Run
+    from metabench.parts import Parts
 
-    runs = [Run(compose(*line, config_dir=config_dir), Display()) for line in lines]
+    runs = [Parts(compose(*line, config_dir=config_dir), Display()) for line in lines]
     for line, run in zip(lines, runs, strict=True):
         if not run.steps:
             raise UserError(f"{' '.join(line)}: nothing is meta-trained, so that validation has nothing to choose")

@@ -82,7 +82,7 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
 
     What an experiment publishes must be something that its run reports.
     """
-    from metabench.runner import Run
+    from metabench.parts import Parts
 
     try:
         config = compose(*overrides, "device=cpu", config_dir=config_dir)
@@ -91,7 +91,7 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     except UserError as fault:
         return Checked(overrides, fault=str(fault))
     try:
-        run = Run(config, Display())
+        run = Parts(config, Display())
     except ConfigError as fault:
         ours = fault.key.partition(".")[0] == "algo"
         return Checked(overrides, config, *((None, str(fault)) if ours else (str(fault), None)))

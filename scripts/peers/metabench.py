@@ -18,7 +18,7 @@ import torch
 from metabench import __version__
 from metabench.compose import compose
 from metabench.console import Display
-from metabench.runner import Run
+from metabench.parts import Parts
 from metabench.tasks import Split, Tasks
 from peers.torch_side import first_gradient, plain_name
 from peers.worker import Arrays, Contestant, Job, serve
@@ -33,10 +33,10 @@ class Metabench(Contestant):
     def __init__(self, overrides: list[str]) -> None:
         self.overrides = overrides
 
-    def open(self, job: Job) -> Run:
+    def open(self, job: Job) -> Parts:
         data = [] if job.workload.regression else [self.data]
         overrides = [*data, *job.workload.overrides, f"device={job.device}", f"optim.lr={OUTER_LR}", *self.overrides]
-        return Run(compose(*overrides), Display())
+        return Parts(compose(*overrides), Display())
 
     @property
     def data(self) -> str:
