@@ -15,7 +15,8 @@ from metabench.cell import FULL
 from metabench.errors import shown
 from metabench.identity import digest
 from metabench.report.asked import Experiments, conform, decisive
-from metabench.report.read import Published, Run, Skipped
+from metabench.report.read import Run, Skipped
+from metabench.report.summary import Published
 from metabench.report.verdict import Figure, Kind, Verdict, judge, over_seeds
 
 Runs = tuple[Run, ...]

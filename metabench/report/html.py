@@ -11,7 +11,8 @@ from metabench.files import DamagedError
 from metabench.report import content
 from metabench.report.cells import Cell
 from metabench.report.content import Report, Table
-from metabench.report.read import Skipped, Validation, read_validations
+from metabench.report.figures import Validation, read_validations
+from metabench.report.read import Skipped
 from metabench.report.verdict import DEFINITION
 
 LEARNING = ("how it learned", "Validation tasks; bands are 95% intervals, over seeds where there are several.")

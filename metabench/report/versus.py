@@ -13,8 +13,9 @@ from metabench.errors import UserError, shown
 from metabench.files import DamagedError
 from metabench.identity import flat
 from metabench.report.cells import algorithm, same_cell
+from metabench.report.figures import read_episodes
 from metabench.report.paired import Paired, chance, compare, welch
-from metabench.report.read import Run, find, read_episodes, read_run
+from metabench.report.read import Run, find, read_run
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""What is read of summary.json, and whether it agrees with itself; nothing in it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+import metabench.config
+from metabench.config import Count, Whole, check
+from metabench.errors import UserError, shown
+from metabench.files import DamagedError
+from metabench.identity import digest
+from metabench.report.untrusted import clean
+
+REQUIRED = {"data", "prediction", "metric", "episodes", "shots"}  # of the test part of a protocol card
+
+Values = dict[str, Any]
+
+
+def _finite(value: Any) -> Any:
+    if value is None:
+        raise ValueError("is not a finite number")
+    return value
+
+
+HUGE = 1e30  # a number beyond it is of no run, and drawing it overflows
+Amount = Annotated[float, Field(ge=0, le=HUGE)]
+Mean = Annotated[Amount, BeforeValidator(_finite)]  # JSON has null for NaN and infinities
+Prediction = Literal["transductive", "inductive"]
+
+
+class _Part(BaseModel):
+    """A part of summary.json; keys it does not name are left alone, so that later versions can be read."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Estimate(_Part):
+    """A mean over test tasks."""
+
+    mean: Mean
+    ci95: Amount | None
+    episodes: Count
+
+
+class Point(_Part):
+    """The mean after one inner step, or at one instance of a class."""
+
+    step: Whole
+    mean: Amount | None
+    ci95: Amount | None
+
+
+class Test(_Part):
+    """The final test."""
+
+    metric: Literal["accuracy", "mse"]
+    prediction: Prediction
+    interval: str
+    modes: Annotated[dict[str, Estimate], Field(min_length=1)]
+    per_step: list[Point] = []  # in the mode of `prediction`
+
+
+class Protocol(_Part):
+    """The protocol card."""
+
+    hash: str
+    test: Values
+    training: Values
+
+
+class Trained(_Part):
+    """What training took."""
+
+    steps: Annotated[int, Field(ge=0, le=2**63)]
+    seconds: Amount
+
+
+class Environment(_Part):
+    """Where it ran."""
+
+    command: str
+    git: str | None
+    device: str
+    versions: dict[str, str | None]
+
+
+class Published(metabench.config.Published):
+    """What a paper reports for the cell; what a later version says of it is left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    value: Amount
+    ci95: Amount | None = None
+    spread: Amount | None = None
+    also: Sequence[Published] = ()  # what else of the table the same run gives
+
+
+class Summary(_Part):
+    """What is read of summary.json."""
+
+    status: Literal["complete"]
+    identity: str
+    protocol: Protocol
+    test: Test
+    train: Trained
+    environment: Environment
+    experiment: str | None = None
+    budget: str = "full"
+    published: Published | None = None
+
+
+def parse(content: Any) -> Summary:
+    """The content of a summary.json; raises `DamagedError` that names the key and what is wrong with it."""
+    if not isinstance(content, dict):
+        raise DamagedError(f"summary.json: holds {type(content).__name__}, not an object")
+    try:
+        summary = check(Summary, clean(content))
+    except (UserError, ValueError) as fault:
+        raise DamagedError(f"summary.json: {fault}") from None
+    _agree(summary)
+    return summary
+
+
+def _agree(summary: Summary) -> None:
+    """Raise `DamagedError` where two places of a summary that say one thing differ: it was changed by hand."""
+    card, test = summary.protocol.test, summary.test
+    if digest(card)[:12] != summary.protocol.hash:
+        raise DamagedError(f"summary.json: protocol.hash={shown(summary.protocol.hash)}: is not that of its card")
+    if missing := REQUIRED - card.keys():
+        raise DamagedError(f"summary.json: protocol.test.{min(missing)}: is missing")
+    seed = summary.protocol.training.get("seed")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise DamagedError("summary.json: protocol.training.seed: is no seed")
+    same = {"metric": test.metric, "prediction": test.prediction, "interval": test.interval}
+    for name, value in same.items():
+        if card.get(name) != value:
+            raise DamagedError(f"summary.json: test.{name}={value}: the protocol card says {shown(card.get(name))}")
+    if test.prediction not in test.modes:
+        raise DamagedError(f"summary.json: test.modes: has no {test.prediction}")
+    for mode, estimate in test.modes.items():
+        if estimate.episodes != card["episodes"]:
+            episodes = f"test.modes.{mode}.episodes={estimate.episodes}"
+            raise DamagedError(f"summary.json: {episodes}: the protocol card says {shown(card['episodes'])}")
+        if test.metric == "accuracy" and estimate.mean > 1:
+            raise DamagedError(f"summary.json: test.modes.{mode}.mean={estimate.mean}: is no {test.metric}")
