@@ -217,7 +217,8 @@ def _locate(target: Any, key: str) -> Any:
     if not (isinstance(target, str) and target.count(".") >= 1 and all(p.isidentifier() for p in target.split("."))):
         raise ConfigError(key, target, "should be a dotted path, package.module.Class")
     module, _, name = target.rpartition(".")
-    if module.partition(".")[0] in sys.stdlib_module_names:  # no class of ours, and importing some has effects
+    root = module.partition(".")[0]  # these have no class of ours, and importing some has effects
+    if root in sys.stdlib_module_names or (root == "torch" and not module.startswith("torch.optim")):
         return None
     try:
         return getattr(import_module(module), name)

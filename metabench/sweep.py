@@ -35,6 +35,7 @@ class SweepReport(Callback):
             outcome = {"status": "failed", "reason": f"{type(outcome).__name__}: {outcome}"}
         kept = {key: outcome.get(key) for key in ("status", "reason", "test")}
         _write(config, {**kept, "overrides": list(config.hydra.overrides.task)})
+        job_return.cfg = job_return.hydra_cfg = None  # Hydra keeps them of all jobs, and uses them for none
         if kept["reason"]:
             print(f"job {config.hydra.job.num} failed: {kept['reason']}", flush=True)
 

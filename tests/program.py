@@ -50,9 +50,15 @@ class Started:
     """A forked process under way. Its output lies in files beside `cwd`, so it never waits for a reader."""
 
     def __init__(self, arguments: tuple[str, ...], cwd: Path, files: list[Path], **options: Any) -> None:
-        self._files = files
-        self._process = _FORK.Process(target=_enter, args=(arguments, cwd, files), kwargs=options, daemon=True)
+        self._files, self._entered = files, _FORK.Event()
+        self._process = _FORK.Process(
+            target=_enter, args=(arguments, cwd, files, self._entered), kwargs=options, daemon=True
+        )
         self._process.start()
+
+    def entered(self) -> None:
+        """Wait until the program begins: before it a signal meets multiprocessing."""
+        assert self._entered.wait(60)
 
     @property
     def pid(self) -> int:
@@ -79,6 +85,7 @@ def _enter(
     arguments: tuple[str, ...],
     cwd: Path,
     files: list[Path],
+    entered: Any,
     env: dict[str, str] | None = None,
     patch: Callable[[], None] | None = None,
 ) -> None:
@@ -96,6 +103,7 @@ def _enter(
     torch.set_num_threads(1)
     if patch:
         patch()
+    entered.set()
     main()
 
 

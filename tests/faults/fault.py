@@ -42,12 +42,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done, what must hold, how often (`short`: in the tests), and one attempt."""
+    """What is done, what must hold, how often (`short`: in the tests), whether `alone`, and one attempt."""
 
     name: str
     holds: str
     tries: int
     short: int
+    alone: bool
     attempt: Callable[[Attempt], None]
 
 
@@ -65,14 +66,14 @@ class Outcome:
 
 
 def fault(
-    name: str, holds: str, tries: int, short: int = 1, over: Iterable[object] = ()
+    name: str, holds: str, tries: int, short: int = 1, alone: bool = False, over: Iterable[object] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function of an attempt, and of a case where there are several: `{}` in `name`; tests try the first."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for number, given in enumerate([(case,) for case in over] or [()]):
             attempt = partial(_attempt, function, given)
-            FAULTS.append(Fault(name.format(*given), holds, tries, 0 if number else short, attempt))
+            FAULTS.append(Fault(name.format(*given), holds, tries, 0 if number else short, alone, attempt))
         return function
 
     return register

@@ -52,6 +52,7 @@ def folder(attempt: Attempt, files: dict[str, str | bytes]) -> tuple[Path, list[
     f"{REFUSED}; under 3 s from nothing",
     tries=len(CASES),
     short=0,  # tests/test_bad_input.py has all of them
+    alone=True,
 )
 def command_line(attempt: Attempt) -> None:
     work, before = folder(attempt, {})

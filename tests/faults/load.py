@@ -48,7 +48,11 @@ def watched(*overrides: str, cwd: Path) -> list[tuple[float, float]]:
 
 
 @fault(
-    f"a run of {STEPS:,} meta-steps", "memory is flat, the last meta-steps take as long as the first", tries=1, short=0
+    f"a run of {STEPS:,} meta-steps",
+    "memory is flat, the last meta-steps take as long as the first",
+    tries=1,
+    short=0,
+    alone=True,
 )
 def steps(attempt: Attempt) -> None:
     series = watched(*LONG, cwd=attempt.folder)
@@ -83,7 +87,7 @@ def sweep(attempt: Attempt) -> None:
     _growth(attempt, [mb for _, mb in series[len(series) // 10 :]])
 
 
-@fault("200 finished runs in a report", "it is there within 5 s", tries=1, short=0)
+@fault("200 finished runs in a report", "it is there within 5 s", tries=1, short=0, alone=True)
 def report(attempt: Attempt) -> None:
     if "report" not in WORDS:
         raise SkipTest("there is no report yet")

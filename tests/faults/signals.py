@@ -35,6 +35,7 @@ def signalled(attempt: Attempt, number: signal.Signals) -> None:
         cwd.mkdir()
         note.unlink(missing_ok=True)
         started = start_metabench(*MAML, cwd=cwd, patch=partial(progress, note))
+        started.entered()
         time.sleep(attempt.share * seconds(*MAML) / (1 + repetition))
         code, waited = _left(started, number)
         if code:
