@@ -28,13 +28,21 @@ def test_the_head_is_fitted_as_by_torchs_sgd(batch):
         sgd = torch.optim.SGD(head.parameters(), lr=0.3, momentum=0.9, dampening=0.9, weight_decay=0.001)
         torch.testing.assert_close(head(query), found[0, task])
         step = 0
-        for _ in range(20):
-            for part, labels in zip(z.split(batch), y.split(batch), strict=True):
+        for order in setup.algo.orders:
+            for part in order.split(batch):
                 sgd.zero_grad()
-                F.cross_entropy(head(part), labels).backward()
+                F.cross_entropy(head(z[part]), y[part]).backward()
                 sgd.step()
                 step += 1
                 torch.testing.assert_close(found[step, task], head(query).detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_every_pass_has_all_of_the_support_set_and_no_example_is_the_last_more_often_than_others():
+    """With 5 drawings in mini-batches of 4, one a pass is alone in its mini-batch and weighs four times as much."""
+    algo = build("algo=baseline", "data=glyphs").algo
+    assert all(order.sort().values.equal(torch.arange(5)) for order in algo.orders)
+    assert algo.orders.shape == (100, 5)
+    assert algo.orders[:, -1].bincount(minlength=5).min() >= 10
 
 
 def test_steps_are_passes_through_the_support_set():

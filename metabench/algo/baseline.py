@@ -5,7 +5,9 @@ to the support set by stochastic gradient descent with momentum μ, dampening τ
 
     g = ∇ L_batch(w) + δ w,   v ← μ v + (1 - τ) g  (at first v = g),   w ← w - α v
 
-over `epochs` passes in mini-batches of `batch`. The support set comes in random order, which every pass keeps.
+over `epochs` passes in mini-batches of `batch`. Every pass has an order of its own, the same ones for all tasks: were
+it one order, the same few examples would make up the last mini-batch each time, and weigh more than the others. The
+support set itself comes in random order.
 """
 
 from __future__ import annotations
@@ -40,16 +42,20 @@ class Baseline(Pretrain):
         batch: Count,
         epochs: Count,
     ) -> None:
-        self.batches = math.ceil(spec.eval.outputs * spec.eval.shots / batch)  # a pass
+        size = spec.eval.outputs * spec.eval.shots
+        chance = torch.Generator().manual_seed(0)
+        orders = [torch.randperm(size, generator=chance) for _ in range(epochs)]
         super().__init__(
             spec,
             backbone,
             inner_lr=inner_lr,
-            eval_inner_steps=epochs * self.batches,
+            eval_inner_steps=epochs * math.ceil(size / batch),
             adapt_norm=False,
             finetune="head",
         )
         self.momentum, self.dampening, self.weight_decay, self.batch = momentum, dampening, weight_decay, batch
+        self.orders: torch.Tensor
+        self.register_buffer("orders", torch.stack(orders), persistent=False)
 
     def trajectory(self, support: Split) -> Iterator[Weights]:
         """The head after each mini-batch."""
@@ -57,9 +63,9 @@ class Baseline(Pretrain):
         fast = self.initial(z, support.y)
         velocity: Weights = {}
         yield fast
-        for step in range(self.steps):
-            start = step % self.batches * self.batch
-            gradient = self.gradient(fast, z[:, start : start + self.batch], y[:, start : start + self.batch])
+        parts = [part for order in self.orders for part in order.split(self.batch)]
+        for part in parts[: self.steps]:
+            gradient = self.gradient(fast, z[:, part], y[:, part])
             gradient = {name: g.add(fast[name], alpha=self.weight_decay) for name, g in gradient.items()}
             velocity = {
                 name: torch.add(self.momentum * velocity[name], g, alpha=1 - self.dampening) if velocity else g
