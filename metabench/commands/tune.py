@@ -122,11 +122,11 @@ def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[s
     from metabench.console import Display
     from metabench.parts import Parts
 
-    runs = [Parts(compose(*line, config_dir=config_dir), Display()) for line in lines]
-    for line, run in zip(lines, runs, strict=True):
-        if not run.steps:
+    built = [Parts(compose(*line, config_dir=config_dir), Display()) for line in lines]
+    for line, parts in zip(lines, built, strict=True):
+        if not parts.steps:
             raise UserError(f"{' '.join(line)}: nothing is meta-trained, so that validation has nothing to choose")
-    return runs[0].metric, runs[0].algo.objective.better(1.0, 0.0)
+    return built[0].metric, built[0].algo.objective.better(1.0, 0.0)
 
 
 def _table(study: Any, metric: str, best: Any) -> Any:

@@ -91,13 +91,13 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     except UserError as fault:
         return Checked(overrides, fault=str(fault))
     try:
-        run = Parts(config, Display())
+        parts = Parts(config, Display())
     except ConfigError as fault:
         ours = fault.key.partition(".")[0] == "algo"
         return Checked(overrides, config, *((None, str(fault)) if ours else (str(fault), None)))
     except Exception as fault:
         return Checked(overrides, config, f"{type(fault).__name__}: {fault}")
-    return Checked(overrides, config, _of_published(config.published, run.metric, run.algo.modes, run.columns))
+    return Checked(overrides, config, _of_published(config.published, parts.metric, parts.algo.modes, parts.columns))
 
 
 def _of_published(headline: Published | None, metric: str, modes: Sequence[str], columns: range) -> str | None:
