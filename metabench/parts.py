@@ -57,6 +57,8 @@ class Parts:
         check_engine(config, self.device)
         if config.train.tasks < ranks.size:
             raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
+        if self.algo.coupled:
+            self._refuse_parts()
         self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
 
@@ -69,6 +71,13 @@ class Parts:
             raise ConfigError("init", run, f"does not fit this model: {last_line(fault)}") from None
         if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
             raise ConfigError("init", run, "holds a weight that is not finite")
+
+    def _refuse_parts(self) -> None:
+        chunk, whole = self.config.chunk, "backbone.statistics=pooled is of all tasks of a meta-step"
+        if isinstance(chunk, int) and chunk < self.config.train.tasks:
+            raise ConfigError("chunk", chunk, f"{whole}: auto, or statistics=running")
+        if self.ranks.size > 1:
+            raise ConfigError("device", "ddp", f"{whole}: one process, or statistics=running")
 
     @cached_property
     def card(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ NORM = {"scale": True, "eps": 1e-3}
 CONVS = {
     "conv": (lambda: Conv2d(C, 5, stride=1, bias=True), conv(1)),
     "conv, stride 2": (lambda: Conv2d(C, 5, stride=2, bias=True), conv(2)),
-    "batch norm": (lambda: BatchNorm(C, **NORM, running=False), batch_norm),
+    "batch norm": (lambda: BatchNorm(C, **NORM, statistics="batch"), batch_norm),
     "group norm": (lambda: GroupNorm(C, 2, **NORM), group_norm(2)),
     "layer norm": (lambda: GroupNorm(C, 1, **NORM), group_norm(1)),
 }
@@ -74,7 +74,7 @@ def test_a_layer_for_all_tasks_is_a_loop_over_tasks(name, own):
 
 @pytest.mark.parametrize("name", ["batch", "group", "layer"])
 def test_norms_take_vectors_and_may_lack_a_scale(name):
-    layer = make_norm(name, 16, scale=False, eps=1e-3, running=False).double()
+    layer = make_norm(name, 16, scale=False, eps=1e-3, statistics="batch").double()
     assert [key for key, _ in layer.named_parameters()] == ["bias"]
     x = torch.randn(N, T, 16, dtype=torch.float64, requires_grad=True)
     plain = batch_norm if name == "batch" else group_norm(2 if name == "group" else 1)
@@ -87,14 +87,14 @@ def test_norms_take_vectors_and_may_lack_a_scale(name):
 
 @pytest.mark.parametrize("channels", [4, 12, 28, 40, 64])
 def test_any_number_of_channels_can_be_grouped(channels):
-    groups = make_norm("group", channels, **NORM, running=False).groups
+    groups = make_norm("group", channels, **NORM, statistics="batch").groups
     assert channels % groups == 0
     assert channels % 8 or channels // groups == 8
     assert channels // groups >= min(8, channels)
 
 
 def test_one_task_moves_the_running_statistics_as_torch_does():
-    ours, torchs = BatchNorm(C, **NORM, running=True).double(), nn.BatchNorm2d(C, eps=1e-3).double()
+    ours, torchs = BatchNorm(C, **NORM, statistics="running").double(), nn.BatchNorm2d(C, eps=1e-3).double()
     for _ in range(3):
         x = 2 * torch.randn(N, C, 5, 5).double() + 1
         same([ours(x.unsqueeze(1)).squeeze(1)], [torchs(x)])
@@ -107,8 +107,8 @@ def test_one_task_moves_the_running_statistics_as_torch_does():
 
 def test_many_tasks_move_the_running_statistics_by_the_mean_of_their_moves():
     x = torch.randn(N, T, C, 5, 5, dtype=torch.float64)
-    layer = BatchNorm(C, **NORM, running=True).double()
-    alone = [BatchNorm(C, **NORM, running=True).double() for _ in range(T)]
+    layer = BatchNorm(C, **NORM, statistics="running").double()
+    alone = [BatchNorm(C, **NORM, statistics="running").double() for _ in range(T)]
     layer(x)
     for t, one in enumerate(alone):
         one(x[:, t : t + 1])
@@ -116,8 +116,21 @@ def test_many_tasks_move_the_running_statistics_by_the_mean_of_their_moves():
         same([getattr(layer, name)], [torch.stack([getattr(one, name) for one in alone]).mean(0)])
 
 
+def test_pooled_tasks_are_one_batch_in_training_and_apart_outside():
+    x = 2 * torch.randn(N, T, C, 5, 5, dtype=torch.float64) + 1
+    ours, torchs = BatchNorm(C, **NORM, statistics="pooled").double(), nn.BatchNorm2d(C, eps=1e-3).double()
+    flat = x.flatten(0, 1)
+    same(both_orders(ours, [x.requires_grad_()]), [v.view_as(x) for v in both_orders(torchs, [flat.requires_grad_()])])
+    ours.eval(), torchs.eval()
+    same([ours.running_mean, ours.running_var], [torchs.running_mean, torchs.running_var])
+    same([ours(x)], [torchs(flat).view_as(x)])
+    ours.frozen = False  # as for transductive predictions
+    apart = BatchNorm(C, **NORM, statistics="batch").double()
+    same([ours(x)], [apart(x)])
+
+
 def test_batch_statistics_have_no_running_ones():
-    layer = BatchNorm(C, **NORM, running=False)
+    layer = BatchNorm(C, **NORM, statistics="batch")
     x = torch.randn(N, T, C, 5, 5)
     assert not layer.state_dict().keys() - {"weight", "bias"}
     assert torch.equal(layer(x), layer.eval()(x))

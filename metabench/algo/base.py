@@ -33,6 +33,7 @@ class Algorithm(nn.Module, ABC):
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
     protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot", "online")  # what it can read
+    own_weights: ClassVar[bool] = False  # gives every task weights of its own
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
@@ -49,6 +50,9 @@ class Algorithm(nn.Module, ABC):
             raise ConfigError(
                 "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
             )
+        if self.own_weights and any(norm.pooled for norm in batch_norms(backbone)):
+            valid = f"is for tasks under the same weights, and {name} gives each its own; running or batch"
+            raise ConfigError("backbone.statistics", "pooled", valid)
 
     @abstractmethod
     def adapt(self, support: Split) -> State:
@@ -99,6 +103,11 @@ class Algorithm(nn.Module, ABC):
     def axis(self) -> Axis:
         """What the columns of `evaluate` count."""
         return AXIS_OF[self.spec.protocol]
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the tasks of a meta-step inform each other, so that it cannot be taken in parts."""
+        return any(norm.pooled for norm in batch_norms(self))
 
     @property
     def modes(self) -> tuple[Mode, ...]:

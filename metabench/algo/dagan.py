@@ -158,7 +158,7 @@ class Generator(nn.Module):
         self.up = nn.ModuleList([_conv(2 * filters, 4 * filters), _conv(2 * filters, filters)])
         self.out = _conv(filters, 4 * channels)
         sizes = (filters, 2 * filters, 2 * filters, filters, filters)
-        self.norms = nn.ModuleList(make_norm("group", n, scale=True, eps=1e-5, running=False) for n in sizes)
+        self.norms = nn.ModuleList(make_norm("group", n, scale=True, eps=1e-5, statistics="batch") for n in sizes)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Draw another."""
@@ -184,7 +184,7 @@ class Discriminator(nn.Module):
         channels, height, width = shape
         sizes = [2 * channels, filters, 2 * filters, 4 * filters]
         self.convs = nn.ModuleList(_conv(a, b, 2) for a, b in pairwise(sizes))
-        self.norms = nn.ModuleList(make_norm("layer", n, scale=True, eps=1e-5, running=False) for n in sizes[1:])
+        self.norms = nn.ModuleList(make_norm("layer", n, scale=True, eps=1e-5, statistics="batch") for n in sizes[1:])
         self.score = Linear(sizes[-1] * -(-height // 8) * -(-width // 8), 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ class FastWeights(Algorithm):
     summed loss gives every task its own gradient.
     """
 
+    own_weights = True
     first_order: bool = False  # take inner gradients as constants
     learned_head: ClassVar[bool] = True  # the head is meta-learned, so it has one size
 

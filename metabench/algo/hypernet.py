@@ -48,6 +48,8 @@ class Generated(NamedTuple):
 class HyperNet(Algorithm):
     """Weights from a set encoder with one of three aggregators; `size` is its width."""
 
+    own_weights = True
+
     def __init__(
         self,
         spec: TaskSpec,

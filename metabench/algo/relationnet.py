@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone, batch_norms
 from metabench.backbone.layers import Conv2d, Linear, max_pool
-from metabench.backbone.norm import make_norm
+from metabench.backbone.norm import Statistics, make_norm
 from metabench.config import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
@@ -31,8 +31,9 @@ class RelationNet(Algorithm):
         super().__init__(spec, backbone)
         if backbone.map_shape is None:
             raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; relationnet wants conv4")
+        norms = batch_norms(backbone)
         self.relation = Relation(
-            backbone.map_shape, filters, hidden, running=all(norm.running for norm in batch_norms(backbone))
+            backbone.map_shape, filters, hidden, statistics=norms[0].statistics if norms else "running"
         )
 
     def adapt(self, support: Split) -> Tensor:
@@ -56,7 +57,7 @@ class RelationNet(Algorithm):
 class Relation(nn.Module):
     """g, less its sigmoid: maps of classes `[T, W, C, H, W']` and queries `[T, M, C, H, W']` to `[T, M, W]`."""
 
-    def __init__(self, shape: tuple[int, int, int], filters: int, hidden: int, *, running: bool) -> None:
+    def __init__(self, shape: tuple[int, int, int], filters: int, hidden: int, *, statistics: Statistics) -> None:
         super().__init__()
         channels, height, width = shape
         if min(height, width) < 4:
@@ -64,7 +65,9 @@ class Relation(nn.Module):
             raise ConfigError("backbone", "conv4", f"{valid}: fewer backbone.halvings, or a larger data.size")
         self.of_class, self.of_query = (Conv2d(channels, filters, stride=1, bias=False) for _ in range(2))
         self.second = Conv2d(filters, filters, stride=1, bias=False)
-        self.norms = nn.ModuleList(make_norm("batch", filters, scale=True, eps=1e-5, running=running) for _ in range(2))
+        self.norms = nn.ModuleList(
+            make_norm("batch", filters, scale=True, eps=1e-5, statistics=statistics) for _ in range(2)
+        )
         self.hidden = Linear(filters * (height // 4) * (width // 4), hidden)
         self.score = Linear(hidden, 1)
 

@@ -28,7 +28,7 @@ class ImageDecoder(nn.Module):
         inputs_of = [2 * filters, 2 * filters, filters, filters]
         self.convs = nn.ModuleList(Conv2d(a, b, stride=1, bias=True) for a, b in zip(inputs_of, widths, strict=True))
         self.norms = nn.ModuleList(
-            make_norm("group", n, scale=True, eps=1e-5, running=False)
+            make_norm("group", n, scale=True, eps=1e-5, statistics="batch")
             for n in (2 * filters, 2 * filters, filters, filters)
         )
 

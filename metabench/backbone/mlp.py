@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
-from metabench.backbone.norm import make_norm
+from metabench.backbone.norm import Statistics, make_norm
 from metabench.config import Count, Positive
 
 
@@ -26,14 +26,14 @@ class MLP(Backbone):
         norm: Literal["batch", "group", "layer", "none"],
         norm_scale: bool,
         norm_eps: Positive,
-        statistics: Literal["batch", "running"],
+        statistics: Statistics,
         init_std: Positive | None,
     ) -> None:
         super().__init__()
         sizes = [math.prod(input_shape), *hidden]
         self.linears = nn.ModuleList(Linear(a, b, init_std) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(
-            make_norm(norm, size, scale=norm_scale, eps=norm_eps, running=statistics == "running") for size in hidden
+            make_norm(norm, size, scale=norm_scale, eps=norm_eps, statistics=statistics) for size in hidden
         )
         self.feature_size, self.init_std = sizes[-1], init_std
 

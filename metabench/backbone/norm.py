@@ -1,13 +1,16 @@
-"""Normalisations of T tasks at once, each task by itself; activations are `[N, T, C, ...]`, as in `layers`."""
+"""Normalisations of T tasks at once; activations are `[N, T, C, ...]`, as in `layers`."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from metabench.backbone.batch_norm import batch_norm
+
+Statistics = Literal["batch", "running", "pooled"]
 
 
 class Norm(nn.Module):
@@ -26,19 +29,20 @@ class Norm(nn.Module):
 
 
 class BatchNorm(Norm):
-    """Batch normalisation, each task by itself.
+    """Batch normalisation, by one of three kinds of `statistics`.
 
-    Statistics are those of the batch, always, unless `running=True`: then training also keeps an exponential average
-    (momentum 0.1) and `eval()` normalises with it. T tasks move the average by the mean of what each alone would.
+    "batch": those of each task's batch, always. "running": in training too, which also keeps their exponential average
+    (momentum 0.1), by which `eval()` normalises; T tasks move it by the mean of what each alone would. "pooled": as
+    "running", but in training the batch is that of all T tasks at once, under one scale and shift.
     """
 
-    def __init__(self, channels: int, *, scale: bool, eps: float, running: bool) -> None:
+    def __init__(self, channels: int, *, scale: bool, eps: float, statistics: Statistics) -> None:
         super().__init__(channels, scale=scale, eps=eps)
-        self.running = running
+        self.statistics, self.running, self.pooled = statistics, statistics != "batch", statistics == "pooled"
         self.running_mean: Tensor
         self.running_var: Tensor
         self.frozen = False  # normalise with the running statistics; set by train() and eval()
-        if running:
+        if self.running:
             self.register_buffer("running_mean", torch.zeros(channels))
             self.register_buffer("running_var", torch.ones(channels))
 
@@ -50,6 +54,11 @@ class BatchNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalisation, for every task."""
+        if self.pooled and self.training:  # all examples are those of one task
+            return self._normalise(x.flatten(0, 1).unsqueeze(1)).view(x.shape)
+        return self._normalise(x)
+
+    def _normalise(self, x: Tensor) -> Tensor:
         tasks = x.shape[1]
         weight, bias = self._per_channel(tasks)
         folded = x.flatten(1, 2)
@@ -87,10 +96,10 @@ class GroupNorm(Norm):
         return torch.addcmul(bias, y, weight)
 
 
-def make_norm(kind: str, channels: int, *, scale: bool, eps: float, running: bool) -> nn.Module:
+def make_norm(kind: str, channels: int, *, scale: bool, eps: float, statistics: Statistics) -> nn.Module:
     """The normalisation named `kind`: batch, group (8 channels a group, or more so that they divide), layer or none."""
     if kind == "batch":
-        return BatchNorm(channels, scale=scale, eps=eps, running=running)
+        return BatchNorm(channels, scale=scale, eps=eps, statistics=statistics)
     if kind == "group":
         return GroupNorm(channels, math.gcd(channels, max(1, channels // 8)), scale=scale, eps=eps)
     if kind == "layer":

@@ -54,7 +54,7 @@ def check_engine(config: Config, device: torch.device) -> None:
 def make_plan(config: Config, algo: Algorithm, task: Tasks) -> Plan:
     """The plan for a checked `config`, with `task`, one training task, to try the model on."""
     algo.train()
-    chunk, engine, auto = _even(config, pick_chunk(config.chunk, algo, task)), config.engine, config.engine == "auto"
+    chunk, engine, auto = _chunk(config, algo, task), config.engine, config.engine == "auto"
     if task.support.x.is_cuda:
         return Plan("graph" if auto else engine, chunk)
     calls, flops = work(algo, task)
@@ -65,10 +65,12 @@ def make_plan(config: Config, algo: Algorithm, task: Tasks) -> Plan:
     return Plan(engine, chunk, threads=1 if small and config.device.threads is None else None, fallback=auto)
 
 
-def _even(config: Config, chunk: int) -> int:
-    """An automatic chunk made smaller, so that as many chunks are of one size."""
+def _chunk(config: Config, algo: Algorithm, task: Tasks) -> int:
+    """The tasks of a meta-step held at once; an automatic number is made smaller, so that as many chunks are even."""
     tasks = config.train.tasks
-    chunk = min(tasks, chunk)
+    if algo.coupled:
+        return tasks
+    chunk = min(tasks, pick_chunk(config.chunk, algo, task))
     return math.ceil(tasks / math.ceil(tasks / chunk)) if config.chunk == "auto" else chunk
 
 
