@@ -86,6 +86,13 @@ def test_other_filters_are_pillows_on_8_bits(originals, name):
     assert len(np.unique(got)) > 10
 
 
+def test_cropping_cuts_the_edge_of_larger_pictures(originals):
+    drawings = np.stack([np.asarray(picture.convert("L")) for picture in originals["ULOG/character07"]])
+    np.testing.assert_array_equal(
+        resized(drawings, 28, "bilinear", 2), resized(drawings, 32, "bilinear")[:, 2:-2, 2:-2]
+    )
+
+
 def test_full_size_is_the_original(originals):
     drawings = np.stack([np.asarray(picture.convert("L")) for picture in originals["ULOG/character07"]])
     assert resized(drawings, 105, "lanczos") is drawings

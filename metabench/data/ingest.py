@@ -36,6 +36,7 @@ def load_omniglot(
     resize: str,
     invert: bool,
     download: bool,
+    crop: int = 0,
     cache: Path | None = None,
     say: Say = print,
 ) -> ImageBank:
@@ -44,7 +45,8 @@ def load_omniglot(
     Raw data is looked for in `root`, else METABENCH_DATA, else ~/.cache/metabench. The packed file lies in `cache`,
     else METABENCH_CACHE, else ~/.cache/metabench; where it is whole, raw data is neither needed nor looked at.
     `resize` is a Pillow filter. `nearest` gives the binary pictures that most papers used, because Pillow ignores the
-    filter on the 1-bit originals; the others work on 8 bits and give grey levels.
+    filter on the 1-bit originals; the others work on 8 bits and give grey levels. With `crop` pictures are made that
+    much larger on every side and the edge is cut off.
 
     Raises ConfigError for a root that does not exist, DataError for data that is missing, damaged or partial.
     """
@@ -52,13 +54,13 @@ def load_omniglot(
         raise ConfigError("data.resize", resize, one_of(resize, FILTERS, "no such filter"))
     if root is not None and not Path(root).expanduser().is_dir():
         raise ConfigError("data.root", root, "no such directory; name the one that holds Omniglot's zips or folders")
-    pack = _cache(cache) / f"omniglot-{size}-{resize}.pt"
+    pack = _cache(cache) / f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}.pt"
     bank = read_pack(pack)
     if bank is None:
         with only_writer(pack, say):
             bank = read_pack(pack, say)  # another process may have written it while this one waited
             if bank is None:
-                bank = _ingest(_paths(_raw_root(root), download, say), size, resize, say)
+                bank = _ingest(_paths(_raw_root(root), download, say), size, resize, crop, say)
                 try:
                     write_pack(pack, bank)
                 except (OSError, RuntimeError) as fault:  # torch.save says RuntimeError for a full disk
@@ -98,21 +100,23 @@ def _paths(root: Path, download: bool, say: Say) -> list[tuple[raw.Part, Path]]:
     return paths
 
 
-def _ingest(paths: list[tuple[raw.Part, Path]], size: int, resize: str, say: Say) -> ImageBank:
+def _ingest(paths: list[tuple[raw.Part, Path]], size: int, resize: str, crop: int, say: Say) -> ImageBank:
     images: dict[str, np.ndarray] = {}
     digests: dict[str, bytes] = {}
     for part, path in paths:
         say(f"reading {path}: {len(part.characters)} characters")
         for name, drawings in raw.read_part(part, path):
             digests[name] = hashlib.sha256(np.packbits(drawings == 0).tobytes()).digest()
-            images[name] = resized(drawings, size, resize)
+            images[name] = resized(drawings, size, resize, crop)
     names = sorted(images)
     digest = hashlib.sha256(b"".join(name.encode() + b"\n" + digests[name] for name in names)).hexdigest()
     return ImageBank(torch.from_numpy(np.stack([images[name] for name in names])), names, digest)
 
 
-def resized(drawings: np.ndarray, size: int, resize: str) -> np.ndarray:
-    """uint8 [D, H, W] -> [D, size, size] through Pillow, each drawing by itself."""
-    if drawings.shape[1:] == (size, size):
-        return drawings
-    return np.stack([np.asarray(Image.fromarray(one).resize((size, size), FILTERS[resize])) for one in drawings])
+def resized(drawings: np.ndarray, size: int, resize: str, crop: int = 0) -> np.ndarray:
+    """uint8 [D, H, W] -> [D, size, size] through Pillow, each drawing by itself; `crop` is cut from every side."""
+    whole = size + 2 * crop
+    if drawings.shape[1:] != (whole, whole):
+        made = [Image.fromarray(one).resize((whole, whole), FILTERS[resize]) for one in drawings]
+        drawings = np.stack([np.asarray(one) for one in made])
+    return drawings[:, crop : crop + size, crop : crop + size] if crop else drawings

@@ -36,11 +36,12 @@ class Omniglot(FewShotImages):
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
         invert: bool,
+        crop: Annotated[int, Field(ge=1, le=52)] | None = None,
         root: Folder | None,
         download: bool,
         eval_seed: Seed,
     ) -> None:
-        self.split, self.resize, self.invert = split, resize, invert
+        self.split, self.resize, self.invert, self.crop = split, resize, invert, crop
         super().__init__(
             seed,
             device,
@@ -55,7 +56,9 @@ class Omniglot(FewShotImages):
             size=size,
             drawings=20,
             characters=read_split(split),
-            read=lambda: load_omniglot(root, size=size, resize=resize, invert=invert, download=download),
+            read=lambda: load_omniglot(
+                root, size=size, resize=resize, invert=invert, crop=crop or 0, download=download
+            ),
         )
 
     def card(self) -> dict[str, Any]:
@@ -66,5 +69,6 @@ class Omniglot(FewShotImages):
             "split_digest": split_digest(self.split)[:16],
             "resize": self.resize,
             "invert": self.invert,
+            **({"crop": self.crop} if self.crop else {}),
             **super().card(),
         }
