@@ -33,6 +33,7 @@ class Algorithm(nn.Module, ABC):
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
     protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot", "online")  # what it can read
+    pools: ClassVar[bool] = False  # learns from support and query examples alike, so that there need be no queries
     own_weights: ClassVar[bool] = False  # gives every task weights of its own
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
 
@@ -50,6 +51,8 @@ class Algorithm(nn.Module, ABC):
             raise ConfigError(
                 "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
             )
+        if not (spec.train.queries or self.pools or spec.protocol == "sequence"):
+            raise ConfigError("data.train.queries", 0, f"at least 1: {name} learns to answer queries")
         if self.own_weights and any(norm.pooled for norm in batch_norms(backbone)):
             valid = f"is for tasks under the same weights, and {name} gives each its own; running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)

@@ -48,7 +48,7 @@ def bits(keys: Tensor, stream: int, *shape: int) -> Tensor:
     for size in shape:
         count *= size
     counters = torch.arange(1 + stream * _STREAM, 1 + stream * _STREAM + count, device=keys.device) * _GAMMA
-    return _mix(keys[:, None] + counters).view(-1, *shape)
+    return _mix(keys[:, None] + counters).view(len(keys), *shape)
 
 
 def uniform(keys: Tensor, stream: int, *shape: int) -> Tensor:

@@ -119,9 +119,10 @@ class FewShotImages(TaskSource):
         if episode.outputs > self.classes[split]:
             valid = f"at most {self.classes[split]}, the classes of the {split} split"
             raise ConfigError(f"{key}.ways", episode.outputs, valid)
-        if (episode.queries == 0) != (self.stream is not None):
-            valid = "at least 1" if self.stream is None else "0: in a stream every drawing is a query"
-            raise ConfigError(f"{key}.queries", episode.queries, valid)
+        if self.stream is not None and episode.queries:
+            raise ConfigError(f"{key}.queries", episode.queries, "0: in a stream every drawing is a query")
+        if self.stream is None and not episode.queries and split != "train":  # of training an algorithm decides
+            raise ConfigError(f"{key}.queries", 0, "at least 1")
         if episode.shots + episode.queries > self.each:
             valid = f"with {key}.queries={episode.queries} at most {self.each}, the drawings of a class"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
