@@ -22,7 +22,7 @@ CASES = {
     "chunk=all": "chunk=all: should be a valid integer or should be 'auto'",
     "chunk=0": "chunk=0: should be greater than or equal to 1",
     "algo=snail data=glyphs chunk=2": "chunk=2: backbone.statistics=pooled is of all tasks of a meta-step",
-    "data=glyphs backbone.statistics=pooled": "pooled: is for tasks under the same weights, and MAML gives each its own",
+    "data=glyphs backbone.statistics=pooled": "pooled: is for tasks under the same weights",
     "engine=fast": "engine=fast: should be 'auto', 'eager', 'compile' or 'graph'",
     "device=cpu engine=graph": "engine=graph: needs a CUDA device",
     "engine=compile remat=true": "remat=true: is undone by engine=compile",

@@ -7,7 +7,8 @@ The weights of the learner are the cell state of an LSTM, one cell a coordinate 
     î_t = W_I [h_t, θ_{t-1}, î_{t-1}] + b_I
     θ_t = σ(f̂_t) ∘ θ_{t-1} - σ(î_t) ∘ ∇_t         θ_0 is learned
 
-The learner's gradient is a constant to the outer loop (first order).
+The learner's gradient is a constant to the outer loop in the paper (`first_order`). Without that the outer loop sees
+through ∇_t in the last line, as that of MAML does; what the networks read stays a constant.
 
 `start=published`: all weights U(±0.01), b_F ~ U(4, 5), b_I ~ U(-5, -4), so that training starts near gradient descent,
 with θ shrinking by a hundredth a step. `start=sgd`: W_F = W_I = 0, σ(b_I) = `inner_lr`, b_F = 4.5, and the forget gate
@@ -43,14 +44,13 @@ class Kept(NamedTuple):
 class MetaLSTM(LearnedRule):
     """A learned start, and learned gates between what to keep of the weights and what to take of their gradient."""
 
-    first_order = True
-
     def __init__(
         self,
         spec: TaskSpec,
         backbone: Backbone,
         *,
         start: Literal["sgd", "published"],
+        first_order: bool,
         inner_lr: Annotated[float, Field(gt=0, lt=1)],
         hidden: Count,
         inner_steps: Whole,
@@ -60,6 +60,7 @@ class MetaLSTM(LearnedRule):
         super().__init__(
             spec, backbone, inner_steps=inner_steps, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
         )
+        self.first_order = first_order
         self.lstm = nn.LSTMCell(4, hidden)
         self.forget, self.enter = nn.Linear(hidden + 2, 1), nn.Linear(hidden + 2, 1)
         for p in (*self.lstm.parameters(), self.forget.weight, self.enter.weight):
