@@ -136,6 +136,8 @@ CASES = {
     "backbone=conv4": "backbone=conv4: needs images",
     "data=glyphs algo=protonet data.ways=500": "data.ways=500: at most 400, the classes of the test split",
     "data=glyphs algo=protonet data.train.ways=999": "data.train.ways=999: at most 960, the classes of the train split",
+    "data=glyphs data.train.queries=0": "data.train.queries=0: at least 1: MAML learns to answer queries",
+    "data=glyphs data.queries=0": "data.queries=0: at least 1",
     "data=glyphs data.shots=10 data.queries=15": "data.shots=10: with data.queries=15 at most 20, the drawings",
     "train.schedule=halve": "train.halve_every=null: should be a number of meta-steps, for train.schedule=halve",
     "data=glyphs data.train.ways=3": "data.train.ways=3: should be data.ways, 5: ",

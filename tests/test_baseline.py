@@ -37,6 +37,18 @@ def test_the_head_is_fitted_as_by_torchs_sgd(batch):
                 torch.testing.assert_close(found[step, task], head(query).detach(), rtol=1e-9, atol=1e-12)
 
 
+def test_training_needs_no_queries():
+    """A batch is then a drawing of each of its classes, as many as the support set has."""
+    setup = build(*small("baseline", "glyphs"), "data.train.shots=1", "data.train.queries=0", dtype=torch.float64)
+    tasks = setup.tasks()
+    loss, metrics = setup.algo(tasks)
+    (x, y), _ = tasks[:2]
+    logits = setup.algo.classifier(setup.algo.backbone(x))
+    expected = F.cross_entropy(logits.flatten(0, 1), tasks.truth["classes"].gather(1, y).flatten())
+    torch.testing.assert_close(loss, expected)
+    assert setup.train(2)[-1].isfinite().all()
+
+
 def test_every_pass_has_all_of_the_support_set_and_no_example_is_the_last_more_often_than_others():
     """With 5 drawings in mini-batches of 4, one a pass is alone in its mini-batch and weighs four times as much."""
     algo = build("algo=baseline", "data=glyphs").algo

@@ -170,6 +170,12 @@ def test_any_batches_give_the_same_tasks():
             assert torch.equal(whole[part][i], torch.cat([piece[part][i] for piece in pieces]))
 
 
+def test_a_training_task_may_be_a_support_set_alone():
+    (x, y), query = make(train={"ways": 6, "shots": 1, "queries": 0}).sample("train", 0, 3)[:2]
+    assert (x.shape[:2], query.x.shape[:2], query.y.shape) == ((3, 6), (3, 0), (3, 0))
+    assert torch.equal(y.sort(1).values, torch.arange(6).expand(3, 6))
+
+
 def test_training_may_have_episodes_of_its_own():
     source = make(train={"ways": 20, "shots": 1, "queries": 4})
     train, test = source.sample("train", 0, 2), source.sample("test", 0, 2)

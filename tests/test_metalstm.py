@@ -22,10 +22,11 @@ def metalstm(data: str, *options: str) -> Setup:
 
 @DATA
 @pytest.mark.parametrize("alpha", [0.01, 0.3])
-def test_it_starts_as_gradient_descent(data, alpha):
-    """The weights of every step, the outer gradient too: it is first-order MAML."""
-    setup = metalstm(data, f"algo.inner_lr={alpha}")
-    sgd = build(*small("fomaml", data), "algo.adapt_norm=true", *_backbone(setup), dtype=torch.float64)
+@pytest.mark.parametrize(("first_order", "descent"), [("true", "fomaml"), ("false", "maml")])
+def test_it_starts_as_gradient_descent(data, alpha, first_order, descent):
+    """The weights of every step, the outer gradient too: it is MAML, of first or second order."""
+    setup = metalstm(data, f"algo.inner_lr={alpha}", f"algo.first_order={first_order}")
+    sgd = build(*small(descent, data), "algo.adapt_norm=true", *_backbone(setup), dtype=torch.float64)
     sgd.algo.inner_lr = torch.sigmoid(setup.algo.enter.bias).item()
     assert math.isclose(sgd.algo.inner_lr, alpha, rel_tol=1e-6)  # its bias was drawn in float32
     sgd.algo.load_state_dict(setup.algo.state_dict(), strict=False)
@@ -47,7 +48,7 @@ def _backbone(setup: Setup) -> list[str]:
 @DATA
 def test_the_update_is_the_published_one(data):
     """One task after another, the equations written out, with `torch.autograd` through everything but ∇."""
-    setup = metalstm(data, "algo.start=published", "algo.inner_steps=3")
+    setup = metalstm(data, "algo.start=published", "algo.inner_steps=3", "algo.first_order=true")
     algo, tasks, loss = setup.algo, setup.tasks(), LOSS[setup.source.spec.objective]
     with torch.no_grad():  # larger than at the start, so that every term counts
         for p in (*algo.lstm.parameters(), algo.forget.weight, algo.enter.weight):

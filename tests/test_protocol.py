@@ -77,8 +77,8 @@ def test_another_split_or_preparation_is_another_protocol(monkeypatch):
     bank = ImageBank(torch.zeros(len(names), 20, 8, 8, dtype=torch.uint8), names, "digest")
     monkeypatch.setattr(omniglot, "load_omniglot", lambda root, **options: bank)
     blank = ("data=omniglot", "algo=protonet", "data.size=8", "backbone=mlp")
-    changes = ["data.split=lake", "data.split=maml", "data.resize=box", "data.invert=false", "data.rotations=none"]
-    assert len({card(*blank, change)["hash"] for change in changes} | {card(*blank)["hash"]}) == 6
+    changes = ["split=lake", "split=maml", "resize=box", "invert=false", "crop=2", "rotations=none"]
+    assert len({card(*blank, f"data.{change}")["hash"] for change in changes} | {card(*blank)["hash"]}) == 7
     assert card(*blank, "data.root=/elsewhere", "data.download=false")["hash"] == card(*blank)["hash"]
 
 
