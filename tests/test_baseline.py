@@ -41,7 +41,7 @@ def test_training_needs_no_queries():
     """A batch is then a drawing of each of its classes, as many as the support set has."""
     setup = build(*small("baseline", "glyphs"), "data.train.shots=1", "data.train.queries=0", dtype=torch.float64)
     tasks = setup.tasks()
-    loss, metrics = setup.algo(tasks)
+    loss, _ = setup.algo(tasks)
     (x, y), _ = tasks[:2]
     logits = setup.algo.classifier(setup.algo.backbone(x))
     expected = F.cross_entropy(logits.flatten(0, 1), tasks.truth["classes"].gather(1, y).flatten())
