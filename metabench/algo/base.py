@@ -33,7 +33,7 @@ class Algorithm(nn.Module, ABC):
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
     protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot", "online")  # what it can read
-    pools: ClassVar[bool] = False  # learns from support and query examples alike, so that there need be no queries
+    needs_queries: ClassVar[bool] = True  # in training; not where support and query examples are learned from alike
     own_weights: ClassVar[bool] = False  # gives every task weights of its own
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
 
@@ -42,18 +42,22 @@ class Algorithm(nn.Module, ABC):
         self.spec = spec
         self.objective = OBJECTIVES[spec.objective]
         self.backbone = backbone
-        name = type(self).__name__
+        self._check(spec)
+
+    def _check(self, spec: TaskSpec) -> None:
+        """Raise `ConfigError` for tasks that this algorithm cannot read, or a backbone that does not fit them."""
+        name, norms = type(self).__name__, batch_norms(self.backbone)
         if spec.protocol not in self.protocols:
             raise ConfigError("algo", name, UNREAD[spec.protocol])
         if self.classifies and spec.objective != "cross_entropy":
             raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
-        if spec.protocol == "sequence" and any(not norm.running for norm in batch_norms(backbone)):
+        if spec.protocol == "sequence" and any(not norm.running for norm in norms):
             raise ConfigError(
                 "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
             )
-        if not (spec.train.queries or self.pools or spec.protocol == "sequence"):
+        if self.needs_queries and not spec.train.queries and spec.protocol != "sequence":
             raise ConfigError("data.train.queries", 0, f"at least 1: {name} learns to answer queries")
-        if self.own_weights and any(norm.pooled for norm in batch_norms(backbone)):
+        if self.own_weights and any(norm.pooled for norm in norms):
             valid = f"is for tasks under the same weights, and {name} gives each its own; running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)
 

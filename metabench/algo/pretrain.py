@@ -22,7 +22,7 @@ from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 class Pretrain(MAML):
     """Joint training with `finetune` of the whole network or of the head alone by gradient descent."""
 
-    pools = True
+    needs_queries = False
     first_order = True
     learned_head = False
 

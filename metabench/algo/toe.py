@@ -22,7 +22,7 @@ class TOE(Algorithm):
     """A network with one output for every class there is, or for every dimension of a target."""
 
     protocols = ("online",)
-    pools = True
+    needs_queries = False
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__(spec, backbone)
