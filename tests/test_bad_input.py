@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from program import GLYPHS, SINUSOID, Ended, only_run, run_metabench
@@ -164,7 +166,12 @@ def work(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("command", CASES)
+def _third(commands: Iterable[str]) -> list[Any]:
+    """Every third command among the quick tests: each starts the program."""
+    return [pytest.param(c, marks=[pytest.mark.slow] if i % 3 else []) for i, c in enumerate(commands)]
+
+
+@pytest.mark.parametrize("command", _third(CASES))
 def test_one_line_and_nothing_created(command, work):
     refused(run_metabench(*command.split(), cwd=work), CASES[command])
     assert list(work.iterdir()) == []

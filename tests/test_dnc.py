@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from copying import Copier, train
 
@@ -145,6 +146,7 @@ def test_usage_takes_writing_for_a_constant_unless_told_otherwise():
         assert (found is not None) == wanted
 
 
+@pytest.mark.slow
 def test_it_learns_to_copy():
     torch.manual_seed(0)
     copier = Copier(Computer(4, units=24, slots=6, width=6, heads=1, usage_gradient=False), bits=3)

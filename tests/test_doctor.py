@@ -15,6 +15,7 @@ from metabench import checkup, selfcheck
 from metabench.checkup import examine
 
 
+@pytest.mark.slow  # it trains for ten seconds
 def test_a_machine_that_is_fit(tmp_path):
     """With the real training: the CPU of the tests learns and repeats itself."""
     (tmp_path / "work").mkdir()

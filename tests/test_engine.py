@@ -151,7 +151,7 @@ def test_batch_norm_agrees_with_finite_differences_to_second_order_and_says_that
 
 
 @pytest.mark.parametrize("case", SECOND_ORDER, ids="-".join)
-@pytest.mark.parametrize("steps", [1, 4, 5])
+@pytest.mark.parametrize("steps", [1, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_rematerialisation_changes_no_gradient(case, steps):
     kept, again = (double(case, f"algo.inner_steps={steps}", f"remat={remat}") for remat in ("false", "true"))
     same(result(again, 0), result(kept, 0), tolerance=1e-11)

@@ -88,7 +88,7 @@ def test_the_multi_step_loss_is_the_mean_of_losses_at_first_and_the_last_one_in_
 
 
 def test_derivatives_are_of_first_order_for_as_many_meta_steps_as_configured():
-    ours = double("sinusoid", *OFF, "algo.first_order_steps=2")
+    ours = double("sinusoid", *OFF, "algo.first_order_steps=2", "algo.inner_lr=0.01")
     others = {name: double("sinusoid", "algo.inner_lr=0.01", algo=name) for name in ("fomaml", "maml")}
     for other in others.values():
         other.algo.load_state_dict({k: v for k, v in ours.algo.state_dict().items() if k != "meta_steps"})
