@@ -134,6 +134,7 @@ def assert_within(expected: dict, found: dict, root: dict) -> None:
             assert found[key] == value, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_is_built(name):
     assert check((f"experiment={name}",))[2:] == (None, None)

@@ -40,7 +40,9 @@ def stopped(*overrides: str, cwd: Path, split: str = "train", call: int = STEP, 
     return run_metabench(*overrides, cwd=cwd, patch=partial(signal_in, split, call, number))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stopped_run_continues(name, number, code, tmp_path):
     done = stopped(*RUNS[name], cwd=tmp_path, number=number)
