@@ -237,7 +237,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("mode", ["--run", "-m"])
+@pytest.mark.parametrize("mode", ["--run", pytest.param("-m", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_experiment_calls_nothing(text, mode, work):
     (work / "experiment").mkdir()

@@ -110,6 +110,7 @@ def test_a_recipe_is_for_something_there_is(name):
         assert who in ALGOS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_what_a_run_gets(name):
     kind, _, who = name.removeprefix("recipe/").partition("/")

@@ -67,10 +67,16 @@ def labels_are_inputs(case: tuple[str, ...]) -> bool:
     return case[0] in {"snail", "cnp", "np", "anp"} or "algo.generates=weights" in case
 
 
-every = pytest.mark.parametrize("case", CASES, ids="-".join)
-trained = pytest.mark.parametrize("case", [c for c in CASES if c[0] not in NOT_TRAINED], ids="-".join)
+def over(cases: list[tuple[str, ...]]) -> pytest.MarkDecorator:
+    """One test a case; variants of an algorithm are among the slow ones."""
+    marked = [pytest.param(case, marks=[pytest.mark.slow] if case in VARIANTS else []) for case in cases]
+    return pytest.mark.parametrize("case", marked, ids=map("-".join, cases))
+
+
+every = over(CASES)
+trained = over([c for c in CASES if c[0] not in NOT_TRAINED])
 IMAGES = [case for case in CASES if not case[1].startswith("sinusoid")]
-classifying = pytest.mark.parametrize("case", [c for c in IMAGES if c[0] not in TOLD], ids="-".join)
+classifying = over([c for c in IMAGES if c[0] not in TOLD])
 
 
 def double(case: tuple[str, ...], *overrides: str) -> Setup:
@@ -107,7 +113,7 @@ def test_the_loss_is_finite_and_moves_every_parameter(case):
     assert all(g.isfinite().all() and g.any() for g in setup.gradients().values())
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c[0] not in NOT_TRAINED | NOT_A_GRADIENT.keys()], ids="-".join)
+@over([c for c in CASES if c[0] not in NOT_TRAINED | NOT_A_GRADIENT.keys()])
 def test_the_gradient_is_that_of_the_returned_value(case):
     setup = double(case)
     tasks, buffers = setup.tasks(), copied(dict(setup.algo.named_buffers()))
@@ -260,7 +266,7 @@ def test_query_labels_never_reach_a_prediction(case):
     assert all(torch.equal(a, b) for a, b in zip(*said, strict=True))
 
 
-@pytest.mark.parametrize("case", [c for c in IMAGES if not labels_are_inputs(c) and c[0] not in TOLD], ids="-".join)
+@over([c for c in IMAGES if not labels_are_inputs(c) and c[0] not in TOLD])
 def test_permuting_class_labels_permutes_predictions(case):
     """With the rows of a learned head permuted alike, and the weights of labels given; a metric method has none."""
     setup = double(case)
