@@ -9,14 +9,17 @@ from build import build, small
 from references import each
 
 from metabench.errors import ConfigError
+from metabench.tasks import Split
 
 
-@pytest.mark.parametrize("batch", [4, 3, 100])
-def test_the_head_is_fitted_as_by_torchs_sgd(batch):
-    setup = build(*small("baseline", "glyphs"), f"algo.batch={batch}", "algo.inner_lr=0.3", dtype=torch.float64)
+@pytest.mark.parametrize(("batch", "start"), [(4, "drawn"), (4, "zero"), (3, "drawn"), (100, "zero")])
+def test_the_head_is_fitted_as_by_torchs_sgd(batch, start):
+    own = (f"algo.batch={batch}", f"algo.new_head={start}", "algo.inner_lr=0.3")
+    setup = build(*small("baseline", "glyphs"), *own, dtype=torch.float64)
     setup.train(2)
     setup.algo.eval()
     tasks = setup.tasks("test")
+    drawn = setup.algo.drawn_head(tasks.support, torch.float64)
     with torch.no_grad():
         found = torch.stack(setup.algo.outputs(tasks.support, tasks.query.x))
         features = setup.algo.backbone(tasks.support.x), setup.algo.backbone(tasks.query.x)
@@ -24,7 +27,7 @@ def test_the_head_is_fitted_as_by_torchs_sgd(batch):
     for task, (_, y, _, _) in enumerate(each(tasks)):
         z, query = (part[task] for part in features)
         head = torch.nn.Linear(z.shape[1], 4).double()
-        torch.nn.init.zeros_(head.weight), torch.nn.init.zeros_(head.bias)
+        head.load_state_dict({name: w[task] if start == "drawn" else 0 * w[task] for name, w in drawn.items()})
         sgd = torch.optim.SGD(head.parameters(), lr=0.3, momentum=0.9, dampening=0.9, weight_decay=0.001)
         torch.testing.assert_close(head(query), found[0, task])
         step = 0
@@ -35,6 +38,23 @@ def test_the_head_is_fitted_as_by_torchs_sgd(batch):
                 sgd.step()
                 step += 1
                 torch.testing.assert_close(found[step, task], head(query).detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_head_of_a_task_is_drawn_from_its_support_set():
+    """Uniformly, within what torch draws a linear layer from; another for every task, whatever the order of examples."""
+    setup = build(*small("baseline", "glyphs"), dtype=torch.float64)
+    support = setup.source.sample("test", 0, 200).support
+    weight, bias = setup.algo.drawn_head(support, torch.float64).values()
+    bound = torch.nn.Linear(weight.shape[2], 4).weight.shape[1] ** -0.5
+    for part in (weight, bias):
+        assert 0.98 * bound < part.abs().max() <= bound
+        torch.testing.assert_close(part.mean().item(), 0.0, atol=0.05 * bound, rtol=0)
+        torch.testing.assert_close(part.var().item(), bound**2 / 3, atol=0, rtol=0.1)
+    assert len(weight.flatten(1).unique(dim=0)) == 200
+    turned = Split(*(t.flip(1) for t in support))
+    assert torch.equal(setup.algo.drawn_head(turned, torch.float64)["weight"], weight)
+    relabelled = setup.algo.drawn_head(Split(support.x, 3 - support.y), torch.float64)["weight"]
+    assert (relabelled != weight).all()
 
 
 def test_training_needs_no_queries():

@@ -3,20 +3,23 @@
     logit_c = s · g_c cos(f(x), w_c)
 
 in the softmax over all training classes and in the head of a task, with s of each its own. w_c and g_c are what weight
-normalisation splits a weight vector into: its direction and its length, both learned. A task's head starts from random
-directions, the same for every task, which the seed of the run decides.
+normalisation splits a weight vector into: its direction and its length, both learned. The head of a task is drawn for it, as that of `baseline`.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.baseline import Baseline
+from metabench.algo.fast_weights import Weights
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config import Count, NonNegative, Positive, Share
-from metabench.tasks import TaskSpec
+from metabench.tasks import Split, TaskSpec
 
 
 class BaselinePP(Baseline):
@@ -33,6 +36,7 @@ class BaselinePP(Baseline):
         weight_decay: NonNegative,
         batch: Count,
         epochs: Count,
+        new_head: Literal["drawn"],
         train_scale: Positive,
         scale: Positive,
     ) -> None:
@@ -45,10 +49,16 @@ class BaselinePP(Baseline):
             weight_decay=weight_decay,
             batch=batch,
             epochs=epochs,
+            new_head=new_head,
         )
         size = backbone.feature_size
         self.classifier = CosineHead(size, spec.num_classes, train_scale)
         self.network.head = CosineHead(size, spec.eval.outputs, scale).requires_grad_(False)
+
+    def drawn_head(self, support: Split, dtype: torch.dtype) -> Weights:
+        """Directions and lengths of what is drawn."""
+        weight = super().drawn_head(support, dtype)["weight"]
+        return {"weight": weight, "length": weight.norm(dim=-1)}
 
 
 class CosineHead(nn.Module):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Conv2d, max_pool
+from metabench.backbone.layers import Conv2d, Init, max_pool
 from metabench.backbone.norm import Statistics, make_norm
 from metabench.config import Count, Positive
 from metabench.errors import ConfigError
@@ -37,6 +37,7 @@ class Conv4(Backbone):
         norm_scale: bool,
         norm_eps: Positive,
         statistics: Statistics,
+        init: Init,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
@@ -49,7 +50,7 @@ class Conv4(Backbone):
         for block in range(BLOCKS):
             halving, inputs = block < halvings, (filters if block else channels)
             stride = 2 if halving and pool == "stride" else 1
-            self.convs.append(Conv2d(inputs, filters, stride=stride, bias=norm != "batch"))
+            self.convs.append(Conv2d(inputs, filters, stride=stride, bias=norm != "batch", init=init))
             self.norms.append(make_norm(norm, filters, scale=norm_scale, eps=norm_eps, statistics=statistics))
             if halving:
                 height, width = ((n + 1) // 2 if pool == "stride" else n // 2 for n in (height, width))

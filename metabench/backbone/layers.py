@@ -9,12 +9,16 @@ convolution under shared weights).
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.backbone.bilinear import Convolution, Product
+
+
+Init = Literal["xavier", "he"]
 
 
 class Linear(nn.Module):
@@ -38,11 +42,18 @@ class Linear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """3x3 convolution, padding 1, of `[N, T, C, H, W]`; weight `[O, C, 3, 3]` or `[T, O, C, 3, 3]`, Xavier-uniform."""
+    """3x3 convolution, padding 1, of `[N, T, C, H, W]`; weight `[O, C, 3, 3]` or `[T, O, C, 3, 3]`.
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool) -> None:
+    It starts Xavier-uniform (Glorot, Bengio 2010) or, `he`, normal with a variance of 2 / (9 O) (He et al. 2015).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool, init: Init = "xavier") -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs, 3, 3)))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
+        if init == "xavier":
+            nn.init.xavier_uniform_(self.weight)
+        else:
+            nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.stride, self.maps = stride, Convolution(stride)
 

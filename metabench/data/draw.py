@@ -73,6 +73,16 @@ def noise_keys(keys: Tensor | None) -> Tensor:
     return keys
 
 
+def content_keys(x: Tensor, y: Tensor) -> Tensor:
+    """One key a task from its examples x `[T, N, ...]` and labels y `[T, N]`, in whatever order they come.
+
+    For noise that is part of what a support set is made into, and so a function of the support set alone.
+    """
+    numbers = torch.cat([x.flatten(2).float(), y.float().unsqueeze(-1)], dim=-1)
+    places = _GAMMA * torch.arange(1, 1 + numbers.shape[-1], device=x.device)
+    return _mix(_mix(numbers.view(torch.int32) + places).sum(-1) + _GAMMA).sum(-1)
+
+
 def below(keys: Tensor, stream: int, n: Tensor) -> Tensor:
     """A uniform number of 0..n-1 for each key, of which each has its own n `[T]`: `[T]` int64."""
     return _shift(bits(keys, stream, 1).squeeze(1), 11) % n
