@@ -41,7 +41,7 @@ def test_the_head_is_fitted_as_by_torchs_sgd(batch, start):
 
 
 def test_the_head_of_a_task_is_drawn_from_its_support_set():
-    """Uniformly, within what torch draws a linear layer from; another for every task, whatever the order of examples."""
+    """Uniformly, within what torch draws a linear layer from; another for each, whatever the order of examples."""
     setup = build(*small("baseline", "glyphs"), dtype=torch.float64)
     support = setup.source.sample("test", 0, 200).support
     weight, bias = setup.algo.drawn_head(support, torch.float64).values()

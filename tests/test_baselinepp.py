@@ -75,5 +75,5 @@ def test_a_tasks_head_is_a_torch_layer_drawn_for_it_with_its_own_lengths():
 
 
 def test_a_head_from_zero_has_no_direction_and_is_refused():
-    with pytest.raises(ConfigError, match="algo.new_head=zero"):
+    with pytest.raises(ConfigError, match="new_head=zero"):
         build(*small("baselinepp", "glyphs"), "algo.new_head=zero")

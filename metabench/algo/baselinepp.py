@@ -3,7 +3,8 @@
     logit_c = s · g_c cos(f(x), w_c)
 
 in the softmax over all training classes and in the head of a task, with s of each its own. w_c and g_c are what weight
-normalisation splits a weight vector into: its direction and its length, both learned. The head of a task is drawn for it, as that of `baseline`.
+normalisation splits a weight vector into: its direction and its length, both learned. The head of a task is drawn for
+it, as that of `baseline`.
 """
 
 from __future__ import annotations

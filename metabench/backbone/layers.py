@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from metabench.backbone.bilinear import Convolution, Product
 
-
 Init = Literal["xavier", "he"]
 
 
