@@ -30,7 +30,7 @@ def same(found: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_loss_is_minus_the_bound_a_drawing(layers, monkeypatch):
     """Set by set and drawing by drawing, with the values of c and z that the task's key gives."""
-    setup = double(f"algo.layers={layers}", "data.train.queries=2")
+    setup = double(f"algo.layers={layers}", "data.train.queries=2", "algo.half_life=0")
     model, tasks, drawn = setup.algo, setup.tasks(), []
     plain = statistician.draw
     monkeypatch.setattr(statistician, "draw", lambda *args: drawn.append(plain(*args)) or drawn[-1])
@@ -62,6 +62,19 @@ def test_the_loss_is_minus_the_bound_a_drawing(layers, monkeypatch):
                 total = total - pixels.log_prob(x[t, i]).sum()
         same(metrics["loss"][t], (total / x.shape[1]).detach())
     same(loss.detach(), metrics["loss"].mean())
+
+
+def test_reconstruction_has_the_greater_weight_at_first():
+    """R + K without a warm-up; (1 + α) R + K / (1 + α) with α = 1 at first, and half of it after a half-life."""
+    plain, warm = double("algo.half_life=0"), double("algo.half_life=3")
+    warm.algo.load_state_dict(plain.algo.state_dict())
+    tasks, losses = plain.tasks(), []
+    for _ in range(4):
+        losses.append(warm.algo(tasks)[0])
+    assert warm.algo.meta_steps == 4
+    both, first = plain.algo(tasks)[0], losses[0]  # R + K, 2 R + K / 2
+    reconstruction = (2 * first - both) / 3
+    same(losses[3], 1.5 * reconstruction + (both - reconstruction) / 1.5)
 
 
 def normal(parameters: torch.Tensor) -> TorchNormal:

@@ -3,7 +3,10 @@
     p(D) = ∫ p(c) Π_{x in D} ∫ p(z_L | c) Π_{i<L} p(z_i | z_{i+1}, c) p(x | z_1 … z_L, c) dz dc,   p(c) = N(0, 1)
     q(c, z | D) = q(c | D) Π_{x in D} q(z_L | x, c) Π_{i<L} q(z_i | z_{i+1}, x, c)
     loss = -E_q [Σ_x log p(x | z, c)] + KL(q(c | D) ‖ p(c)) + E_q [Σ_x Σ_i KL(q(z_i | ·) ‖ p(z_i | ·))]
+         at meta-step t, its first term times 1 + α, the others divided by it, α = 2^(-t/h)
     prediction = the class k of least KL(q(c | D_k) ‖ q(c | x)),   D_k its support set, x a query alone
+
+The paper halves α, which is 1 at first, after every epoch: a context that costs little is soon made use of.
 
 All distributions are diagonal and normal, but for that of a pixel, which is Bernoulli. The statistic network q(c | D)
 is post([mean_x pre(f(x)), |D|]), with f the backbone, which the inference networks share. In training a set is all
@@ -27,7 +30,7 @@ from metabench.backbone.base import Backbone
 from metabench.backbone.image_decoder import ImageDecoder
 from metabench.backbone.layers import Linear
 from metabench.backbone.perceptron import Perceptron
-from metabench.config import Count
+from metabench.config import Count, Whole
 from metabench.data.draw import NOISE, noise_keys, normal, task_keys, uniform
 from metabench.objective import one_hot
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
@@ -68,6 +71,7 @@ class Statistician(Algorithm):
         layers: Count,
         hidden: Count,
         filters: Count,
+        half_life: Whole,
     ) -> None:
         super().__init__(spec, backbone)
         features = backbone.feature_size
@@ -78,6 +82,9 @@ class Statistician(Algorithm):
             nn.ModuleList(Perceptron([more + n, hidden, hidden, hidden, 2 * latent]) for n in inputs)
             for more in (features, 0)
         )
+        self.half_life = half_life
+        self.meta_steps: Tensor
+        self.register_buffer("meta_steps", torch.zeros(()))
         self.decoder = ImageDecoder(context + layers * latent, filters, spec.input_shape)
 
     # ---- classification
@@ -111,6 +118,8 @@ class Statistician(Algorithm):
         keys, size = noise_keys(tasks.keys), tasks.support.x.shape[1]
         h = self.backbone(x)
         loss = self.bound(x, h, one_hot(y, self.episode.outputs, h.dtype), keys)
+        if self.training:
+            self.meta_steps.add_(1)
         with torch.no_grad():
             prediction = self.classify(h, tasks.support.y, size)
         return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
@@ -123,7 +132,9 @@ class Statistician(Algorithm):
         z, apart = self.infer(h, c, keys)
         logits = self.decoder(torch.cat([c, *z], dim=-1))
         likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(2).sum(-1)
-        return (divergence(posterior, prior).sum(1) + (apart - likelihood).sum(1)) / x.shape[1]
+        apart = divergence(posterior, prior).sum(1) + apart.sum(1)
+        weight = 1 + (torch.exp2(-self.meta_steps / self.half_life) if self.half_life else 0)
+        return (apart / weight - weight * likelihood.sum(1)) / x.shape[1]
 
     def infer(self, h: Tensor, c: Tensor, keys: Tensor) -> tuple[list[Tensor], Tensor]:
         """z_L … z_1 drawn from q for each drawing, and Σ_i KL(q(z_i | ·) ‖ p(z_i | ·)) `[T, N]`."""
