@@ -104,7 +104,16 @@ def adapting(algo: FastWeights, net: Plain) -> list[nn.Parameter]:
 
 def identity(size: int) -> MLP:
     """A backbone that gives what it is given."""
-    return MLP((size,), hidden=[], norm="none", norm_scale=True, norm_eps=1e-5, statistics="batch", init_std=None)
+    return MLP(
+        (size,),
+        hidden=[],
+        norm="none",
+        norm_scale=True,
+        norm_eps=1e-5,
+        statistics="batch",
+        init_std=None,
+        readout="relu",
+    )
 
 
 def on_points(algo_class: type[MetricLearner], ways: int, size: int = 2, **values: object) -> MetricLearner:

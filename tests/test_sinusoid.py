@@ -14,6 +14,7 @@ from metabench.errors import ConfigError
 from metabench.tasks import SPLITS
 
 MANY = 5000
+POWER = (5**3 - 0.1**3) / (3 * 4.9)  # E[A²]
 
 
 def source(*overrides: str):
@@ -46,13 +47,33 @@ def test_targets_are_the_true_function(tasks):
 
 
 def test_predicting_zero_has_mse_4_25(tasks):
-    assert mean_within(tasks.query.y.square().mean((1, 2)), (5**3 - 0.1**3) / (3 * 4.9) / 2)
+    assert mean_within(tasks.query.y.square().mean((1, 2)), POWER / 2)
 
 
 def test_the_best_single_function_has_mse_3_01(tasks):
     slope = -2.55 * 2 / math.pi
     assert slope == pytest.approx(-1.62, abs=0.005)
     assert mean_within((tasks.query.y - slope * tasks.query.x.cos()).square().mean((1, 2)), 3.01)
+
+
+def covariance(apart: torch.Tensor) -> torch.Tensor:
+    """E[y y'] of the BMAML family at two points so far apart: ½ E[A²] E[cos(ω r)], ω uniform in [½, 2]."""
+    r = apart.abs().clamp_min(1e-9)
+    return POWER / 2 * ((2 * r).sin() - (r / 2).sin()) / (1.5 * r)
+
+
+@pytest.mark.parametrize(("shots", "least"), [(5, 1.074), (10, 0.122), (20, 0.0091)])
+def test_no_prediction_linear_in_the_targets_is_better_than_that_of_the_covariance(shots, least):
+    """The floor of R2-D2 and its like on BMAML's sinusoids: a Gaussian process of this covariance."""
+    tasks = source("data=sinusoid_bmaml", f"data.shots={shots}", "data.functions=null").sample("test", 0, MANY)
+    x, query = tasks.support.x.double(), tasks.query.x.double()
+    noise = 1e-4 * POWER * torch.eye(shots)
+    across = covariance(query - x.mT)
+    weights = torch.linalg.solve(covariance(x - x.mT) + noise, across.mT).mT
+    expected = POWER / 2 + 1e-4 * POWER - (weights * across).sum(-1)
+    error = (weights @ tasks.support.y.double() - tasks.query.y).square().squeeze(-1)
+    assert mean_within((error - expected).mean(1), 0.0)
+    assert mean_within(expected.mean(1), least)
 
 
 def test_five_points_are_the_first_of_ten():

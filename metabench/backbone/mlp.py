@@ -16,7 +16,11 @@ from metabench.config import Count, Positive
 
 
 class MLP(Backbone):
-    """Linear, normalisation and ReLU for each hidden layer; the last one is the feature."""
+    """Linear, normalisation and ReLU for each hidden layer; the last one is the feature, without ReLU if `linear`.
+
+    Features that a ReLU makes positive have one direction in common. A head that is solved for, as that of `r2d2`, fits
+    that too, at the cost of one of its few points.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class MLP(Backbone):
         norm_eps: Positive,
         statistics: Statistics,
         init_std: Positive | None,
+        readout: Literal["relu", "linear"],
     ) -> None:
         super().__init__()
         sizes = [math.prod(input_shape), *hidden]
@@ -35,7 +40,7 @@ class MLP(Backbone):
         self.norms = nn.ModuleList(
             make_norm(norm, size, scale=norm_scale, eps=norm_eps, statistics=statistics) for size in hidden
         )
-        self.feature_size, self.init_std = sizes[-1], init_std
+        self.feature_size, self.init_std, self.readout = sizes[-1], init_std, readout
 
     def widen(self, count: int) -> None:
         """Take `count` more numbers with every input; the first layer is drawn anew."""
@@ -49,5 +54,6 @@ class MLP(Backbone):
             x = linear(x)
             if not isinstance(norm, nn.Identity):  # norms take examples first
                 x = norm(x.transpose(0, 1)).transpose(0, 1)
-            x = F.relu(x)
+            if linear is not self.linears[-1] or self.readout == "relu":
+                x = F.relu(x)
         return x
