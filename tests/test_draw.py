@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from metabench.data.draw import bits, choose, normal, shuffle, task_keys, uniform
+from metabench.data.draw import bits, choose, content_keys, normal, shuffle, task_keys, uniform
 
 seeds = st.integers(0, 2**63 - 1)
 MANY = 20_000
@@ -108,6 +108,19 @@ def test_different_seeds_and_splits_share_no_key(a, b):
     families = {(seed, split) for seed in (a, b) for split in range(3)}
     found = [key for seed, split in families for key in keys(20, seed, split).tolist()]
     assert len(set(found)) == len(found)
+
+
+def test_keys_of_examples_know_neither_their_order_nor_the_last_bits_but_everything_else():
+    torch.manual_seed(0)
+    x, y = torch.randint(0, 256, (50, 6, 1, 5, 5)) / 255, torch.arange(6).expand(50, -1)
+    keys = content_keys(x, y)
+    assert len(keys.unique()) == 50
+    order = torch.randperm(6)
+    for same in ((x[:, order], y[:, order]), (x * (1 + 1e-6), y), (x.double(), y)):
+        assert torch.equal(content_keys(*same), keys)
+    for other in ((1 - x, y), (x, 5 - y), (x.transpose(3, 4), y), (x[:, order], y)):
+        assert (content_keys(*other) != keys).all()
+    assert torch.equal(content_keys(x[7:9], y[7:9]), keys[7:9])
 
 
 def test_normal_numbers_are_normal_and_each_task_s_own():

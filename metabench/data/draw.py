@@ -76,11 +76,12 @@ def noise_keys(keys: Tensor | None) -> Tensor:
 def content_keys(x: Tensor, y: Tensor) -> Tensor:
     """One key a task from its examples x `[T, N, ...]` and labels y `[T, N]`, in whatever order they come.
 
-    For noise that is part of what a support set is made into, and so a function of the support set alone.
+    For noise that is part of what a support set is made into, and so a function of the support set alone. Numbers count
+    to an eighth, so that the last bits of a device do not.
     """
-    numbers = torch.cat([x.flatten(2).float(), y.float().unsqueeze(-1)], dim=-1)
+    numbers = torch.cat([(8 * x.flatten(2)).round().long(), y.unsqueeze(-1)], dim=-1)
     places = _GAMMA * torch.arange(1, 1 + numbers.shape[-1], device=x.device)
-    return _mix(_mix(numbers.view(torch.int32) + places).sum(-1) + _GAMMA).sum(-1)
+    return _mix(_mix(numbers + places).sum(-1) + _GAMMA).sum(-1)
 
 
 def below(keys: Tensor, stream: int, n: Tensor) -> Tensor:
