@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
-from metabench.compose import compose
-from metabench.config import Config, component
+from metabench.compose import composition
+from metabench.config import Config, check, component
 from metabench.data import glyphs
 from metabench.engine.plan import Plan, check_engine, make_plan
 from metabench.errors import ConfigError
@@ -24,6 +29,7 @@ ALGOS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
 DATA = ("sinusoid", "glyphs")  # the kinds that need no download
 ONLINE = ("sinusoid_online", "glyphs_online")
 WHOLE = 1 << 20  # the number of a training task of an online stream that has come whole
+GROUPS = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
 CPU = torch.device("cpu")
 
 glyphs.draw_glyphs = cache(glyphs.draw_glyphs)  # a pure function that many tests share
@@ -63,7 +69,20 @@ class Setup:
 
 @cache
 def composed(*overrides: str) -> Config:
-    return compose("device=cpu", "engine=eager", *overrides)
+    """What `compose` gives, with Hydra's share of the work done once for all values under the same choices."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = [o for o in parsed if o.type is OverrideType.CHANGE and o.key_or_group not in GROUPS]
+    config = deepcopy(_chosen(*(o.input_line for o in parsed if o not in values)))
+    OmegaConf.set_struct(config, True)
+    for o in values:
+        OmegaConf.update(config, o.key_or_group, o.value(), merge=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return check(Config, plain)
+
+
+@cache
+def _chosen(*overrides: str) -> DictConfig:
+    return composition("device=cpu", "engine=eager", *overrides)[0]
 
 
 def build(*overrides: str, dtype: torch.dtype = torch.float32) -> Setup:
@@ -120,6 +139,7 @@ def _fits(configured: object, value: object) -> bool:
     return configured not in (None, []) and isinstance(configured, list) == listed
 
 
+@cache
 def pairs() -> list[tuple[str, str]]:
     """Every algorithm with every kind of data that it accepts, and with online streams where it needs one."""
     return [(algo, data) for algo in ALGOS for data in (ONLINE if needs_stream(algo) else DATA) if _accepts(algo, data)]
@@ -127,7 +147,7 @@ def pairs() -> list[tuple[str, str]]:
 
 def needs_stream(algo: str) -> bool:
     """Whether it is for tasks that come one after the other."""
-    return component(composed(f"algo={algo}").algo, Algorithm, "algo")[0].protocols == ("online",)
+    return component(composed(f"algo={algo}", "data=sinusoid").algo, Algorithm, "algo")[0].protocols == ("online",)
 
 
 def _accepts(algo: str, data: str) -> bool:

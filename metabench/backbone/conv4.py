@@ -11,10 +11,17 @@ from torch import Tensor, nn
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Conv2d, Init, max_pool
 from metabench.backbone.norm import Statistics, make_norm
-from metabench.config import Count, Positive
+from metabench.config import Count, Number, Positive, Section
 from metabench.errors import ConfigError
 
 BLOCKS = 4
+
+
+class Scale(Section):
+    """What inputs are standardised by: (x - mean) / std."""
+
+    mean: Number
+    std: Positive
 
 
 class Conv4(Backbone):
@@ -22,7 +29,8 @@ class Conv4(Backbone):
 
     28x28 inputs go through 14, 7, 3, 1 with max-pooling (feature_size = filters) and through 14, 7, 4, 2 with strided
     convolutions (4 x filters flattened, filters averaged); with `halvings` below 4 only the first blocks halve. A bias
-    before batch statistics cancels, so there is none.
+    before batch statistics cancels, so there is none. Inputs that are standardised first differ in their padding, which
+    is 0: among pixels of 0 to 1 that is an extreme.
     """
 
     def __init__(
@@ -38,6 +46,7 @@ class Conv4(Backbone):
         norm_eps: Positive,
         statistics: Statistics,
         init: Init,
+        standardise: Scale | None,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
@@ -45,7 +54,7 @@ class Conv4(Backbone):
                 "backbone", "conv4", f"needs images [C, H, W]; this data has inputs of shape {input_shape}"
             )
         channels, height, width = input_shape
-        self.pool, self.halvings, self.readout = pool, halvings, readout
+        self.pool, self.halvings, self.readout, self.standardise = pool, halvings, readout, standardise
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for block in range(BLOCKS):
             halving, inputs = block < halvings, (filters if block else channels)
@@ -71,6 +80,8 @@ class Conv4(Backbone):
     def maps(self, x: Tensor) -> Tensor:
         """The maps of the last block."""
         x = x.transpose(0, 1)
+        if self.standardise is not None:
+            x = (x - self.standardise.mean) / self.standardise.std
         for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = F.relu(norm(conv(x)))
             if self.pool == "max" and block < self.halvings:
