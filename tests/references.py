@@ -112,7 +112,7 @@ def identity(size: int) -> MLP:
         norm_eps=1e-5,
         statistics="batch",
         init_std=None,
-        readout="relu",
+        readout=None,
     )
 
 

@@ -156,7 +156,7 @@ def test_initial_weights_are_torchs_or_truncated_normal():
 def test_initial_convolutions_are_xavier_or_he():
     """Uniform within √(6 / (9 I + 9 O)), or normal with a variance of 2 / (9 O)."""
     torch.manual_seed(0)
-    xavier, he = (Conv2d(40, 60, stride=1, bias=False, init=name).weight.detach() for name in ("xavier", "he"))
+    xavier, he = (Conv2d(40, 60, stride=1, bias=False, init=name).weight.detach() for name in (None, "he"))
     torch.testing.assert_close(xavier.abs().max(), torch.tensor((6 / 900) ** 0.5), rtol=1e-3, atol=0)
     torch.testing.assert_close(he.std(), torch.tensor((2 / 540) ** 0.5), rtol=0.02, atol=0)
     torch.testing.assert_close((he.abs() < he.std()).float().mean(), torch.tensor(0.683), rtol=0.02, atol=0)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metabench.backbone.bilinear import Convolution, Product
 
-Init = Literal["xavier", "he"]
+Init = Literal["he"] | None
 
 
 class Linear(nn.Module):
@@ -46,10 +46,10 @@ class Conv2d(nn.Module):
     It starts Xavier-uniform (Glorot, Bengio 2010) or, `he`, normal with a variance of 2 / (9 O) (He et al. 2015).
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool, init: Init = "xavier") -> None:
+    def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool, init: Init = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
-        if init == "xavier":
+        if init is None:
             nn.init.xavier_uniform_(self.weight)
         else:
             nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")

@@ -16,7 +16,7 @@ from metabench.config import Count, Positive
 
 
 class MLP(Backbone):
-    """Linear, normalisation and ReLU for each hidden layer; the last one is the feature, without ReLU if `linear`.
+    """Linear, normalisation and ReLU for each hidden layer; the last one is the feature, before its ReLU if `linear`.
 
     Features that a ReLU makes positive have one direction in common. A head that is solved for, as that of `r2d2`, fits
     that too, at the cost of one of its few points.
@@ -32,7 +32,7 @@ class MLP(Backbone):
         norm_eps: Positive,
         statistics: Statistics,
         init_std: Positive | None,
-        readout: Literal["relu", "linear"],
+        readout: Literal["linear"] | None,
     ) -> None:
         super().__init__()
         sizes = [math.prod(input_shape), *hidden]
@@ -54,6 +54,6 @@ class MLP(Backbone):
             x = linear(x)
             if not isinstance(norm, nn.Identity):  # norms take examples first
                 x = norm(x.transpose(0, 1)).transpose(0, 1)
-            if linear is not self.linears[-1] or self.readout == "relu":
+            if linear is not self.linears[-1] or self.readout is None:
                 x = F.relu(x)
         return x
