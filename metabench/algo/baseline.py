@@ -10,8 +10,8 @@ it one order, the same few examples would make up the last mini-batch each time,
 support set itself comes in random order.
 
 The head of a task is drawn for it, uniformly within ±1/√F for F features as torch draws a linear layer, as in the
-authors' code. The draw is a function of the support set. From `zero` accuracy is higher: what is drawn stays in the
-head, as so few steps of so small a size do not unlearn it.
+authors' code; the row of a class hangs on the class's examples and on nothing else. From `zero` accuracy is higher:
+what is drawn stays in the head, as so few steps of so small a size do not unlearn it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from metabench.algo.pretrain import Pretrain
 from metabench.backbone.base import Backbone
 from metabench.config import Count, NonNegative, Positive, Share
 from metabench.data.draw import NOISE, content_keys, uniform
+from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec
 
 
@@ -66,9 +67,10 @@ class Baseline(Pretrain):
         self.register_buffer("orders", torch.stack(orders), persistent=False)
 
     def drawn_head(self, support: Split, dtype: torch.dtype) -> Weights:
-        """A new linear layer for every task."""
+        """A new linear layer for every task, each row by the examples of its class."""
         outputs, features = self.network.head.get_parameter("weight").shape
-        u = uniform(content_keys(*support), NOISE, outputs, features + 1)
+        keys = (content_keys(support.x).unsqueeze(-1) * one_hot(support.y, outputs, torch.int64)).sum(1)
+        u = uniform(keys.flatten(), NOISE, features + 1).unflatten(0, keys.shape)
         drawn = ((2 * u - 1) / math.sqrt(features)).to(dtype)
         return {"weight": drawn[..., :-1], "bias": drawn[..., -1]}
 

@@ -73,15 +73,14 @@ def noise_keys(keys: Tensor | None) -> Tensor:
     return keys
 
 
-def content_keys(x: Tensor, y: Tensor) -> Tensor:
-    """One key a task from its examples x `[T, N, ...]` and labels y `[T, N]`, in whatever order they come.
+def content_keys(x: Tensor) -> Tensor:
+    """One key an example of x `[T, N, ...]`, `[T, N]`: for noise that is part of what becomes of a support set.
 
-    For noise that is part of what a support set is made into, and so a function of the support set alone. Numbers count
-    to an eighth, so that the last bits of a device do not.
+    Such noise is a function of the examples alone; keys of several are added to that of their set. Numbers count to an
+    eighth, so that the last bits of a device do not.
     """
-    numbers = torch.cat([(8 * x.flatten(2)).round().long(), y.unsqueeze(-1)], dim=-1)
-    places = _GAMMA * torch.arange(1, 1 + numbers.shape[-1], device=x.device)
-    return _mix(_mix(numbers + places).sum(-1) + _GAMMA).sum(-1)
+    numbers = (8 * x.flatten(2)).round().long()
+    return _mix(_mix(numbers + _GAMMA * torch.arange(1, 1 + numbers.shape[-1], device=x.device)).sum(-1))
 
 
 def below(keys: Tensor, stream: int, n: Tensor) -> Tensor:
