@@ -136,17 +136,20 @@ def test_batch_statistics_have_no_running_ones():
     assert torch.equal(layer(x), layer.eval()(x))
 
 
-def test_initial_weights_are_torchs_or_truncated_normal():
+def test_initial_weights_are_torchs_or_truncated_normal_or_xavier():
     torch.manual_seed(0)
     ours = Linear(30, 20)
     torch.manual_seed(0)
     torchs = nn.Linear(30, 20)
     assert torch.equal(ours.weight, torchs.weight)
     assert torch.equal(ours.bias, torchs.bias)
-    normal = Linear(300, 200, init_std=0.01)
+    normal = Linear(300, 200, 0.01)
     assert normal.weight.abs().max() <= 0.02
     assert normal.weight.std().item() == pytest.approx(0.0088, rel=0.02)  # 0.88: of a normal cut at two deviations
     assert not normal.bias.any()
+    glorot = Linear(300, 200, "glorot")
+    torch.testing.assert_close(glorot.weight.abs().max().item(), (6 / 500) ** 0.5, rtol=1e-3, atol=0)
+    assert not glorot.bias.any()
     kernel = Conv2d(16, 64, stride=1, bias=True)
     bound = (6 / (9 * (16 + 64))) ** 0.5
     assert 0.99 * bound < kernel.weight.abs().max() <= bound

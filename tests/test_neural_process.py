@@ -15,6 +15,7 @@ from metabench.algo.anp import Attention
 from metabench.algo.gaussian import Normal, divergence
 from metabench.algo.neural_process import Context, Mean
 from metabench.algo.np import average
+from metabench.backbone.layers import Linear
 from metabench.errors import ConfigError, UserError
 from metabench.objective import OBJECTIVES, gaussian_nll
 from metabench.pictures.fits import coverage, fits
@@ -32,6 +33,16 @@ def double(algo: str, data: str, *overrides: str):
 
 def same(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@every
+def test_perceptrons_start_xavier_uniform(algo):
+    linears = [m for m in build(*small(algo, "sinusoid")).algo.modules() if isinstance(m, Linear)]
+    assert len(linears) >= 4
+    for linear in linears:
+        assert not linear.bias.any()
+        bound = (6 / sum(linear.weight.shape)) ** 0.5
+        assert 0.7 * bound < linear.weight.abs().max() <= bound
 
 
 @every

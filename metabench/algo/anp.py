@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from metabench.algo.neural_process import Context, Path
+from metabench.algo.neural_process import INIT, Context, Path
 from metabench.algo.np import NP
 from metabench.backbone.base import Backbone
 from metabench.backbone.perceptron import Perceptron
@@ -33,8 +33,8 @@ class Attention(Path):
         if hidden[-1] % heads:
             raise ConfigError("algo.heads", heads, f"should divide the last width of algo.encoder, {hidden[-1]}")
         self.size, self.heads = hidden[-1], heads
-        self.encoder = Perceptron([features + spec.eval.outputs, *hidden])
-        self.embed = Perceptron([features, self.size, self.size])
+        self.encoder = Perceptron([features + spec.eval.outputs, *hidden], INIT)
+        self.embed = Perceptron([features, self.size, self.size], INIT)
         self.query, self.key, self.value, self.out = (nn.Linear(self.size, self.size, bias=False) for _ in range(4))
 
     def forward(self, context: Context) -> Kept:

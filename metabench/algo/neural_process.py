@@ -6,6 +6,9 @@ No weights adapt and no label is compared: that labels mean anything is learned.
     regression        (μ, s) = g([r, x*]),   σ = 0.1 + 0.9 softplus(s),   y* ~ N(μ, σ²)
     classification    logits = g([r, f(x*)])
 
+As in the authors' code perceptrons start Xavier-uniform, with biases of 0; from torch's smaller weights they learn more
+slowly.
+
 In training the context of a regression task is a part of its support set, of a size that is drawn for every task (the
 authors draw one for a batch, which would tie the tasks of a batch to each other); the targets are all points, the
 context among them.
@@ -14,7 +17,7 @@ context among them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +32,7 @@ from metabench.objective import OBJECTIVES, one_hot
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 MIN_STD = 0.1
+INIT: Literal["glorot"] = "glorot"
 SIZE, LATENT = range(2)  # streams of a task's noise
 
 
@@ -63,7 +67,7 @@ class Mean(Path):
     def __init__(self, spec: TaskSpec, features: int, hidden: list[int]) -> None:
         super().__init__()
         outputs, self.classes = spec.eval.outputs, spec.objective == "cross_entropy"
-        self.encoder = Perceptron([features + (0 if self.classes else outputs), *hidden])
+        self.encoder = Perceptron([features + (0 if self.classes else outputs), *hidden], INIT)
         self.size = hidden[-1] * (outputs if self.classes else 1)
 
     def forward(self, context: Context) -> Tensor:
@@ -113,7 +117,7 @@ class NeuralProcess(Algorithm):
         self.min_context = min_context
         self.path = path
         outputs = spec.eval.outputs * (1 if self.classes else 2)
-        self.decoder = Perceptron([path.size + beside + backbone.feature_size, *decoder, outputs])
+        self.decoder = Perceptron([path.size + beside + backbone.feature_size, *decoder, outputs], INIT)
 
     @abstractmethod
     def represent(self, context: Context) -> Any:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.gaussian import Normal, divergence
-from metabench.algo.neural_process import LATENT, MIN_STD, Context, Mean, NeuralProcess, Path
+from metabench.algo.neural_process import INIT, LATENT, MIN_STD, Context, Mean, NeuralProcess, Path
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config import Count, Whole, Widths
@@ -35,7 +35,8 @@ class Latent(nn.Module):
         super().__init__()
         self.path = path
         between = (path.size + latent) // 2
-        self.hidden, self.mean, self.std = Linear(path.size, between), Linear(between, latent), Linear(between, latent)
+        self.hidden = Linear(path.size, between, INIT)
+        self.mean, self.std = (Linear(between, latent, INIT) for _ in range(2))
 
     def forward(self, context: Context) -> Normal:
         """μ_z and σ_z."""

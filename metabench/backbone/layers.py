@@ -21,17 +21,23 @@ Init = Literal["he"] | None
 
 
 class Linear(nn.Module):
-    """Affine map `[T, N, I]` to `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, bias `[O]` or `[T, O]`."""
+    """Affine map `[T, N, I]` to `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, bias `[O]` or `[T, O]`.
 
-    def __init__(self, inputs: int, outputs: int, init_std: float | None = None) -> None:
+    It starts as torch's own, weight and bias uniform in ±1 / √I; or the bias is 0 and the weight Xavier-uniform (`glorot`;
+    Glorot, Bengio 2010) or normal with a standard deviation of `init`, cut at two of them.
+    """
+
+    def __init__(self, inputs: int, outputs: int, init: float | Literal["glorot"] | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        if init_std is None:
+        if init is None:
             nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
             nn.init.uniform_(self.bias, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
+        elif init == "glorot":
+            nn.init.xavier_uniform_(self.weight)
         else:
-            nn.init.trunc_normal_(self.weight, std=init_std, a=-2 * init_std, b=2 * init_std)
+            nn.init.trunc_normal_(self.weight, std=init, a=-2 * init, b=2 * init)
 
     def forward(self, x: Tensor) -> Tensor:
         """The map, for every task."""

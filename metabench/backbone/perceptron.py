@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,9 +15,9 @@ from metabench.backbone.layers import Linear
 class Perceptron(nn.Module):
     """Linear maps `sizes[0]` to `sizes[-1]` with a ReLU between each two, none after the last."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], init: Literal["glorot"] | None = None) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
+        self.linears = nn.ModuleList(Linear(a, b, init) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """The map of `[T, N, sizes[0]]`."""
