@@ -23,8 +23,8 @@ Init = Literal["he"] | None
 class Linear(nn.Module):
     """Affine map `[T, N, I]` to `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, bias `[O]` or `[T, O]`.
 
-    It starts as torch's own, weight and bias uniform in ±1 / √I; or the bias is 0 and the weight Xavier-uniform (`glorot`;
-    Glorot, Bengio 2010) or normal with a standard deviation of `init`, cut at two of them.
+    It starts as torch's own, weight and bias uniform in ±1 / √I; or the bias is 0 and the weight Xavier-uniform
+    (`glorot`; Glorot, Bengio 2010) or normal with a standard deviation of `init`, cut at two of them.
     """
 
     def __init__(self, inputs: int, outputs: int, init: float | Literal["glorot"] | None = None) -> None:
