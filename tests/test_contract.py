@@ -259,6 +259,7 @@ def test_query_labels_never_reach_a_prediction(case):
         heard.clear()
         if setup.optimizer and case[0] not in POSTERIOR:
             setup.algo.train()(given)
+        setup.algo.load_state_dict(state)  # what a step of training learns, running statistics too, is of query labels
         setup.algo.eval()
         for mode in setup.algo.modes:
             setup.algo.evaluate(given, mode)

@@ -30,8 +30,10 @@ def same(found: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_loss_is_minus_the_bound_a_drawing(layers, monkeypatch):
     """Set by set and drawing by drawing, with the values of c and z that the task's key gives."""
-    setup = double(f"algo.layers={layers}", "data.train.queries=2", "algo.half_life=0")
+    setup = double(f"algo.layers={layers}", "data.queries=2", "data.train.queries=2", "algo.half_life=0")
     model, tasks, drawn = setup.algo, setup.tasks(), []
+    model(tasks)  # moves the running statistics
+    model.eval()
     plain = statistician.draw
     monkeypatch.setattr(statistician, "draw", lambda *args: drawn.append(plain(*args)) or drawn[-1])
     loss, metrics = model(tasks)
@@ -43,9 +45,9 @@ def test_the_loss_is_minus_the_bound_a_drawing(layers, monkeypatch):
         total = torch.zeros(())
         for label in range(4):
             members = y[t] == label
-            e = model.statistic.element(h[t, members & seen[t]]).relu()
-            count = torch.tensor([len(e)], dtype=e.dtype)
-            posterior = normal(model.statistic.vector(torch.cat([e.mean(0), count])))
+            e = model.statistic.element(h[t : t + 1, members & seen[t]])
+            count = torch.tensor([e.shape[1]], dtype=e.dtype)
+            posterior = normal(alone(model.statistic.vector, e.mean((0, 1)), count))
             total = total + kl_divergence(posterior, TorchNormal(0, 1)).sum()
             c = contexts[t, label]
             assert ((c - posterior.mean) / posterior.stddev).abs().max() < 5
@@ -53,12 +55,12 @@ def test_the_loss_is_minus_the_bound_a_drawing(layers, monkeypatch):
                 before = c[:0]  # the layer of z before: none for the first
                 for layer in range(layers):
                     z = latents[layer][t, i]
-                    q = normal(model.inference[layer](torch.cat([h[t, i], c, before])))
-                    p = normal(model.latent_decoder[layer](torch.cat([c, before])))
+                    q = normal(alone(model.inference[layer], h[t, i], c, before))
+                    p = normal(alone(model.latent_decoder[layer], c, before))
                     total, before = total + kl_divergence(q, p).sum(), z
                     assert ((z - q.mean) / q.stddev).abs().max() < 5
-                every = torch.cat([c, *(part[t, i] for part in latents)])
-                pixels = Bernoulli(logits=model.decoder(every[None, None])[0, 0], validate_args=False)
+                logits = alone(model.decoder, c, *(part[t, i] for part in latents))
+                pixels = Bernoulli(logits=logits, validate_args=False)
                 total = total - pixels.log_prob(x[t, i]).sum()
         same(metrics["loss"][t], (total / x.shape[1]).detach())
     same(loss.detach(), metrics["loss"].mean())
@@ -77,9 +79,25 @@ def test_reconstruction_has_the_greater_weight_at_first():
     same(losses[3], 1.5 * reconstruction + (both - reconstruction) / 1.5)
 
 
+def alone(network: torch.nn.Module, *parts: torch.Tensor) -> torch.Tensor:
+    return network(torch.cat(parts)[None, None])[0, 0]
+
+
 def normal(parameters: torch.Tensor) -> TorchNormal:
     mean, log_variance = parameters.chunk(2, dim=-1)
     return TorchNormal(mean, log_variance.exp().sqrt())
+
+
+def test_the_metric_of_training_moves_no_running_statistics():
+    setup = double()
+    norm, seen = setup.algo.statistic.vector[0].norm, []
+    handle = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    before = norm.running_mean.clone()
+    setup.algo(setup.tasks())
+    handle.remove()
+    queries = setup.tasks().query.y.shape[1]
+    assert [len(part) for part in seen] == [4, queries, 4]  # support sets, queries, the bound's sets
+    same(norm.running_mean, before.lerp(seen[-1].mean((0, 1)), 0.1))
 
 
 def test_sample_dropout_keeps_any_number_of_a_set_and_any_of_its_members():
@@ -156,6 +174,7 @@ def test_the_order_of_a_set_does_not_matter_and_other_sets_do_not_either():
 
 def test_the_number_of_examples_is_known_to_the_statistic_network():
     setup = double()
+    setup.algo.eval()
     h = torch.ones(1, 2, setup.algo.backbone.feature_size).double()
     with torch.no_grad():
         two = setup.algo.statistic(h, torch.ones(1, 2, 1).double())

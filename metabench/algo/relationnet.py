@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
-from metabench.backbone.base import Backbone, batch_norms
+from metabench.backbone.base import Backbone, kept_statistics
 from metabench.backbone.layers import Conv2d, Linear, max_pool
 from metabench.backbone.norm import Statistics, make_norm
 from metabench.config import Count
@@ -31,10 +31,7 @@ class RelationNet(Algorithm):
         super().__init__(spec, backbone)
         if backbone.map_shape is None:
             raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; relationnet wants conv4")
-        norms = batch_norms(backbone)
-        self.relation = Relation(
-            backbone.map_shape, filters, hidden, statistics=norms[0].statistics if norms else "running"
-        )
+        self.relation = Relation(backbone.map_shape, filters, hidden, statistics=kept_statistics(backbone))
 
     def adapt(self, support: Split) -> Tensor:
         """Sum the maps of each class."""

@@ -14,8 +14,10 @@ drawings of a class, support and queries. The statistic network then sees a part
 that is drawn log-uniformly from 1 to all: small ones are those of tests. The paper does not say how. Logits are minus
 the divergences; the loss is that of a drawing, in nats.
 
-The paper's encoder and decoder have nine convolutional layers each, 64 to 256 channels and ELU; it dilates strokes at
-random and draws binary pixels anew in every epoch, which is left out.
+As in the paper all fully connected layers but the last of a network are batch-normalised, before an ELU. Its encoder
+and decoder have nine convolutional layers each, 64 to 256 channels; it dilates strokes at random and draws binary
+pixels anew in every epoch, and its code normalises the parameters of q and p, by the mean and the deviation of them
+all: that is left out.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
 from metabench.algo.gaussian import Normal, divergence
-from metabench.backbone.base import Backbone
+from metabench.backbone.base import Backbone, kept_statistics, running_statistics
+from metabench.backbone.dense import Dense, dense
 from metabench.backbone.image_decoder import ImageDecoder
-from metabench.backbone.layers import Linear
-from metabench.backbone.perceptron import Perceptron
+from metabench.backbone.norm import Statistics
 from metabench.config import Count, Whole
 from metabench.data.draw import NOISE, noise_keys, normal, task_keys, uniform
 from metabench.objective import one_hot
@@ -41,14 +43,14 @@ SIZE, PART, CONTEXT, LATENT = range(4)  # streams of a task's noise; one more fo
 class StatisticNetwork(nn.Module):
     """q(c | D) from embedded examples."""
 
-    def __init__(self, features: int, hidden: int, context: int) -> None:
+    def __init__(self, features: int, hidden: int, context: int, statistics: Statistics) -> None:
         super().__init__()
-        self.element = Linear(features, hidden)
-        self.vector = Perceptron([hidden + 1, hidden, hidden, 2 * context])
+        self.element = Dense(features, hidden, statistics)
+        self.vector = dense([hidden + 1, hidden, hidden, 2 * context], statistics)
 
     def forward(self, h: Tensor, member: Tensor | None = None) -> Normal:
         """Of S sets of the examples h `[T, N, F]`, by `member` `[T, N, S]` of 0 and 1; else of each example alone."""
-        e = F.relu(self.element(h))
+        e = self.element(h)
         count = torch.ones_like(e[..., :1])
         if member is not None:
             count = member.sum(1).unsqueeze(-1)
@@ -74,18 +76,19 @@ class Statistician(Algorithm):
         half_life: Whole,
     ) -> None:
         super().__init__(spec, backbone)
-        features = backbone.feature_size
+        features, kind = backbone.feature_size, kept_statistics(backbone)
         self.context, self.latent = context, latent
-        self.statistic = StatisticNetwork(features, hidden, context)
+        self.statistic = StatisticNetwork(features, hidden, context, kind)
         inputs = [context + (latent if i else 0) for i in range(layers)]  # the first is z_L
         self.inference, self.latent_decoder = (
-            nn.ModuleList(Perceptron([more + n, hidden, hidden, hidden, 2 * latent]) for n in inputs)
+            nn.ModuleList(dense([more + n, hidden, hidden, hidden, 2 * latent], kind) for n in inputs)
             for more in (features, 0)
         )
         self.half_life = half_life
         self.meta_steps: Tensor
         self.register_buffer("meta_steps", torch.zeros(()))
-        self.decoder = ImageDecoder(context + layers * latent, filters, spec.input_shape)
+        mixed = Dense(context + layers * latent, hidden, kind)
+        self.decoder = nn.Sequential(mixed, ImageDecoder(hidden, filters, spec.input_shape))
 
     # ---- classification
 
@@ -117,11 +120,11 @@ class Statistician(Algorithm):
         x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
         keys, size = noise_keys(tasks.keys), tasks.support.x.shape[1]
         h = self.backbone(x)
+        with torch.no_grad(), running_statistics(self.statistic):
+            prediction = self.classify(h, tasks.support.y, size)
         loss = self.bound(x, h, one_hot(y, self.episode.outputs, h.dtype), keys)
         if self.training:
             self.meta_steps.add_(1)
-        with torch.no_grad():
-            prediction = self.classify(h, tasks.support.y, size)
         return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
 
     def bound(self, x: Tensor, h: Tensor, member: Tensor, keys: Tensor) -> Tensor:

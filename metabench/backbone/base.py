@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor, nn
 
-from metabench.backbone.norm import BatchNorm
+from metabench.backbone.norm import BatchNorm, Statistics
 
 
 class Backbone(nn.Module, ABC):
@@ -35,13 +35,28 @@ def batch_norms(module: nn.Module) -> list[BatchNorm]:
     return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
 
 
+def kept_statistics(backbone: Backbone) -> Statistics:
+    """The kind of statistics that the backbone's batch normalisations use, for more of them in its algorithm."""
+    norms = batch_norms(backbone)
+    return norms[0].statistics if norms else "running"
+
+
+def batch_statistics(module: nn.Module) -> AbstractContextManager[None]:
+    """Within it every batch normalisation of a model in `eval()` uses the statistics of its batch; no others move."""
+    return _frozen(module, False)
+
+
+def running_statistics(module: nn.Module) -> AbstractContextManager[None]:
+    """Within it every batch normalisation that keeps running statistics uses those, in training too, and moves none."""
+    return _frozen(module, True)
+
+
 @contextmanager
-def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Within it every batch normalisation uses the statistics of its batch, and running statistics stay as they are."""
-    layers = batch_norms(module)
+def _frozen(module: nn.Module, value: bool) -> Iterator[None]:
+    layers = [layer for layer in batch_norms(module) if layer.running]
     before = [layer.frozen for layer in layers]
     for layer in layers:
-        layer.frozen = False
+        layer.frozen = value
     try:
         yield
     finally:
