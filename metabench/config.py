@@ -1,8 +1,9 @@
 """YAML holds values, Python holds types.
 
 `Config` is the schema of everything but the components; the schema of a component (an algorithm, a data source, …) is
-the keyword-only signature of its constructor, so a value lives once in YAML and its type once in Python. Every fault
-is one `ConfigError` that names the key, the value and what would be valid.
+the keyword-only signature of its constructor, so a value lives once in YAML and its type once in Python; arguments that
+several constructors take are a `TypedDict` that each of them unpacks (PEP 692). Every fault is one `ConfigError` that
+names the key, the value and what would be valid.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -196,21 +197,30 @@ def component(node: Mapping[str, Any], base: type, key: str) -> tuple[type[Any],
     """The class that `node._target_` names and its checked arguments; nothing is constructed.
 
     A target is accepted only if it is a concrete subclass of `base`: nothing else is ever called from a config.
-    Keyword-only parameters of the constructor are what a config may set; the rest is the program's to give.
+    Keyword-only and unpacked parameters of the constructor are what a config may set; the rest is the program's to
+    give.
     """
     target = node.get("_target_")
     cls = _locate(target, f"{key}._target_")
     if not (inspect.isclass(cls) and issubclass(cls, base) and not inspect.isabstract(cls)):
         raise ConfigError(f"{key}._target_", target, f"should name a subclass of {base.__module__}.{base.__qualname__}")
-    hints = get_type_hints(cls.__init__, include_extras=True)
-    fields: dict[str, Any] = {
-        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    fields = _arguments(cls)
     schema = create_model(cls.__name__, __config__=ConfigDict(**STRICT, protected_namespaces=()), **fields)
     checked = check(schema, {name: value for name, value in node.items() if name != "_target_"}, key)
     return cls, {name: getattr(checked, name) for name in fields}
+
+
+def _arguments(cls: type[Any]) -> dict[str, Any]:
+    """Type and default of the constructor's keyword-only parameters, and of those that it unpacks."""
+    hints, fields = get_type_hints(cls.__init__, include_extras=True), dict[str, Any]()
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        hint = hints.get(name, Any)
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            fields[name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
+        elif parameter.kind is parameter.VAR_KEYWORD and get_origin(hint) is Unpack:
+            shared = get_type_hints(get_args(hint)[0], include_extras=True)
+            fields |= {key: (kind, ...) for key, kind in shared.items()}
+    return fields
 
 
 def _locate(target: Any, key: str) -> Any:

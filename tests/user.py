@@ -9,15 +9,15 @@ CODE = {
     "algo.py": '''
         """MAML whose step size shrinks, and three that fail."""
         import sys
-        from typing import Annotated
+        from typing import Annotated, Unpack
         from pydantic import Field
-        from metabench.algo.maml import MAML
+        from metabench.algo.maml import MAML, Descent
 
         class Shrinking(MAML):
-            def __init__(self, spec, backbone, *, inner_lr: float, inner_steps: int, eval_inner_steps: int,
-                         adapt_norm: bool, shrink: Annotated[float, Field(gt=0, le=1)]) -> None:
-                super().__init__(spec, backbone, inner_lr=inner_lr * shrink, inner_steps=inner_steps,
-                                 eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm)
+            def __init__(self, spec, backbone, *, shrink: Annotated[float, Field(gt=0, le=1)],
+                         **descent: Unpack[Descent]) -> None:
+                super().__init__(spec, backbone, **descent)
+                self.inner_lr *= shrink
 
         class Raises(MAML):
             def forward(self, tasks):
@@ -36,7 +36,7 @@ CODE = {
         """y = a x, a uniform in [-steepest, steepest]."""
         from metabench.config import Count, Positive, Seed
         from metabench.data.draw import task_keys, uniform
-        from metabench.data.sinusoid import Points
+        from metabench.data.curves import Points
         from metabench.tasks import SPLITS, Episode, Split, Tasks, TaskSource, TaskSpec
 
         class Lines(TaskSource):

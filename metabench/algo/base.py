@@ -27,8 +27,9 @@ class Algorithm(nn.Module, ABC):
     """Meta-parameters are its parameters; all tensors carry the tasks of a batch first, `[T, ...]`.
 
     A subclass says how a support set becomes a state (`adapt`) and how a state answers queries (`predict`); its
-    keyword-only constructor arguments are what its config may set. Forward never loops over tasks. A buffer that
-    training moves must move by the mean, over tasks, of what each task alone would do, so that chunks and ranks agree.
+    keyword-only constructor arguments, and those it unpacks from a `TypedDict`, are what its config may set. Forward
+    never loops over tasks. A buffer that training moves must move by the mean, over tasks, of what each task alone
+    would do, so that chunks and ranks agree.
     """
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import torch
 
@@ -29,6 +29,17 @@ from metabench.config import Count, NonNegative, Positive, Share
 from metabench.data.draw import NOISE, content_keys, uniform
 from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec
+
+
+class Finetune(TypedDict):
+    """How a task's head is trained."""
+
+    inner_lr: Positive
+    momentum: Share
+    dampening: Share
+    weight_decay: NonNegative
+    batch: Count
+    epochs: Count
 
 
 class Baseline(Pretrain):
@@ -42,27 +53,23 @@ class Baseline(Pretrain):
         spec: TaskSpec,
         backbone: Backbone,
         *,
-        inner_lr: Positive,
-        momentum: Share,
-        dampening: Share,
-        weight_decay: NonNegative,
-        batch: Count,
-        epochs: Count,
         new_head: Literal["drawn", "zero"],
+        **finetune: Unpack[Finetune],
     ) -> None:
-        size = spec.eval.outputs * spec.eval.shots
+        size, epochs, batch = spec.eval.outputs * spec.eval.shots, finetune["epochs"], finetune["batch"]
         chance = torch.Generator().manual_seed(0)
         orders = [torch.randperm(size, generator=chance) for _ in range(epochs)]
         super().__init__(
             spec,
             backbone,
-            inner_lr=inner_lr,
+            inner_lr=finetune["inner_lr"],
             eval_inner_steps=epochs * math.ceil(size / batch),
             adapt_norm=False,
             finetune="head",
         )
-        self.new_head = new_head
-        self.momentum, self.dampening, self.weight_decay, self.batch = momentum, dampening, weight_decay, batch
+        self.new_head, self.batch = new_head, batch
+        self.momentum, self.dampening = finetune["momentum"], finetune["dampening"]
+        self.weight_decay = finetune["weight_decay"]
         self.orders: torch.Tensor
         self.register_buffer("orders", torch.stack(orders), persistent=False)
 

@@ -9,17 +9,17 @@ it, as that of `baseline`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.baseline import Baseline
+from metabench.algo.baseline import Baseline, Finetune
 from metabench.algo.fast_weights import Weights
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
-from metabench.config import Count, NonNegative, Positive, Share
+from metabench.config import Positive
 from metabench.tasks import Split, TaskSpec
 
 
@@ -31,27 +31,12 @@ class BaselinePP(Baseline):
         spec: TaskSpec,
         backbone: Backbone,
         *,
-        inner_lr: Positive,
-        momentum: Share,
-        dampening: Share,
-        weight_decay: NonNegative,
-        batch: Count,
-        epochs: Count,
         new_head: Literal["drawn"],
         train_scale: Positive,
         scale: Positive,
+        **finetune: Unpack[Finetune],
     ) -> None:
-        super().__init__(
-            spec,
-            backbone,
-            inner_lr=inner_lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            batch=batch,
-            epochs=epochs,
-            new_head=new_head,
-        )
+        super().__init__(spec, backbone, new_head=new_head, **finetune)
         size = backbone.feature_size
         self.classifier = CosineHead(size, spec.num_classes, train_scale)
         self.network.head = CosineHead(size, spec.eval.outputs, scale).requires_grad_(False)

@@ -13,18 +13,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metabench.algo.fast_weights import Weights
+from metabench.algo.fast_weights import Steps, Weights
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.mlp import MLP
 from metabench.backbone.norm import Norm
-from metabench.config import Count, Positive, Whole
+from metabench.config import Count, Positive
 from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 
@@ -41,17 +41,9 @@ class CAVIA(MAML):
         condition: Literal["input", "film"],
         blocks: list[Count],
         inner_lr: Positive,
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
+        **steps: Unpack[Steps],
     ) -> None:
-        super().__init__(
-            spec,
-            backbone,
-            inner_lr=inner_lr,
-            inner_steps=inner_steps,
-            eval_inner_steps=eval_inner_steps,
-            adapt_norm=False,
-        )
+        super().__init__(spec, backbone, inner_lr=inner_lr, adapt_norm=False, **steps)
         self.context = context
         self.film = nn.ParameterList()
         self.film_names: list[str] = []  # of the network's parameters that W_γ and W_β add to

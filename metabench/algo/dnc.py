@@ -15,16 +15,15 @@ takes w^w for a constant (unless `usage_gradient`), strengths are softplus, and 
 from __future__ import annotations
 
 from functools import reduce
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.addressing import content
-from metabench.algo.recurrent import Core, Recurrent
+from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
-from metabench.config import Count
 from metabench.tasks import TaskSpec
 
 EPSILON = 1e-6
@@ -119,12 +118,7 @@ class DNC(Recurrent):
         spec: TaskSpec,
         backbone: Backbone,
         *,
-        units: Count,
-        slots: Count,
-        width: Count,
-        heads: Count,
         usage_gradient: bool,
+        **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(
-            spec, backbone, Computer, units=units, slots=slots, width=width, heads=heads, usage_gradient=usage_gradient
-        )
+        super().__init__(spec, backbone, Computer, usage_gradient=usage_gradient, **sizes)

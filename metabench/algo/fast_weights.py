@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from metabench.algo.remat import Outputs, rematerialised
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
+from metabench.config import Whole
 from metabench.errors import ConfigError
 from metabench.tasks import Split, TaskSpec
 
@@ -33,6 +34,19 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits or values."""
         return self.head(self.backbone(x))
+
+
+class Steps(TypedDict):
+    """Inner steps in training and in evaluation."""
+
+    inner_steps: Whole
+    eval_inner_steps: Whole
+
+
+class InnerLoop(Steps):
+    """The same, and whether scale and shift of normalisations adapt too."""
+
+    adapt_norm: bool
 
 
 class FastWeights(Algorithm):

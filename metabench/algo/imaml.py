@@ -15,15 +15,15 @@ All weights adapt, those of normalisations too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from metabench.algo.fast_weights import Weights
+from metabench.algo.fast_weights import Steps, Weights
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
-from metabench.config import Count, NonNegative, Positive, Whole
+from metabench.config import Count, NonNegative, Positive
 from metabench.tasks import Split, TaskSpec
 
 RELEASED_SHIFT = 10.0  # that the authors' code adds to λ in A
@@ -41,20 +41,12 @@ class IMAML(MAML):
         *,
         variant: Literal["textbook", "released"],
         inner_lr: Positive,
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
         proximal: Positive,
         cg_steps: Count,
         damping: NonNegative,
+        **steps: Unpack[Steps],
     ) -> None:
-        super().__init__(
-            spec,
-            backbone,
-            inner_lr=inner_lr,
-            inner_steps=inner_steps,
-            eval_inner_steps=eval_inner_steps,
-            adapt_norm=True,
-        )
+        super().__init__(spec, backbone, inner_lr=inner_lr, adapt_norm=True, **steps)
         self.released = variant == "released"
         self.proximal, self.cg_steps, self.damping = proximal, cg_steps, damping
 

@@ -14,12 +14,15 @@ that outlive a task in that of Reptile's inner Adam (Nichol et al. 2018); togeth
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
+from metabench.algo.fast_weights import InnerLoop
 from metabench.algo.learned_rule import LearnedRule, readable
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive, Share, Whole
+from metabench.config import Count, Positive, Share
 from metabench.tasks import TaskSpec
 
 Kept = list[Tensor]  # the gradients `[T, P]` of the steps so far
@@ -36,13 +39,9 @@ class LearnedUpdate(LearnedRule):
         inner_lr: Positive,
         hidden: Count,
         memory_rate: Share,
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
-        adapt_norm: bool,
+        **loop: Unpack[InnerLoop],
     ) -> None:
-        super().__init__(
-            spec, backbone, inner_steps=inner_steps, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
-        )
+        super().__init__(spec, backbone, **loop)
         self.inner_lr, self.memory_rate = inner_lr, memory_rate
         self.rule = nn.Sequential(
             nn.Linear(8, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2)

@@ -9,10 +9,18 @@ cross-entropy and divides by K, so its α = 0.4 (5-way) and α = 0.1 (20-way) ar
 
 from __future__ import annotations
 
-from metabench.algo.fast_weights import FastWeights, Weights
+from typing import Unpack
+
+from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
-from metabench.config import Positive, Whole
+from metabench.config import Positive
 from metabench.tasks import TaskSpec
+
+
+class Descent(InnerLoop):
+    """The inner loop and its step size α."""
+
+    inner_lr: Positive
 
 
 class MAML(FastWeights):
@@ -24,13 +32,9 @@ class MAML(FastWeights):
         backbone: Backbone,
         *,
         inner_lr: Positive,
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
-        adapt_norm: bool,
+        **loop: Unpack[InnerLoop],
     ) -> None:
-        super().__init__(
-            spec, backbone, inner_steps=inner_steps, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
-        )
+        super().__init__(spec, backbone, **loop)
         self.inner_lr = inner_lr
 
     def descend(self, fast: Weights, gradient: Weights) -> Weights:

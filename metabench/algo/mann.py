@@ -13,16 +13,16 @@ raw cosine (s = 1) reads nearly the mean of all rows; hence `scale`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.addressing import content
-from metabench.algo.recurrent import Core, Recurrent
+from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive, Share
+from metabench.config import Positive, Share
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
@@ -87,21 +87,8 @@ class MANN(Recurrent):
         spec: TaskSpec,
         backbone: Backbone,
         *,
-        units: Count,
-        slots: Count,
-        width: Count,
-        heads: Count,
         decay: Share,
         scale: Positive,
+        **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(
-            spec,
-            backbone,
-            LeastRecentlyUsed,
-            units=units,
-            slots=slots,
-            width=width,
-            heads=heads,
-            decay=decay,
-            scale=scale,
-        )
+        super().__init__(spec, backbone, LeastRecentlyUsed, decay=decay, scale=scale, **sizes)

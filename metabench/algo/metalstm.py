@@ -18,15 +18,16 @@ is 1 + σ(f̂_t) - σ(4.5), so that training starts at gradient descent with ste
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from metabench.algo.fast_weights import InnerLoop
 from metabench.algo.learned_rule import LearnedRule, readable
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Whole
+from metabench.config import Count
 from metabench.tasks import TaskSpec
 
 FORGET_BIAS, INPUT_BIAS, WIDTH = 4.5, -4.5, 0.5  # the published intervals: middles and half-width
@@ -53,13 +54,9 @@ class MetaLSTM(LearnedRule):
         first_order: bool,
         inner_lr: Annotated[float, Field(gt=0, lt=1)],
         hidden: Count,
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
-        adapt_norm: bool,
+        **loop: Unpack[InnerLoop],
     ) -> None:
-        super().__init__(
-            spec, backbone, inner_steps=inner_steps, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
-        )
+        super().__init__(spec, backbone, **loop)
         self.first_order = first_order
         self.lstm = nn.LSTMCell(4, hidden)
         self.forget, self.enter = nn.Linear(hidden + 2, 1), nn.Linear(hidden + 2, 1)

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
-from metabench.algo.fast_weights import FastWeights, Weights
+from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
-from metabench.config import Number, Whole
+from metabench.config import Number
 from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 
@@ -26,13 +28,9 @@ class MetaSGD(FastWeights):
         backbone: Backbone,
         *,
         inner_lr: list[Number],
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
-        adapt_norm: bool,
+        **loop: Unpack[InnerLoop],
     ) -> None:
-        super().__init__(
-            spec, backbone, inner_steps=inner_steps, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
-        )
+        super().__init__(spec, backbone, **loop)
         if len(inner_lr) != 2 or inner_lr[0] > inner_lr[1]:
             raise ConfigError(
                 "algo.inner_lr", inner_lr, "should be [low, high] with low <= high, of the initial step sizes"

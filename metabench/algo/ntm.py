@@ -16,16 +16,16 @@ begin at row 0 of a memory that is nearly empty: from equal weightings no shift 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.addressing import content
-from metabench.algo.recurrent import Core, Recurrent
+from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Whole
+from metabench.config import Whole
 from metabench.tasks import TaskSpec
 
 EMPTY = 1e-6  # of every number of a memory that nothing was written to
@@ -96,10 +96,7 @@ class NTM(Recurrent):
         spec: TaskSpec,
         backbone: Backbone,
         *,
-        units: Count,
-        slots: Count,
-        width: Count,
-        heads: Count,
         shift: Whole,
+        **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(spec, backbone, TuringMachine, units=units, slots=slots, width=width, heads=heads, shift=shift)
+        super().__init__(spec, backbone, TuringMachine, shift=shift, **sizes)

@@ -14,13 +14,15 @@ On regression, where there are no classes, the head starts from ridge regression
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from metabench.algo.fast_weights import Weights
-from metabench.algo.maml import MAML
+from metabench.algo.maml import MAML, Descent
 from metabench.backbone.base import Backbone
-from metabench.config import Positive, Whole
+from metabench.config import Positive
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 
@@ -35,21 +37,11 @@ class ProtoMAML(MAML):
         spec: TaskSpec,
         backbone: Backbone,
         *,
-        inner_lr: Positive,
-        inner_steps: Whole,
-        eval_inner_steps: Whole,
-        adapt_norm: bool,
         first_order: bool,
         ridge: Positive,
+        **descent: Unpack[Descent],
     ) -> None:
-        super().__init__(
-            spec,
-            backbone,
-            inner_lr=inner_lr,
-            inner_steps=inner_steps,
-            eval_inner_steps=eval_inner_steps,
-            adapt_norm=adapt_norm,
-        )
+        super().__init__(spec, backbone, **descent)
         self.first_order, self.ridge = first_order, ridge
         for parameter in self.network.head.parameters():  # stands where each task puts its own
             nn.init.zeros_(parameter.requires_grad_(False))

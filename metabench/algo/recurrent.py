@@ -11,7 +11,7 @@ from where the support set left the memory, so that queries do not inform each o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
+from metabench.config import Count
 from metabench.errors import ConfigError
 from metabench.tasks import Split, TaskSpec
 
@@ -71,6 +72,15 @@ class Read(NamedTuple):
 
     memory: Memory
     label: Tensor
+
+
+class Sizes(TypedDict):
+    """Sizes of a controller and of its memory: `slots` rows of `width` numbers, and how many heads read them."""
+
+    units: Count
+    slots: Count
+    width: Count
+    heads: Count
 
 
 class Recurrent(Algorithm):

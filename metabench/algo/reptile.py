@@ -11,14 +11,14 @@ become the mean of theirs (the authors run them one after the other).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from metabench.algo.fast_weights import FastWeights, Weights
+from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive, Share, Whole
+from metabench.config import Count, Positive, Share
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 
@@ -34,16 +34,12 @@ class Reptile(FastWeights):
         *,
         inner_optimizer: Literal["adam", "sgd"],
         inner_lr: Positive,
-        inner_steps: Whole,
         inner_batch: Count,
-        eval_inner_steps: Whole,
         eval_inner_batch: Count,
         beta2: Share,
-        adapt_norm: bool,
+        **loop: Unpack[InnerLoop],
     ) -> None:
-        super().__init__(
-            spec, backbone, inner_steps=inner_steps, eval_inner_steps=eval_inner_steps, adapt_norm=adapt_norm
-        )
+        super().__init__(spec, backbone, **loop)
         self.inner_lr, self.beta2, self.adam = inner_lr, beta2, inner_optimizer == "adam"
         self.inner_batch, self.eval_inner_batch = inner_batch, eval_inner_batch
         sizes = [p.numel() for p in self.adapted().values()]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Number, Section
+from metabench.config import Count, Number, Section, Seed
 from metabench.data.draw import gaussian, task_keys, uniform
 from metabench.data.online import Buffer, Online
 from metabench.errors import ConfigError
@@ -24,6 +24,17 @@ class Points(Section):
 
     shots: Count
     queries: Count
+
+
+class Sampling(TypedDict):
+    """How many points a task has, and where."""
+
+    shots: Count
+    queries: Count
+    train: Points
+    x_range: list[Number]
+    eval_grid: bool
+    eval_seed: Seed
 
 
 class Curves(TaskSource):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Section, Ways, Whole
+from metabench.config import Count, Section, Seed, Ways, Whole
 from metabench.data.bank import ImageBank
 from metabench.data.draw import bits, choose, shuffle, task_keys
 from metabench.data.online import Buffer, Online
@@ -38,6 +38,18 @@ class Drawings(NamedTuple):
     pools: dict[SplitName, Tensor]  # the characters of each split
     turn_stride: int  # images from one turn to the next
     digest: str
+
+
+class Episodes(TypedDict):
+    """What a task is made of."""
+
+    ways: Ways
+    shots: Count
+    queries: Whole
+    train: Shape
+    rotations: Rotations
+    stream: Stream | None
+    eval_seed: Seed
 
 
 class FewShotImages(TaskSource):

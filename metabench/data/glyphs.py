@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from pydantic import Field
 
-from metabench.config import Count, Seed, Ways, Whole
+from metabench.config import Seed
 from metabench.data.drawing import draw_glyphs
-from metabench.data.few_shot import FewShotImages, Rotations, Shape
+from metabench.data.few_shot import Episodes, FewShotImages
 from metabench.data.online import Online
-from metabench.data.stream import Stream
 
 DRAWINGS = 20
 
@@ -24,17 +23,11 @@ class Glyphs(FewShotImages):
         seed: int,
         device: torch.device,
         *,
-        ways: Ways,
-        shots: Count,
-        queries: Whole,
-        train: Shape,
-        rotations: Rotations,
-        stream: Stream | None,
-        online: Online | None = None,
         characters: Annotated[int, Field(ge=40, le=9_999)],
         size: Annotated[int, Field(ge=16, le=105)],
         bank_seed: Seed,
-        eval_seed: Seed,
+        online: Online | None = None,
+        **episodes: Unpack[Episodes],
     ) -> None:
         self.bank_seed = bank_seed
         names = [f"Glyphs/character{i:04d}" for i in range(1, characters + 1)]
@@ -42,18 +35,12 @@ class Glyphs(FewShotImages):
         super().__init__(
             seed,
             device,
-            ways=ways,
-            shots=shots,
-            queries=queries,
-            train=train,
-            rotations=rotations,
-            stream=stream,
-            online=online,
-            eval_seed=eval_seed,
             size=size,
+            online=online,
             drawings=DRAWINGS,
             characters={"train": names[:a], "validation": names[a:b], "test": names[b:]},
             read=lambda: draw_glyphs(classes=characters, drawings=DRAWINGS, size=size, seed=bank_seed),
+            **episodes,
         )
 
     def card(self) -> dict[str, Any]:

@@ -8,13 +8,13 @@ be asked for at more points later: the values it has do not change.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from metabench.config import Count, NonNegative, Number, Positive, Seed
-from metabench.data.curves import FREE, TASK, Curves, Points, Truth, between, interval
+from metabench.config import NonNegative, Positive
+from metabench.data.curves import FREE, TASK, Curves, Sampling, Truth, between, interval
 from metabench.data.draw import gaussian, uniform
 from metabench.tasks import SplitName
 
@@ -29,20 +29,12 @@ class GPCurves(Curves):
         seed: int,
         device: torch.device,
         *,
-        shots: Count,
-        queries: Count,
-        train: Points,
         length: list[Positive],
         scale: list[Positive],
-        x_range: list[Number],
         noise: NonNegative,
-        eval_grid: bool,
-        eval_seed: Seed,
+        **sampling: Unpack[Sampling],
     ) -> None:
-        super().__init__(
-            seed, device, shots=shots, queries=queries, train=train, x_range=x_range, eval_grid=eval_grid,
-            eval_seed=eval_seed, truth=("length", "scale"),
-        )  # fmt: skip
+        super().__init__(seed, device, truth=("length", "scale"), **sampling)
         self.ranges = {"length": interval("length", length), "scale": interval("scale", scale)}
         self.std = noise
 

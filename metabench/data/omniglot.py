@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import torch
 from pydantic import Field
 
-from metabench.config import Count, Folder, Seed, Ways, Whole
-from metabench.data.few_shot import FewShotImages, Rotations, Shape
+from metabench.config import Folder
+from metabench.data.few_shot import Episodes, FewShotImages
 from metabench.data.ingest import load_omniglot
 from metabench.data.online import Online
 from metabench.data.split import read_split, split_digest
-from metabench.data.stream import Stream
 
 DIGEST = "d94dbe2639b9809b3817613adb9c2c35eb0f7e8933bddf52008de090348c0389"  # of the drawings as published
 
@@ -25,13 +24,6 @@ class Omniglot(FewShotImages):
         seed: int,
         device: torch.device,
         *,
-        ways: Ways,
-        shots: Count,
-        queries: Whole,
-        train: Shape,
-        rotations: Rotations,
-        stream: Stream | None,
-        online: Online | None = None,
         split: Literal["vinyals", "lake", "maml"],
         size: Annotated[int, Field(ge=8, le=105)],
         resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
@@ -39,26 +31,21 @@ class Omniglot(FewShotImages):
         crop: Annotated[int, Field(ge=1, le=52)] | None = None,
         root: Folder | None,
         download: bool,
-        eval_seed: Seed,
+        online: Online | None = None,
+        **episodes: Unpack[Episodes],
     ) -> None:
         self.split, self.resize, self.invert, self.crop = split, resize, invert, crop
         super().__init__(
             seed,
             device,
-            ways=ways,
-            shots=shots,
-            queries=queries,
-            train=train,
-            rotations=rotations,
-            stream=stream,
-            online=online,
-            eval_seed=eval_seed,
             size=size,
+            online=online,
             drawings=20,
             characters=read_split(split),
             read=lambda: load_omniglot(
                 root, size=size, resize=resize, invert=invert, crop=crop or 0, download=download
             ),
+            **episodes,
         )
 
     def card(self) -> dict[str, Any]:

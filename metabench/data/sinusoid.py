@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from metabench.config import Count, NonNegative, Number, Seed
-from metabench.data.curves import FREE, TASK, Curves, Points, Truth, between, interval
+from metabench.config import Count, NonNegative, Number
+from metabench.data.curves import FREE, TASK, Curves, Sampling, Truth, between, interval
 from metabench.data.draw import choose, task_keys, uniform
 from metabench.data.online import Online
 from metabench.tasks import SPLITS, SplitName
@@ -32,23 +32,15 @@ class Sinusoid(Curves):
         seed: int,
         device: torch.device,
         *,
-        shots: Count,
-        queries: Count,
-        train: Points,
         amplitude: list[Number],
         frequency: list[Number],
         phase: list[Number],
-        x_range: list[Number],
         relative_noise: NonNegative,
         functions: Annotated[list[Count], Field(min_length=3, max_length=3)] | None,
-        eval_grid: bool,
         online: Online | None = None,
-        eval_seed: Seed,
+        **sampling: Unpack[Sampling],
     ) -> None:
-        super().__init__(
-            seed, device, shots=shots, queries=queries, train=train, x_range=x_range, eval_grid=eval_grid,
-            eval_seed=eval_seed, truth=NAMES, online=online,
-        )  # fmt: skip
+        super().__init__(seed, device, truth=NAMES, online=online, **sampling)
         self.ranges = {k: interval(k, v) for k, v in zip(NAMES, (amplitude, frequency, phase), strict=True)}
         self.relative_noise, self.functions = relative_noise, functions
         if functions:  # the keys of each split's, from streams of keys of their own

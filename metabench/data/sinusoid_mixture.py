@@ -5,13 +5,13 @@ From few noisy points a task is ambiguous: several curves of either kind fit.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from metabench.config import Count, NonNegative, Number, Seed
-from metabench.data.curves import TASK, Curves, Points, Truth, between, interval
+from metabench.config import NonNegative, Number
+from metabench.data.curves import TASK, Curves, Sampling, Truth, between, interval
 from metabench.data.draw import uniform
 from metabench.data.sinusoid import sine
 from metabench.tasks import SplitName
@@ -27,22 +27,14 @@ class SinusoidMixture(Curves):
         seed: int,
         device: torch.device,
         *,
-        shots: Count,
-        queries: Count,
-        train: Points,
         amplitude: list[Number],
         phase: list[Number],
         slope: list[Number],
         intercept: list[Number],
-        x_range: list[Number],
         noise: NonNegative,
-        eval_grid: bool,
-        eval_seed: Seed,
+        **sampling: Unpack[Sampling],
     ) -> None:
-        super().__init__(
-            seed, device, shots=shots, queries=queries, train=train, x_range=x_range, eval_grid=eval_grid,
-            eval_seed=eval_seed, truth=(*NAMES, "line"),
-        )  # fmt: skip
+        super().__init__(seed, device, truth=(*NAMES, "line"), **sampling)
         ends = (amplitude, phase, slope, intercept)
         self.ranges = {k: interval(k, v) for k, v in zip(NAMES, ends, strict=True)}
         self.std = noise
