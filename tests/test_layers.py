@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metabench.backbone.base import batch_statistics, running_statistics
+from metabench.backbone.dense import Dense, dense
 from metabench.backbone.layers import Conv2d, Linear
 from metabench.backbone.norm import BatchNorm, GroupNorm, make_norm
 
@@ -127,6 +129,35 @@ def test_pooled_tasks_are_one_batch_in_training_and_apart_outside():
     ours.frozen = False  # as for transductive predictions
     apart = BatchNorm(C, **NORM, statistics="batch").double()
     same([ours(x)], [apart(x)])
+
+
+def test_a_dense_layer_is_torch_s_batch_norm_of_each_task():
+    torch.manual_seed(0)
+    ours = Dense(5, C, "running").double()
+    torchs = nn.Sequential(nn.Linear(5, C, bias=False), nn.BatchNorm1d(C), nn.ELU()).double()
+    torchs[0].weight = ours.linear.weight
+    x = 2 * torch.randn(T, 7, 5, dtype=torch.float64) + 1
+    same([ours(x)], [torch.stack([torchs(one) for one in x])])
+    assert [type(layer) for layer in dense([5, C, C, 2], "running")] == [Dense, Dense, Linear]
+
+
+def test_running_statistics_are_used_and_stay_in_training_too_and_batch_statistics_outside():
+    x = 2 * torch.randn(N, T, C, 5, 5, dtype=torch.float64) + 1
+    layer = BatchNorm(C, **NORM, statistics="running").double()
+    trained = layer(x)  # moves them
+    before = layer.running_mean.clone()
+    with running_statistics(layer):
+        used = layer(x)
+    assert not layer.frozen
+    assert torch.equal(layer.running_mean, before)
+    assert torch.equal(used, layer.eval()(x))
+    with batch_statistics(layer):
+        assert torch.equal(layer(x), trained)
+    assert layer.frozen
+    assert torch.equal(layer.running_mean, before)
+    always = BatchNorm(C, **NORM, statistics="batch").double()
+    with running_statistics(always):  # it keeps none
+        assert torch.equal(always(x), trained)
 
 
 def test_batch_statistics_have_no_running_ones():
