@@ -16,12 +16,10 @@ begin at row 0 of a memory that is nearly empty: from equal weightings no shift 
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from metabench.algo.addressing import content
@@ -44,23 +42,15 @@ class Tape(NamedTuple):
 
 
 class TuringMachine(Core):
-    """`heads` read heads and one write head, over `slots` rows of `width` numbers; shifts of -`shift` to `shift`.
+    """`heads` read heads and one write head, over `slots` rows of `width` numbers; shifts of -`shift` to `shift`."""
 
-    β begins near `strength`, or near softplus(0) = 0.7.
-    """
-
-    def __init__(
-        self, inputs: int, *, units: int, slots: int, width: int, heads: int, shift: int, strength: float | None = None
-    ) -> None:
+    def __init__(self, inputs: int, *, units: int, slots: int, width: int, heads: int, shift: int) -> None:
         super().__init__(inputs, units, heads * width)
         self.slots, self.width, self.heads = slots, width, heads
         self.shifts = range(-shift, shift + 1)
         self.sizes = [width, 1, 1, len(self.shifts), 1]  # k, β, g, s, γ of a head
         self.address = nn.Linear(units, (heads + 1) * sum(self.sizes))
         self.change = nn.Linear(units, 2 * width)  # e, a
-        if strength is not None:
-            with torch.no_grad():
-                self.address.bias.view(heads + 1, -1)[:, width] += math.log(math.expm1(strength))
 
     def start(self, tasks: int) -> Tape:
         """Every head at row 0."""
@@ -107,7 +97,6 @@ class NTM(Recurrent):
         backbone: Backbone,
         *,
         shift: Whole,
-        strength: Annotated[float, Field(gt=0, le=100)] | None,
         **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(spec, backbone, TuringMachine, shift=shift, strength=strength, **sizes)
+        super().__init__(spec, backbone, TuringMachine, shift=shift, **sizes)
