@@ -204,13 +204,13 @@ def component(node: Mapping[str, Any], base: type, key: str) -> tuple[type[Any],
     cls = _locate(target, f"{key}._target_")
     if not (inspect.isclass(cls) and issubclass(cls, base) and not inspect.isabstract(cls)):
         raise ConfigError(f"{key}._target_", target, f"should name a subclass of {base.__module__}.{base.__qualname__}")
-    fields = _arguments(cls)
+    fields = arguments(cls)
     schema = create_model(cls.__name__, __config__=ConfigDict(**STRICT, protected_namespaces=()), **fields)
     checked = check(schema, {name: value for name, value in node.items() if name != "_target_"}, key)
     return cls, {name: getattr(checked, name) for name in fields}
 
 
-def _arguments(cls: type[Any]) -> dict[str, Any]:
+def arguments(cls: type[Any]) -> dict[str, Any]:
     """Type and default of the constructor's keyword-only parameters, and of those that it unpacks."""
     hints, fields = get_type_hints(cls.__init__, include_extras=True), dict[str, Any]()
     for name, parameter in inspect.signature(cls.__init__).parameters.items():

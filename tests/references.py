@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from metabench.algo.metric import MetricLearner
 from metabench.backbone.conv4 import Conv4
 from metabench.backbone.mlp import MLP
 from metabench.backbone.norm import GroupNorm
+from metabench.config import arguments
 from metabench.tasks import Episode, Split, Tasks, TaskSpec
 
 LOSS = {"cross_entropy": F.cross_entropy, "mse": F.mse_loss}
@@ -133,7 +132,7 @@ class LinearRegression:
     def __init__(self, algo_class: type[FastWeights], **values: object) -> None:
         torch.manual_seed(0)
         spec = TaskSpec((4,), "mse", Episode(2, 6, 7), Episode(2, 6, 7))
-        if "adapt_norm" in inspect.signature(algo_class).parameters:
+        if "adapt_norm" in arguments(algo_class):
             values["adapt_norm"] = False  # there is none
         self.algo = algo_class(spec, identity(4), **{"eval_inner_steps": 0, **values}).double()
         support, query = (Split(torch.randn(3, n, 4).double(), torch.randn(3, n, 2).double()) for n in (6, 7))
