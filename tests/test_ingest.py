@@ -98,6 +98,7 @@ def test_full_size_is_the_original(originals):
     assert resized(drawings, 105, "lanczos") is drawings
 
 
+@pytest.mark.slow
 def test_zip_and_folder_agree_bit_for_bit(bank, tmp_path):
     """One part as it is, the other as the folder that the zip extracts to, in torchvision's layout."""
     first, second = raw.parts()

@@ -81,6 +81,7 @@ def test_the_installed_program_lists_and_helps(metabench, installed):
     assert (installed / "bin/metabench").is_file()
 
 
+@pytest.mark.slow
 def test_the_installed_program_runs(metabench, tmp_path):
     done = metabench("-m", "metabench", *SINUSOID)
     assert (done.code, done.err) == (0, "")

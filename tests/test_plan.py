@@ -89,6 +89,7 @@ def test_peak_memory_is_flat_in_the_tasks_at_a_fixed_chunk():
     assert peak(4) == peak(16)
 
 
+@pytest.mark.slow
 def test_rematerialised_memory_grows_with_the_root_of_the_inner_steps():
     def kept(steps: int, remat: str) -> int:
         overrides = (f"algo.inner_steps={steps}", f"remat={remat}", "engine=eager")

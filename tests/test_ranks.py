@@ -80,7 +80,7 @@ def _work(rank: int, size: int, port: int, folder: Path) -> None:
         torch.save(found, folder / f"{rank}.pt")
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def found(request, tmp_path_factory) -> list[dict[str, Any]]:
     """What each of the ranks came to."""
     folder, port = tmp_path_factory.mktemp("ranks"), free_port()
@@ -130,7 +130,13 @@ NO_DEVICE = [[o for o in of if o != "device=cpu"] for of in (SINUSOID, GLYPHS)]
 LINES = ("train.steps=20", "train.tasks=5", "log.every=4", "validate.every=6", "checkpoint.every=7")
 
 
-@pytest.mark.parametrize("overrides", [(*NO_DEVICE[0], *LINES), (*NO_DEVICE[1], *LINES, "algo=protonet")])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (*NO_DEVICE[0], *LINES),
+        pytest.param((*NO_DEVICE[1], *LINES, "algo=protonet"), marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_of_two_ranks_is_the_run_of_one_and_one_speaks(overrides, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
@@ -151,7 +157,7 @@ def test_a_run_of_two_ranks_is_the_run_of_one_and_one_speaks(overrides, tmp_path
     assert "finished before" in again[0].out
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_signal_to_one_rank_stops_all_and_the_run_continues_bit_for_bit(rank, tmp_path):
     overrides = (*NO_DEVICE[0], *LINES)
     for name in ("straight", "stopped"):

@@ -5,21 +5,17 @@ from __future__ import annotations
 import pytest
 import test_contract as contract
 import torch
-from build import ALGOS, build, composed, make_source, small
+from build import ALGOS, build, composed, make_source, protocols, small
 from test_engine import test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too as recorded
 
-from metabench.algo.base import Algorithm
 from metabench.algo.recurrent import Recurrent
-from metabench.config import component
 from metabench.engine import compiled
 from metabench.errors import ConfigError
 from metabench.tasks import Split
 
 STREAM = "glyphs_sequence"
 BRIEF = (STREAM, "data.shots=1", "data.train.shots=1")
-READERS = [
-    algo for algo in ALGOS if "sequence" in component(composed(f"algo={algo}").algo, Algorithm, "algo")[0].protocols
-]
+READERS = [algo for algo in ALGOS if "sequence" in protocols(algo)]
 every = pytest.mark.parametrize("algo", READERS)
 
 

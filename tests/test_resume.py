@@ -32,7 +32,8 @@ RUNS = {
     "ftml": (*SINUSOID, *ODD, "algo=ftml", "algo.inner_lr=0.01", "data=sinusoid_online", "data.online.rounds=3"),
     "compiled": (*SINUSOID, *ODD, "engine=compile"),
 }
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "compiled" else name for name in RUNS]
+SLOW = {"reptile", "compiled"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RUNS]
 STEP = 24  # of an interruption: 3 after a log line, 2 after a checkpoint, 11 after a validation
 
 
