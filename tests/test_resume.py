@@ -179,7 +179,7 @@ def test_resume_false_starts_anew_and_spares_foreign_files(half, tmp_path):
 
 
 def test_one_process_writes_a_run(tmp_path):
-    endless = (*SINUSOID, "train.steps=1000000")
+    endless = (*SINUSOID, "train.steps=1000000", "engine=eager")  # auto would compile first
     first = start_metabench(*endless, cwd=tmp_path)
     until(lambda: list(tmp_path.glob("outputs/*/*/*/metrics.jsonl")))
     second = run_metabench(*endless, cwd=tmp_path)
