@@ -23,7 +23,7 @@ from metabench.data import glyphs
 from metabench.engine.plan import Plan, check_engine, make_plan
 from metabench.errors import ConfigError
 from metabench.step import MetaStep
-from metabench.tasks import Protocol, SplitName, Tasks, TaskSource
+from metabench.tasks import SplitName, Tasks, TaskSource
 
 CONF = Path(__file__).parents[1] / "conf"
 ALGOS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
@@ -146,14 +146,14 @@ def pairs() -> list[tuple[str, str]]:
     return [(algo, data) for algo in ALGOS for data in (ONLINE if needs_stream(algo) else DATA) if _accepts(algo, data)]
 
 
-def protocols(algo: str) -> tuple[Protocol, ...]:
-    """What it can read, by its class; nothing is composed."""
-    return get_class(OmegaConf.load(CONF / f"algo/{algo}.yaml")["_target_"]).protocols
+def class_of(algo: str) -> type[Algorithm]:
+    """The class that its file names; nothing is composed."""
+    return get_class(OmegaConf.load(CONF / f"algo/{algo}.yaml")["_target_"])
 
 
 def needs_stream(algo: str) -> bool:
     """Whether it is for tasks that come one after the other."""
-    return protocols(algo) == ("online",)
+    return class_of(algo).protocols == ("online",)
 
 
 def _accepts(algo: str, data: str) -> bool:

@@ -12,14 +12,13 @@ from functools import partial
 
 import pytest
 import torch
-from build import ALGOS, DATA, Setup, build, composed, needs_stream, pairs, small
+from build import ALGOS, DATA, Setup, build, class_of, needs_stream, pairs, small
 from scipy.stats import binom
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.algo.recurrent import Recurrent
 from metabench.backbone.base import batch_norms
-from metabench.config import component
 from metabench.evaluate import evaluate
 from metabench.tasks import Split, Tasks
 
@@ -95,8 +94,7 @@ def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_only_those_that_say_so_refuse_regression():
     refused = {(algo, data) for algo in ALGOS if not needs_stream(algo) for data in DATA} - set(pairs())
-    classes = {algo: component(composed(f"algo={algo}", "data=glyphs").algo, Algorithm, "algo")[0] for algo in ALGOS}
-    metric = {(algo, "sinusoid") for algo, cls in classes.items() if cls.classifies}
+    metric = {(algo, "sinusoid") for algo in ALGOS if class_of(algo).classifies}
     assert refused == metric | {(algo, "glyphs") for algo in REGRESSES}
 
 

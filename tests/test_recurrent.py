@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import test_contract as contract
 import torch
-from build import ALGOS, build, composed, make_source, protocols, small
+from build import ALGOS, build, class_of, composed, make_source, small
 from test_engine import test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too as recorded
 
 from metabench.algo.recurrent import Recurrent
@@ -15,7 +15,7 @@ from metabench.tasks import Split
 
 STREAM = "glyphs_sequence"
 BRIEF = (STREAM, "data.shots=1", "data.train.shots=1")
-READERS = [algo for algo in ALGOS if "sequence" in protocols(algo)]
+READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).protocols]
 every = pytest.mark.parametrize("algo", READERS)
 
 
