@@ -1,6 +1,6 @@
 """`python -m metabench`."""
 
-from metabench.cli import main
+from metabench.cli.main import main
 
 if __name__ == "__main__":
     main()

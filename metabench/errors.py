@@ -6,10 +6,8 @@ other exception is a fault of the program and keeps its traceback.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import NoReturn
 
 MANY = 80  # names, more than anyone reads on one line
 
@@ -57,12 +55,3 @@ def one_of(name: str, options: Iterable[str], what: str) -> str:
 def last_line(fault: BaseException) -> str:
     """The last line of a fault of many: torch lists what does not fit, a worker's traceback ends with what it is."""
     return str(fault).strip().split("\n")[-1].strip()
-
-
-def leave(message: str, code: int, *, alone: bool = False) -> NoReturn:
-    """End the process with one line on stderr; of several ranks the first says it, if it did not befall one `alone`."""
-    from metabench.ranks import silent
-
-    if alone or not silent():
-        print(f"metabench: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from metabench.config import NonNegative, Positive, Share, Train
-from metabench.start import plain_step
+from metabench.config.schema import Train
+from metabench.config.types import NonNegative, Positive, Share
+from metabench.utils.dynamo import plain_step
 
 
 class Adam(torch.optim.Adam):

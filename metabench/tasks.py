@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from metabench.data.online import Online
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 Protocol = Literal["few_shot", "online", "sequence"]
 """How a task is met: a support set, then queries; the same, one task after the other, each while its examples arrive
-(`metabench.online`); or a stream, in which each example is a query before its label comes.
+(`metabench.evaluation.online`); or a stream, in which each example is a query before its label comes.
 
 The stream is both `support` and `query`: a prediction at step t sees x_1 … x_t and the labels y_1 … y_{t-1} only.
 """
@@ -39,7 +35,7 @@ class Tasks(NamedTuple):
 
     `truth` is what generated them (training-class ids, amplitude, …), each `[T, ...]`: for baselines that are defined
     by knowing it and for pictures; a meta-learner never reads it. `keys [T]` seed the noise of methods that need some
-    (`metabench.data.draw.normal`): a pure function of the task, so that chunks, ranks and resumed runs agree.
+    (`metabench.rng.normal`): a pure function of the task, so that chunks, ranks and resumed runs agree.
     """
 
     support: Split
@@ -91,30 +87,3 @@ class TaskSpec:
     num_classes: int = 0  # distinct training classes behind the tasks; 0 for regression
     truth: tuple[str, ...] = ()  # the numbers of `Tasks.truth`, one a task each, that make a regression's function
     protocol: Protocol = "few_shot"
-
-
-class TaskSource(ABC):
-    """Where tasks come from. Task i of a split is a pure function of (seed, split, i) and of nothing else.
-
-    So the same episodes come on CPU and GPU, for any batch size and any number of ranks, and resume needs no sampler
-    state. Training tasks follow `seed`; validation and test tasks follow `eval_seed`, so that every method and every
-    seed meets the same episodes and comparisons are paired.
-    """
-
-    spec: TaskSpec
-    test_tasks: int | None = None  # all there are, where the test is a fixed list
-    online: Online | None = None  # where test tasks come one after the other, and training tasks are drawn from them
-
-    def test_episodes(self, wanted: int) -> int:
-        """How many test tasks to evaluate: as many as wanted, or all; of a stream, every one."""
-        if self.online is not None:
-            return self.online.rounds
-        return wanted if self.test_tasks is None else min(wanted, self.test_tasks)
-
-    @abstractmethod
-    def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
-        """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""
-
-    @abstractmethod
-    def card(self) -> dict[str, Any]:
-        """The facts of the data that decide a number: for the protocol card, plain types only."""

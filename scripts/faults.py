@@ -24,12 +24,15 @@ from typing import Any
 import torch
 
 HOME = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(HOME / "tests"))  # the faults are the tests', and so is what they do them with
+sys.path[:0] = [
+    str(HOME / "tests"),
+    str(HOME / "tests/helpers"),
+]  # the faults are the tests', and so is what they do them with
 
 from faults.all import FAULTS  # noqa: E402
 from faults.fault import Fault, Outcome, carry_out  # noqa: E402
 
-from metabench.protocol import environment  # noqa: E402
+from metabench.training.environment import environment  # noqa: E402
 
 FOLDER = HOME / "outputs" / "reference" / "reliability"
 RECORD, PICTURE = FOLDER / "faults.json", FOLDER / "memory.png"
@@ -130,7 +133,7 @@ def _draw(series: Path) -> None:
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    from metabench.pictures.look import DPI, STYLE, WIDTH
+    from metabench.plots.theme import DPI, STYLE, WIDTH
 
     memory = json.loads(series.read_text())["seconds_mb"]
     with style.context(STYLE):

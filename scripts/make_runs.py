@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metabench.data import raw
+from metabench.data.images import raw
 from metabench.errors import DataError
 
 RUNS = Path(__file__).parents[1] / "metabench" / "data" / "one_shot_runs.txt"

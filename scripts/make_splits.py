@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-from metabench.data import raw
+from metabench.data.images import raw
 
 SPLITS = Path(__file__).parents[1] / "metabench" / "data" / "splits"
 

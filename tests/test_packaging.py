@@ -9,18 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from program import SINUSOID, Ended, only_run, run_fresh, summary
 
-ROOT = Path(__file__).parents[1]
 SHIPPED = {
     *(f"metabench/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.txt")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench").rglob("*.py")),
     *(f"{path.relative_to(ROOT)}" for path in (ROOT / "metabench/report/templates").iterdir()),
     "metabench/conf/__init__.py",
-    "hydra_plugins/metabench_launcher/__init__.py",
     "metabench/py.typed",
-    "metabench/published.csv",
+    "metabench/config/published.csv",
 }
 
 
@@ -37,7 +36,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built from the source distribution, itself built from a copy of the checkout."""
     work = tmp_path_factory.mktemp("build")
     source = work / "source"
-    for name in ("metabench", "conf", "hydra_plugins"):
+    for name in ("metabench", "conf"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -92,5 +91,7 @@ def test_the_installed_program_runs(metabench, tmp_path):
 
 
 def test_the_installed_splits_are_read(metabench):
-    program = "from metabench.data.split import *; print({name: len(read_split(name)) for name in split_names()})"
+    program = (
+        "from metabench.data.images.splits import *; print({name: len(read_split(name)) for name in split_names()})"
+    )
     assert metabench("-c", program).out == "{'lake': 3, 'maml': 3, 'vinyals': 3}\n"

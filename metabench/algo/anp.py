@@ -18,7 +18,7 @@ from metabench.algo.neural_process import INIT, Context, Path
 from metabench.algo.np import NP
 from metabench.backbone.base import Backbone
 from metabench.backbone.perceptron import Perceptron
-from metabench.config import Count, Whole, Widths
+from metabench.config.types import Count, Whole, Widths
 from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 

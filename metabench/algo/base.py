@@ -134,7 +134,7 @@ class Algorithm(nn.Module, ABC):
         """The loss and the metric for each column of the axis, `[T, K]`, in `mode` (by default the natural one).
 
         `[T, 1]`, the last alone, where queries of a transductive model are predicted one by one. To be called in
-        `eval()`, where nothing moves; `metabench.evaluate.evaluate` sees to it.
+        `eval()`, where nothing moves; `metabench.evaluation.evaluate.evaluate` sees to it.
         """
         support, query = self.view(tasks)[:2]
         natural = self.modes[0]

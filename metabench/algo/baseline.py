@@ -25,9 +25,9 @@ import torch
 from metabench.algo.fast_weights import Weights
 from metabench.algo.pretrain import Pretrain
 from metabench.backbone.base import Backbone
-from metabench.config import Count, NonNegative, Positive, Share
-from metabench.data.draw import NOISE, content_keys, uniform
+from metabench.config.types import Count, NonNegative, Positive, Share
 from metabench.objective import one_hot
+from metabench.rng import NOISE, content_keys, uniform
 from metabench.tasks import Split, TaskSpec
 
 

@@ -19,7 +19,7 @@ from metabench.algo.baseline import Baseline, Finetune
 from metabench.algo.fast_weights import Weights
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
-from metabench.config import Positive
+from metabench.config.types import Positive
 from metabench.tasks import Split, TaskSpec
 
 

@@ -24,7 +24,7 @@ from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.mlp import MLP
 from metabench.backbone.norm import Norm
-from metabench.config import Count, Positive
+from metabench.config.types import Count, Positive
 from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 

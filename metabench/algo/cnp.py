@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metabench.algo.neural_process import Context, Mean, NeuralProcess
 from metabench.backbone.base import Backbone
-from metabench.config import Whole, Widths
+from metabench.config.types import Whole, Widths
 from metabench.tasks import TaskSpec
 
 

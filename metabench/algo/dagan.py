@@ -34,8 +34,8 @@ from metabench.backbone.base import Backbone
 from metabench.backbone.image_decoder import image_shape
 from metabench.backbone.layers import Conv2d, Linear
 from metabench.backbone.norm import make_norm
-from metabench.config import Count, NonNegative, Positive
-from metabench.data.draw import noise_keys, normal, task_keys
+from metabench.config.types import Count, NonNegative, Positive
+from metabench.rng import noise_keys, normal, task_keys
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 AUGMENT, ADVERSARIAL = range(2)  # streams of a task's noise

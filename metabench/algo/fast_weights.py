@@ -16,7 +16,7 @@ from metabench.algo.remat import Outputs, rematerialised
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
-from metabench.config import Whole
+from metabench.config.types import Whole
 from metabench.errors import ConfigError
 from metabench.tasks import Split, TaskSpec
 

@@ -31,7 +31,7 @@ from metabench.algo.sets import Aggregator, SetEncoder
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Conv2d, Linear
 from metabench.backbone.norm import Norm
-from metabench.config import Count
+from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import Split, TaskSpec

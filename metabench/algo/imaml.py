@@ -23,7 +23,7 @@ from torch import Tensor
 from metabench.algo.fast_weights import Steps, Weights
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
-from metabench.config import Count, NonNegative, Positive
+from metabench.config.types import Count, NonNegative, Positive
 from metabench.tasks import Split, TaskSpec
 
 RELEASED_SHIFT = 10.0  # that the authors' code adds to λ in A

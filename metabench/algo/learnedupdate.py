@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from metabench.algo.fast_weights import InnerLoop
 from metabench.algo.learned_rule import LearnedRule, readable
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive, Share
+from metabench.config.types import Count, Positive, Share
 from metabench.tasks import TaskSpec
 
 Kept = list[Tensor]  # the gradients `[T, P]` of the steps so far

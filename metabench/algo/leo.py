@@ -28,9 +28,9 @@ from torch.func import functional_call
 from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import Network
 from metabench.backbone.base import Backbone
-from metabench.config import Count, NonNegative, Positive, Whole
-from metabench.data.draw import noise_keys, normal, task_keys
+from metabench.config.types import Count, NonNegative, Positive, Whole
 from metabench.objective import one_hot
+from metabench.rng import noise_keys, normal, task_keys
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 LATENT, WEIGHTS = range(2)  # streams of a task's noise

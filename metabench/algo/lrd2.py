@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metabench.algo.r2d2 import R2D2, ridge
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive
+from metabench.config.types import Count, Positive
 from metabench.tasks import TaskSpec
 
 

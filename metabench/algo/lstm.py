@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metabench.algo.recurrent import Core, Recurrent
 from metabench.backbone.base import Backbone
-from metabench.config import Count
+from metabench.config.types import Count
 from metabench.tasks import TaskSpec
 
 

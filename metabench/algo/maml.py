@@ -13,7 +13,7 @@ from typing import Unpack
 
 from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
-from metabench.config import Positive
+from metabench.config.types import Positive
 from metabench.tasks import TaskSpec
 
 

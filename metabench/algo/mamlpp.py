@@ -23,7 +23,7 @@ from metabench.algo.fast_weights import Weights
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.norm import Norm
-from metabench.config import Count, Positive, Whole
+from metabench.config.types import Count, Positive, Whole
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 ALPHA = 0.1  # α₀, from which the authors' step sizes start

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from metabench.algo.addressing import content
 from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
-from metabench.config import Positive, Share
+from metabench.config.types import Positive, Share
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec

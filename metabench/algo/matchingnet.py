@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from metabench.algo.metric import Embedded, MetricLearner, cosine
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive
+from metabench.config.types import Count, Positive
 from metabench.tasks import TaskSpec
 
 

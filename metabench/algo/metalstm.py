@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from metabench.algo.fast_weights import InnerLoop
 from metabench.algo.learned_rule import LearnedRule, readable
 from metabench.backbone.base import Backbone
-from metabench.config import Count
+from metabench.config.types import Count
 from metabench.tasks import TaskSpec
 
 FORGET_BIAS, INPUT_BIAS, WIDTH = 4.5, -4.5, 0.5  # the published intervals: middles and half-width

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
-from metabench.config import Number
+from metabench.config.types import Number
 from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.backbone.perceptron import Perceptron
-from metabench.data.draw import NOISE, noise_keys, uniform
 from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES, one_hot
+from metabench.rng import NOISE, noise_keys, uniform
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 MIN_STD = 0.1

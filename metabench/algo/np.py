@@ -23,8 +23,8 @@ from metabench.algo.gaussian import Normal, divergence
 from metabench.algo.neural_process import INIT, LATENT, MIN_STD, Context, Mean, NeuralProcess, Path
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
-from metabench.config import Count, Whole, Widths
-from metabench.data.draw import noise_keys, normal, task_keys
+from metabench.config.types import Count, Whole, Widths
+from metabench.rng import noise_keys, normal, task_keys
 from metabench.tasks import Split, TaskSpec
 
 

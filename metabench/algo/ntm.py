@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from metabench.algo.addressing import content
 from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
-from metabench.config import Whole
+from metabench.config.types import Whole
 from metabench.tasks import TaskSpec
 
 EMPTY = 1e-6  # of every number of a memory that nothing was written to

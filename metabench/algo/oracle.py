@@ -17,7 +17,7 @@ from metabench.algo.joint import Joint
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.perceptron import Perceptron
-from metabench.config import Widths
+from metabench.config.types import Widths
 from metabench.errors import ConfigError
 from metabench.tasks import Split, Tasks, TaskSpec
 

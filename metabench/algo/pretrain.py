@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
-from metabench.config import Positive, Whole
+from metabench.config.types import Positive, Whole
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 

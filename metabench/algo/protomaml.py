@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from metabench.algo.fast_weights import Weights
 from metabench.algo.maml import MAML, Descent
 from metabench.backbone.base import Backbone
-from metabench.config import Positive
+from metabench.config.types import Positive
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metabench.algo.metric import Embedded, MetricLearner, cosine, squared_distance
 from metabench.backbone.base import Backbone
-from metabench.config import Positive
+from metabench.config.types import Positive
 from metabench.tasks import TaskSpec
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from metabench.algo.embedder import Embedder
 from metabench.backbone.base import Backbone
-from metabench.config import Positive
+from metabench.config.types import Positive
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 

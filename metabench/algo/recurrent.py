@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
-from metabench.config import Count
+from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.tasks import Split, TaskSpec
 

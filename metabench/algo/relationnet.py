@@ -16,7 +16,7 @@ from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone, kept_statistics
 from metabench.backbone.layers import Conv2d, Linear, max_pool
 from metabench.backbone.norm import Statistics, make_norm
-from metabench.config import Count
+from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
-from metabench.config import Count, Positive, Share
+from metabench.config.types import Count, Positive, Share
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 

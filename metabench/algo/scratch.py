@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
-from metabench.config import Positive, Whole
+from metabench.config.types import Positive, Whole
 from metabench.tasks import TaskSpec
 
 

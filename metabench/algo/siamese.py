@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from metabench.algo.metric import Embedded, MetricLearner, nearest
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
-from metabench.config import Count
+from metabench.config.types import Count
 from metabench.tasks import Metrics, Tasks, TaskSpec
 
 

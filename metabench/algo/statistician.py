@@ -32,9 +32,9 @@ from metabench.backbone.base import Backbone, kept_statistics, running_statistic
 from metabench.backbone.dense import Dense, dense
 from metabench.backbone.image_decoder import ImageDecoder
 from metabench.backbone.norm import Statistics
-from metabench.config import Count, Whole
-from metabench.data.draw import NOISE, noise_keys, normal, task_keys, uniform
+from metabench.config.types import Count, Whole
 from metabench.objective import one_hot
+from metabench.rng import NOISE, noise_keys, normal, task_keys, uniform
 from metabench.tasks import Metrics, Split, Tasks, TaskSpec
 
 SIZE, PART, CONTEXT, LATENT = range(4)  # streams of a task's noise; one more for each further layer of z

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Conv2d, Init, max_pool
 from metabench.backbone.norm import Statistics, make_norm
-from metabench.config import Count, Number, Positive, Section
+from metabench.config.types import Count, Number, Positive, Section
 from metabench.errors import ConfigError
 
 BLOCKS = 4

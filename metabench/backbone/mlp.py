@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Statistics, make_norm
-from metabench.config import Count, Positive
+from metabench.config.types import Count, Positive
 
 
 class MLP(Backbone):

@@ -9,11 +9,12 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Number, Section, Seed
-from metabench.data.draw import gaussian, task_keys, uniform
+from metabench.config.types import Count, Number, Section, Seed
+from metabench.data.base import TaskSource
 from metabench.data.online import Buffer, Online
 from metabench.errors import ConfigError
-from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
+from metabench.rng import gaussian, task_keys, uniform
+from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSpec
 
 TASK, SUPPORT, QUERY, SUPPORT_NOISE, QUERY_NOISE, FREE = range(6)  # streams of random numbers; the last is a subclass's
 Truth = dict[str, Tensor]

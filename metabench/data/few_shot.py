@@ -10,13 +10,14 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Section, Seed, Ways, Whole
-from metabench.data.bank import ImageBank
-from metabench.data.draw import bits, choose, shuffle, task_keys
+from metabench.config.types import Count, Section, Seed, Ways, Whole
+from metabench.data.base import TaskSource
+from metabench.data.images.bank import ImageBank
 from metabench.data.online import Buffer, Online
-from metabench.data.stream import Stream
+from metabench.data.sequence import Stream
 from metabench.errors import ConfigError
-from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSource, TaskSpec
+from metabench.rng import bits, choose, shuffle, task_keys
+from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSpec
 
 Rotations = Literal["classes_all", "classes_train", "per_task", "none"]
 TURNS = 4  # multiples of 90 degrees

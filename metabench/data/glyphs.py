@@ -7,9 +7,9 @@ from typing import Annotated, Any, Unpack
 import torch
 from pydantic import Field
 
-from metabench.config import Seed
-from metabench.data.drawing import draw_glyphs
+from metabench.config.types import Seed
 from metabench.data.few_shot import Episodes, FewShotImages
+from metabench.data.images.glyph_strokes import draw_glyphs
 from metabench.data.online import Online
 
 DRAWINGS = 20

@@ -13,9 +13,9 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from metabench.config import NonNegative, Positive
+from metabench.config.types import NonNegative, Positive
 from metabench.data.curves import FREE, TASK, Curves, Sampling, Truth, between, interval
-from metabench.data.draw import gaussian, uniform
+from metabench.rng import gaussian, uniform
 from metabench.tasks import SplitName
 
 JITTER = 1e-6  # of the prior variance, added to it so that the kernel has a root

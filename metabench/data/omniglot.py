@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, Unpack
 import torch
 from pydantic import Field
 
-from metabench.config import Folder
+from metabench.config.types import Folder
 from metabench.data.few_shot import Episodes, FewShotImages
-from metabench.data.ingest import load_omniglot
+from metabench.data.images.ingest import load_omniglot
+from metabench.data.images.splits import read_split, split_digest
 from metabench.data.online import Online
-from metabench.data.split import read_split, split_digest
 
 DIGEST = "d94dbe2639b9809b3817613adb9c2c35eb0f7e8933bddf52008de090348c0389"  # of the drawings as published
 

@@ -16,11 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from metabench.config import Folder, Seed
-from metabench.data.draw import shuffle, task_keys
+from metabench.config.types import Folder, Seed
 from metabench.data.few_shot import Rotations, Shape
+from metabench.data.images.splits import read_split
 from metabench.data.omniglot import Omniglot
-from metabench.data.split import read_split
+from metabench.rng import shuffle, task_keys
 from metabench.tasks import SPLITS, SplitName, Tasks
 
 RUNS, WAYS = 20, 20

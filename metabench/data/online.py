@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.config import Count, Positive, Section, Seed, Whole
-from metabench.data.draw import below, bits, shuffle, task_keys
+from metabench.config.types import Count, Positive, Section, Seed, Whole
 from metabench.errors import ConfigError
+from metabench.rng import below, bits, shuffle, task_keys
 from metabench.tasks import SPLITS, Split, Tasks, TaskSpec
 
 _TASK, _SHOTS, _CLASSES, _SUPPORT, _QUERY = range(5)  # streams of random numbers

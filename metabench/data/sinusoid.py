@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from metabench.config import Count, NonNegative, Number
+from metabench.config.types import Count, NonNegative, Number
 from metabench.data.curves import FREE, TASK, Curves, Sampling, Truth, between, interval
-from metabench.data.draw import choose, task_keys, uniform
 from metabench.data.online import Online
+from metabench.rng import choose, task_keys, uniform
 from metabench.tasks import SPLITS, SplitName
 
 NAMES = ("amplitude", "frequency", "phase")

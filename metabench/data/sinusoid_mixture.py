@@ -10,10 +10,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from metabench.config import NonNegative, Number
+from metabench.config.types import NonNegative, Number
 from metabench.data.curves import TASK, Curves, Sampling, Truth, between, interval
-from metabench.data.draw import uniform
 from metabench.data.sinusoid import sine
+from metabench.rng import uniform
 from metabench.tasks import SplitName
 
 NAMES = ("amplitude", "phase", "slope", "intercept")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from metabench.algo.base import Algorithm
-from metabench.config import Config
-from metabench.engine.probe import saved_bytes, work
+from metabench.config.schema import Config
+from metabench.engine.cost import saved_bytes, work
 from metabench.errors import ConfigError
 from metabench.tasks import Tasks
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import yaml
 
-from metabench.catalog import folders
-from metabench.cell import FULL
+from metabench.config.catalog import folders
 from metabench.errors import shown
-from metabench.identity import digest
-from metabench.report.asked import Experiments, conform, decisive
+from metabench.report.expected import Experiments, conform, decisive
 from metabench.report.read import Run, Skipped
 from metabench.report.summary import Published
 from metabench.report.verdict import Figure, Kind, Verdict, judge, over_seeds
+from metabench.runs.experiment import FULL
+from metabench.runs.run_id import digest
 
 Runs = tuple[Run, ...]
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
 from metabench.report.cells import Cell
-from metabench.report.figures import Validation
+from metabench.report.episodes import Validation
 from metabench.report.verdict import half_width
 
 SERIES = 8  # colours; further rows take them again with another line

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metabench.report.content import Report
+    from metabench.report.tables import Report
 
-MODULES = {"md": "markdown", "latex": "latex", "csv": "machine", "json": "machine", "html": "html"}
+MODULES = {"md": "markdown", "latex": "latex", "csv": "csv_json", "json": "csv_json", "html": "html"}
 SUFFIXES = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
 
 

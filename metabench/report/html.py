@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metabench import __version__
-from metabench.files import DamagedError
-from metabench.report import content
+from metabench.report import tables
 from metabench.report.cells import Cell
-from metabench.report.content import Report, Table
-from metabench.report.figures import Validation, read_validations
+from metabench.report.episodes import Validation, read_validations
 from metabench.report.read import Skipped
+from metabench.report.tables import Report, Table
 from metabench.report.verdict import DEFINITION
+from metabench.utils.files import DamagedError
 
 LEARNING = ("how it learned", "Validation tasks; bands are 95% intervals, over seeds where there are several.")
 COST = ("what it cost", "Meta-training on the machines that the cards name, and the test figure with its 95% interval.")
@@ -46,7 +46,7 @@ def as_html(report: Report) -> str:
         tally={kind: count for kind, count in tally.items() if count},
         definition=DEFINITION,
         classes=CLASSES,
-        content=content,
+        content=tables,
         runs=sum(len(cell.runs) for cell in report.cells),
         version=__version__,
     )

@@ -3,7 +3,7 @@ r"""The report in LaTeX: a `tabular` a data set, with booktabs; needs \usepackag
 from __future__ import annotations
 
 from metabench.report.cells import Cell
-from metabench.report.content import Report, Table, count, difference, origin, ours, paper, test_card, verdict_word
+from metabench.report.tables import Report, Table, count, difference, origin, ours, paper, test_card, verdict_word
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

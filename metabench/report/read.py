@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metabench.errors import UserError, shown
-from metabench.files import DamagedError
-from metabench.identity import identity
 from metabench.report.summary import Summary, Values, parse
 from metabench.report.untrusted import clean, read_content, read_yaml
+from metabench.runs.run_id import identity
+from metabench.utils.files import DamagedError
 
 NOT_RUNS = {"checkpoints", "pictures", "tensorboard"}  # folders within a run
 

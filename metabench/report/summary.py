@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-import metabench.config
-from metabench.config import Count, Whole, check
+import metabench.config.schema
+from metabench.config.build import check
+from metabench.config.types import Count, Whole
 from metabench.errors import UserError, shown
-from metabench.files import DamagedError
-from metabench.identity import digest
 from metabench.report.untrusted import clean
+from metabench.runs.run_id import digest
+from metabench.utils.files import DamagedError
 
 REQUIRED = {"data", "prediction", "metric", "episodes", "shots"}  # of the test part of a protocol card
 
@@ -87,7 +88,7 @@ class Environment(_Part):
     versions: dict[str, str | None]
 
 
-class Published(metabench.config.Published):
+class Published(metabench.config.schema.Published):
     """What a paper reports for the cell; what a later version says of it is left alone."""
 
     model_config = ConfigDict(extra="ignore")

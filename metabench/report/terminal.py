@@ -7,7 +7,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from metabench.report.cells import Cell
-from metabench.report.content import Report, Table, count, difference, origin, ours, paper, test_card, verdict_word
+from metabench.report.tables import Report, Table, count, difference, origin, ours, paper, test_card, verdict_word
 from metabench.report.verdict import Kind
 
 COLOURS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from metabench.files import DamagedError, read_json
+from metabench.utils.files import DamagedError, read_json
 
 LARGEST = 4 << 20  # bytes of a file that is read at all
 DEEPEST, MOST = 20, 20_000  # levels and values of a configuration

@@ -22,7 +22,7 @@ from real_data import omniglot_root
 
 from faults.fault import Attempt, fault
 from faults.runs import OMNIGLOT
-from metabench.data import raw
+from metabench.data.images import raw
 from metabench.errors import DataError
 
 FORK = multiprocessing.get_context("forkserver")

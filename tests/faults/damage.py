@@ -15,7 +15,7 @@ from program import only_run, run_metabench, signal_in
 
 from faults.fault import Attempt, fault
 from faults.runs import EVERY, MAML, again
-from metabench.files import DamagedError, load_tensors, save_tensors
+from metabench.utils.files import DamagedError, load_tensors, save_tensors
 
 HOLDS = "found, with one warning; the checkpoint before it is used, nothing is deleted, the run ends identical"
 STEP = 3 * EVERY + 5  # where the run was stopped

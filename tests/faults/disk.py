@@ -21,7 +21,7 @@ from faults.damage import half
 from faults.fault import Attempt, fault
 from faults.kill import in_write
 from faults.runs import EVERY, MAML, STEPS, again, begun
-from metabench.files import load_tensors
+from metabench.utils.files import load_tensors
 
 HOLDS = "exit code 2, one line that names the path; what was there is intact, and with space the run ends identical"
 

@@ -18,13 +18,13 @@ from typing import Any
 import fuzz
 import numpy as np
 import torch
+from bad_inputs import CASES, HOSTILE, MINE, TOUCH
 from fake_omniglot import FAKE, drawings, png, write, write_zip
 from program import Ended, run_fresh, run_metabench
-from test_bad_input import CASES, HOSTILE, MINE, TOUCH
 
 from faults.archives import loaded
 from faults.fault import Attempt, fault
-from metabench.files import _SEAL
+from metabench.utils.files import _SEAL
 
 REFUSED = "one line that names it, exit code 2, nothing called, nothing written"
 
@@ -89,7 +89,12 @@ TARGETS = (
     ),
     *("antigravity.fly", "this.s", "unittest.__main__.main", "pydoc.Helper", "code.interact"),
     *("torch.load", "torch.hub.load", "torch.utils.cpp_extension.load", "hydra.utils.instantiate"),
-    *("metabench.algo.maml.torch.load", "metabench.files.os.mkdir", "metabench.algo.base.Algorithm", "torch.nn.Module"),
+    *(
+        "metabench.algo.maml.torch.load",
+        "metabench.utils.files.os.mkdir",
+        "metabench.algo.base.Algorithm",
+        "torch.nn.Module",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from textwrap import dedent
 from program import SINUSOID, run_metabench
 
 from faults.fault import Attempt, fault
-from metabench.files import read_json
+from metabench.utils.files import read_json
 
 CODE = '''
     """MAML in twenty parts, of which six fail while TROUBLE is set."""
@@ -16,7 +16,7 @@ CODE = '''
     import signal
     import torch
     from metabench.algo.maml import MAML
-    from metabench.config import Whole
+    from metabench.config.types import Whole
 
     class Part(MAML):
         def __init__(self, spec, backbone, *, inner_lr: float, inner_steps: int, eval_inner_steps: int,

@@ -70,7 +70,7 @@ LINES = 45  # about as many lines of ours are executed in one write
 def in_write(number: int, before: Callable[[], Any]) -> None:
     """A patch: `before` is called when the `number`-th checkpoint is about to be written; the process is killed if it
     is written all the same."""
-    from metabench.records import RunDirectory
+    from metabench.runs.run_dir import RunDirectory
 
     calls = count(1)
 
@@ -91,9 +91,10 @@ def in_write(number: int, before: Callable[[], Any]) -> None:
 
 def die_at_line(write: int, line: int) -> None:
     """A patch: kill -9 before the `line`-th line executed in a checkpoint's write."""
-    from metabench import files, records
+    from metabench.runs import run_dir
+    from metabench.utils import files
 
-    ours, lines = (files.__file__, records.__file__), count(1)
+    ours, lines = (files.__file__, run_dir.__file__), count(1)
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename not in ours:

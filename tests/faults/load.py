@@ -18,7 +18,7 @@ from program import SINUSOID, only_run, run_fresh, start_metabench
 
 from faults.fault import Attempt, fault
 from faults.runs import MAML
-from metabench.commands import WORDS
+from metabench.cli.commands import WORDS
 
 STEPS = 100_000
 LONG = (*SINUSOID, f"train.steps={STEPS}", "validate.every=1000", "checkpoint.every=1000", "log.every=100")

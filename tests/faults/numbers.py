@@ -13,7 +13,7 @@ from program import only_run, run_metabench
 
 from faults.fault import Attempt, fault
 from faults.runs import EVERY, MAML, MODELS, STEPS, again
-from metabench.files import load_tensors, read_json
+from metabench.utils.files import load_tensors, read_json
 
 HOLDS = "exit code 3, status nonfinite, the meta-step is named; no checkpoint holds it and the last good one is kept"
 
@@ -89,7 +89,7 @@ def scale_gradient(factor: float, step: int) -> None:
 
 def _in_step(step: int, spoil: Callable[[Any, Any, float], Any]) -> None:
     from metabench.engine.eager import Eager
-    from metabench.step import MetaStep
+    from metabench.engine.meta_step import MetaStep
 
     meta_step, eager = MetaStep.__call__, Eager.__call__
     now = [0]

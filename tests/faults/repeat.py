@@ -9,7 +9,7 @@ from program import GLYPHS, only_run, records, run_fresh
 
 from faults.fault import Attempt, fault
 from faults.runs import MODELS
-from metabench.files import load_tensors, read_json
+from metabench.utils.files import load_tensors, read_json
 
 # Convolutions wide enough that two threads share their work, and steps whose differences have not yet grown.
 WIDE = (*GLYPHS, "backbone.filters=32", "data.size=28", "train.steps=10", "train.tasks=8", "log.every=1")

@@ -35,7 +35,7 @@ MODELS = {
 
 def progress(path: Path) -> None:
     """A patch: the file says how many meta-steps the process has done; the process that wrote it may be dead."""
-    from metabench.step import MetaStep
+    from metabench.engine.meta_step import MetaStep
 
     original = MetaStep.__call__
     file = os.open(path, os.O_WRONLY | os.O_CREAT)

@@ -15,7 +15,7 @@ from program import SINUSOID, only_run, run_metabench
 
 from faults.fault import Attempt, fault
 from faults.runs import MAML, STEPS, again
-from metabench.files import read_json
+from metabench.utils.files import read_json
 
 
 def asked_too_much() -> None:

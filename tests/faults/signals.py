@@ -16,7 +16,7 @@ from program import SINUSOID, only_run, start_metabench, until
 
 from faults.fault import Attempt, fault
 from faults.runs import MAML, STEPS, again, both, done_steps, progress
-from metabench.files import read_json
+from metabench.utils.files import read_json
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 LATENCY = "seconds until it had left"
@@ -112,7 +112,7 @@ def launcher(number: int, told: Path, note: Path, leaves: bool) -> None:
 
 def signal_at(step: int, number: int) -> None:
     """A patch: the process signals itself in meta-step `step`, from 1."""
-    from metabench.step import MetaStep
+    from metabench.engine.meta_step import MetaStep
 
     original = MetaStep.__call__
 

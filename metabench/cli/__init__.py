@@ -1,0 +1,1 @@
+"""The command line: reserved first words, and everything else through Hydra."""

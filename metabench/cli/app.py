@@ -1,0 +1,119 @@
+"""One job of the command line: compose with Hydra, check, run; and how every ending is said."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from metabench.config.explain import explain
+from metabench.config.globs import glob_subfolders
+from metabench.config.guard import guard_hydra
+from metabench.config.overrides import check_command
+from metabench.config.published import register
+from metabench.errors import UserError
+from metabench.sweep import isolate
+from metabench.sweep.launcher import register_launcher
+from metabench.utils.exit import leave
+from metabench.utils.oom import MemoryShortageError
+from metabench.utils.signals import Left, Stopped
+
+# What Hydra raises in composing; the last two where it meets a type that it does not expect.
+COMPOSING = (
+    *(HydraException, OmegaConfBaseException, YAMLError, UserWarning),
+    *(ValueError, OSError, RecursionError, TypeError, AttributeError),
+)
+COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
+IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
+
+register()  # here, for wherever a launcher takes a job this module is imported
+
+
+def hydra_main() -> None:
+    """Hydra's program; ends the process where the command cannot be composed."""
+    try:
+        register_launcher()
+        guard_hydra()
+        glob_subfolders()
+        check_command(sys.argv[1:])
+        _job()
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)
+    except COMPOSING as fault:  # a run has said its own
+        leave(explain(fault), UserError.exit_code)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://metabench.conf", config_name="config")
+def _job(composed: DictConfig) -> dict[str, Any]:
+    """One run, or one of a sweep: its jobs each have their own process, where not the launcher sees to that."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN and hydra_config.launcher._target_ == IN_TURN and isolate.POSSIBLE:
+        import metabench.training.runner  # noqa: F401 -- once, for all of them
+
+        try:
+            return isolate.isolated(lambda: _outcome(composed))
+        except Stopped as stopped:  # the job has said so
+            sys.exit(stopped.exit_code)
+    return _outcome(composed)
+
+
+def _outcome(composed: DictConfig) -> dict[str, Any]:
+    """Of one run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        # The process of a launcher has arguments of its own.
+        given = os.environ[COMMAND].split() if COMMAND in os.environ else sys.argv[1:]
+        return execute(composed, HydraConfig.get(), given)[0]
+    except (UserError, OmegaConfBaseException) as fault:
+        reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
+        if not sweeping:
+            alone = isinstance(fault, MemoryShortageError)  # of this rank
+            leave(reason, getattr(fault, "exit_code", UserError.exit_code), alone=alone)
+        return {"status": getattr(fault, "status", UserError.status), "reason": reason}
+    except Stopped as stopped:
+        leave(str(stopped), stopped.exit_code)
+    except Left:
+        raise
+    except (Exception, SystemExit) as fault:
+        if not sweeping and isinstance(fault, SystemExit):
+            raise
+        traceback.print_exc()
+        if not sweeping:
+            sys.exit(1)
+        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
+
+
+def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Check what was composed and run it, or continue; the summary and the directory of the run.
+
+    `hydra_config` says how it was composed, `command` is what a person would give the program for it.
+    """
+    from metabench.config.build import check
+    from metabench.config.schema import Config
+    from metabench.runs.experiment import cell
+
+    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    config = check(Config, plain)
+
+    from metabench.runs.run_id import identity
+    from metabench.training.runner import Ticket, run
+    from metabench.utils.console import Display
+
+    key = identity(plain)
+    choices = hydra_config.runtime.choices
+    names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
+    path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
+    about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
+    ticket = Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about, command)
+    return run(config, ticket, Display()), path

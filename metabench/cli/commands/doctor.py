@@ -1,0 +1,34 @@
+"""`metabench doctor`: is this machine fit to run? One line a check; exit code 1 if something is to be mended."""
+
+from __future__ import annotations
+
+import sys
+
+from metabench.cli.arguments import Parser
+from metabench.utils.console import open_console
+from metabench.utils.exit import leave
+from metabench.utils.signals import Stopped
+
+
+def main(arguments: list[str]) -> None:
+    """Print every check as it is made, and what to do where one finds a problem."""
+    parser = Parser(
+        prog="metabench doctor",
+        description="Check versions, device, data, folders and compiler, and train for a few seconds.",
+    )
+    parser.parse_args(arguments)
+
+    from metabench.doctor.checks import CHECKS, examine
+
+    console, problems = open_console(), 0
+    for check in CHECKS:
+        try:
+            finding = examine(check)
+        except Stopped as stopped:
+            leave(str(stopped), stopped.exit_code)
+        problems += finding.mark == "problem"
+        line = f"{finding.mark:<8} {check.__name__.replace('_', ' '):<12} {' '.join(finding.said.split())}"
+        console.print(line, markup=False)
+    if problems:
+        console.print(f"{problems} of {len(CHECKS)} checks found a problem", markup=False)
+        sys.exit(1)

@@ -1,0 +1,154 @@
+"""`metabench plot KIND DIR…`: pictures of several runs, grouped over seeds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from metabench.errors import UserError
+from metabench.utils.exit import leave
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from metabench.runs.reader import Group, RunFiles
+
+FORMATS = (".png", ".svg")
+ROWS = 3  # tasks of `fits`
+
+
+def main(arguments: list[str]) -> None:
+    """Draw one picture of the runs in the folders given and say where it lies."""
+    options = _parser().parse_args(arguments)
+    sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
+    try:
+        output = _writable(Path(options.output or f"{options.kind}.png").expanduser())
+        from metabench.plots import looks, write
+        from metabench.runs.reader import find, group, usable
+
+        runs, reasons = usable(
+            find(Path(folder).expanduser() for folder in options.folders), lambda run: options.needed(run, options)
+        )
+        groups = group(runs)
+        with looks():
+            write(options.draw(groups, options), output)
+    except UserError as fault:
+        leave(str(fault), 2)
+    for reason in reasons:
+        print(f"left out: {reason}")
+    for g in groups:
+        print(f"{g.label}: {', '.join(str(run.path) for run in g.runs)}")
+    print(f"written to {output}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="metabench plot", description="Draw runs: configurations that differ in their seed alone are one line."
+    )
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    made = {}
+    for kind, (draw, needed, text) in KINDS.items():
+        made[kind] = own = kinds.add_parser(kind, help=text, description=text)
+        own.add_argument("folders", nargs="+", metavar="DIR", help="a run directory, or a folder of them")
+        own.add_argument("--output", "-o", metavar="FILE", help=f"FILE.png or FILE.svg; {kind}.png by default")
+        own.set_defaults(draw=draw, needed=needed)
+    made["curves"].add_argument("--split", choices=("validation", "train"), default="validation", help="of which tasks")
+    made["embedding"].add_argument("--task", type=_count, default=0, help="which validation task; 0 by default")
+    made["embedding"].add_argument("--queries", type=_count, help="queries a class; as in the run by default")
+    for one in (parser, *made.values()):
+        one.error = lambda message: leave(f"plot: {message}; see metabench plot --help", 2)  # type: ignore[method-assign]
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: should be a whole number, 0 or more")
+    return int(text)
+
+
+def _writable(path: Path) -> Path:
+    if path.suffix not in FORMATS:
+        raise UserError(f"--output {path}: should end in {' or '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--output {path}: there is no folder {path.parent}")
+    return path
+
+
+def _curves(groups: Sequence[Group], options: Any) -> Figure:
+    from metabench.plots.groups import learning_curves
+
+    return learning_curves(groups, options.split)
+
+
+def _steps(groups: Sequence[Group], options: Any) -> Figure:
+    from metabench.plots.groups import along_axes
+
+    return along_axes(groups)
+
+
+def _rounds(groups: Sequence[Group], options: Any) -> Figure:
+    from metabench.plots.rounds import rounds_of
+
+    return rounds_of(groups)
+
+
+def _fits(groups: Sequence[Group], options: Any) -> Figure:
+    import torch
+
+    from metabench.data.curves import Curves
+    from metabench.plots.fits import Fits, side_by_side
+    from metabench.runs.reader import title
+    from metabench.training.restore import trained
+
+    named: dict[str, Fits] = {}
+    for g in groups:
+        run = g.runs[0]
+        algo, source = trained(run)
+        if not isinstance(source, Curves):
+            raise UserError(f"{run.path}: {type(source).__name__} has no curves to fit; see plot embedding")
+        name = f"{g.name}, seed {run.config['seed']}"
+        named[name] = Fits(algo, source, ROWS)
+        first = next(iter(named.values()))
+        same = zip(first.tasks.support, named[name].tasks.support, strict=True)
+        if not all(a.shape == b.shape and torch.equal(a, b) for a, b in same):
+            raise UserError(f"{run.path}: has other validation tasks than {groups[0].runs[0].path}")
+    return side_by_side(named, f"{title(groups)}, validation tasks 0 to {ROWS - 1}")
+
+
+def _embedding(groups: Sequence[Group], options: Any) -> Figure:
+    from metabench.plots.embedding import embed, embeddings
+    from metabench.runs.reader import title
+    from metabench.training.restore import trained
+
+    named = {}
+    for g in groups:
+        run = g.runs[0]
+        algo, source = trained(run, options.queries)
+        spec = source.spec
+        if spec.objective != "cross_entropy" or spec.protocol != "few_shot":
+            raise UserError(f"{run.path}: {type(source).__name__} has no classes to embed; see plot fits")
+        found = embed(algo, source, options.task)
+        if found is None:
+            raise UserError(f"{run.path}: {type(algo).__name__} does not use the features of its backbone")
+        named[f"{g.name}, seed {run.config['seed']}"] = found
+    return embeddings(named, options.task, title(groups))
+
+
+class Kind(NamedTuple):
+    """A picture: how it is drawn, what every run must have for it, and its line of help."""
+
+    draw: Callable[[Sequence[Group], Any], Figure]
+    needed: Callable[[RunFiles, Any], Any]
+    text: str
+
+
+KINDS = {
+    "curves": Kind(_curves, lambda run, options: run.lines(options.split), "the metric against meta-steps, over seeds"),
+    "steps": Kind(_steps, lambda run, _: run.summary, "the metric on test tasks against inner steps, over seeds"),
+    "rounds": Kind(_rounds, lambda run, _: run.summary, "how tasks were learned that came online, one after the other"),
+    "fits": Kind(_fits, lambda run, _: run.weights, "fits of the same validation curves, models side by side"),
+    "embedding": Kind(_embedding, lambda run, _: run.weights, "features of a validation episode, models side by side"),
+}

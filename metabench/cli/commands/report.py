@@ -1,0 +1,57 @@
+"""`metabench report`: the runs of some folders as tables beside the published figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metabench.cli.arguments import Parser
+from metabench.errors import UserError, one_of
+from metabench.report.formats import SUFFIXES, writer
+from metabench.utils.exit import leave
+
+
+def main(arguments: list[str]) -> None:
+    """Print the report, or write it."""
+    parser = Parser(
+        prog="metabench report",
+        description="Paper, ours, difference and verdict for every run below some folders, and what decides each.",
+    )
+    parser.add_argument("folder", nargs="*", type=Path, help="outputs by default")
+    parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
+    parser.add_argument("--config-dir", "-cd", help="a folder with experiments of your own")
+    options = parser.parse_args(arguments)
+    try:
+        _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir)
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)
+
+
+def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None) -> None:
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir={config_dir}: no such folder")
+    if kind is not None and kind not in SUFFIXES.values():
+        raise UserError(f"--format={kind}: {one_of(kind, SUFFIXES.values(), 'no such format')}")
+    if output is not None and kind is None and output.suffix not in SUFFIXES:
+        raise UserError(f"--output={output}: {one_of(output.suffix, SUFFIXES, 'says no format; --format does')}")
+    from metabench.report.expected import Experiments
+    from metabench.report.tables import make_report
+
+    report = make_report(folders, Experiments(config_dir))
+    if not report.cells and not report.skipped:
+        raise UserError(f"{', '.join(map(str, folders))}: holds no run, which is a folder with a summary.json")
+    kind = kind or (SUFFIXES[output.suffix] if output else None)
+    if kind is None:
+        from metabench.report.terminal import show
+        from metabench.utils.console import open_console
+
+        show(report, open_console())
+    elif output is None:
+        print(writer(kind)(report), end="")
+    else:
+        from metabench.utils.files import write_bytes
+
+        write_bytes(output, writer(kind)(report).encode())
+        print(f"written to {output}")
+    if not report.cells:
+        leave("none of these runs can be read", 1)

@@ -1,0 +1,144 @@
+"""`metabench validate`: whether all that is configured can be built. No data is read and nothing is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.table import Table
+
+from metabench.cli.arguments import Parser
+from metabench.config.catalog import entries, folders
+from metabench.config.compose import compose
+from metabench.config.explain import explain
+from metabench.config.schema import Config, Published
+from metabench.errors import ConfigError, UserError, one_of
+from metabench.runs.experiment import cost
+from metabench.utils.console import Display, figure, open_console
+from metabench.utils.exit import leave
+
+FEW = 16  # that other processes are not worth starting for
+
+
+class Checked(NamedTuple):
+    """What was found of one command line."""
+
+    overrides: tuple[str, ...]
+    config: Config | None = None  # None where it does not compose
+    fault: str | None = None
+    misfit: str | None = None  # what an algorithm says of data that is not for it
+
+
+def main(arguments: list[str]) -> None:
+    """Check experiments, and every algorithm on every data set; exits with 1 if anything is at fault."""
+    parser = Parser(
+        prog="metabench validate",
+        description="Build every experiment, and every algorithm for every data set; no data is read, nothing trained.",
+    )
+    parser.add_argument("experiment", nargs="*", help="only these; by default all, and all pairs")
+    parser.take_config_dir()
+    options = parser.parse_args(arguments)
+    parser.check_config_dir(options)
+    sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
+    places = folders(options.config_dir)
+    known = entries("experiment", places)
+    for name in options.experiment:
+        if name not in known:
+            parser.error(f"experiment={name}: {one_of(name, known, 'no such experiment')}")
+    algos, data = ([] if options.experiment else list(entries(group, places)) for group in ("algo", "data"))
+    experiments = [(f"experiment={name}",) for name in options.experiment or known]
+    pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
+    found = check_all([*experiments, *pairs], options.config_dir)
+    cells, matrix = found[: len(experiments)], found[len(experiments) :]
+    cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
+    console = open_console()
+    console.print(_cells(cells))
+    if matrix:
+        console.print("", _matrix(algos, data, matrix))
+    faults = [f"{' '.join(one.overrides)}: {one.fault}" for one in (*cells, *matrix) if one.fault]
+    for fault in faults:
+        print(fault)
+    if faults:
+        leave(f"{len(faults)} of {len(found)} are at fault", 1)
+    console.print("", f"{len(found)} configurations, all can be built")
+
+
+def check_all(lines: Sequence[tuple[str, ...]], config_dir: str | None = None) -> list[Checked]:
+    """`check` of each, on all cores."""
+    one = partial(check, config_dir=config_dir)
+    if len(lines) <= FEW:
+        return [one(line) for line in lines]
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(one, lines, chunksize=FEW))
+
+
+def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
+    """Compose, check the values of every component, and build the model for the tasks of that data.
+
+    What an experiment publishes must be something that its run reports.
+    """
+    from metabench.training.components import Parts
+
+    try:
+        config = compose(*overrides, "device=cpu", config_dir=config_dir)
+    except (HydraException, OmegaConfBaseException) as fault:
+        return Checked(overrides, fault=explain(fault))
+    except UserError as fault:
+        return Checked(overrides, fault=str(fault))
+    try:
+        parts = Parts(config, Display())
+    except ConfigError as fault:
+        ours = fault.key.partition(".")[0] == "algo"
+        return Checked(overrides, config, *((None, str(fault)) if ours else (str(fault), None)))
+    except Exception as fault:
+        return Checked(overrides, config, f"{type(fault).__name__}: {fault}")
+    return Checked(overrides, config, _of_published(config.published, parts.metric, parts.algo.modes, parts.columns))
+
+
+def _of_published(headline: Published | None, metric: str, modes: Sequence[str], columns: range) -> str | None:
+    """What is wrong with published values beside a run that ends with the last of `columns`."""
+    if headline is None:
+        return None
+    for one in (headline, *headline.also):
+        if one.metric != metric:
+            return f"published.metric={one.metric}: this run reports its {metric}"
+        if one.prediction not in (None, *modes):
+            return f"published.prediction={one.prediction}: this run's is {' or '.join(modes)}"
+        if one.at not in (None, *columns):
+            return f"published.at={one.at}: this run reports {columns[0]} to {columns[-1]}"
+    if headline.at not in (None, columns[-1]):
+        return f"published.at={headline.at}: the headline should be what this run ends with, {columns[-1]}"
+    return None
+
+
+def _cells(cells: Sequence[Checked]) -> Table:
+    table = Table(title="experiments", title_justify="left", box=None, pad_edge=False)
+    for heading in ("experiment", "cost", "published", "source", ""):
+        table.add_column(heading, no_wrap=heading == "experiment")
+    for cell in cells:
+        config, published = cell.config, cell.config and cell.config.published
+        table.add_row(
+            cell.overrides[0].partition("=")[2],
+            cost(config) if config else "",
+            figure(published.metric, published.value, published.ci95) if published else "",
+            published.source if published else "",
+            "at fault" if cell.fault else "",
+        )
+    return table
+
+
+def _matrix(algos: Sequence[str], data: Sequence[str], pairs: Sequence[Checked]) -> Table:
+    """A row an algorithm, a column a data set: yes, - where they do not fit."""
+    table = Table(title="algorithms on data", title_justify="left", box=None, pad_edge=False)
+    for heading in ("", *data):
+        table.add_column(heading)
+    for i, algo in enumerate(algos):
+        row = pairs[i :: len(algos)]
+        table.add_row(algo, *("at fault" if one.fault else "-" if one.misfit else "yes" for one in row))
+    return table

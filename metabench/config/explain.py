@@ -1,0 +1,51 @@
+"""Hydra's and OmegaConf's errors in one line: the key, the value, what is valid, the nearest name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from metabench.config.catalog import GROUPS
+from metabench.errors import one_of
+
+USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
+
+
+def explain(fault: Exception) -> str:
+    """What went wrong in composing a configuration, for a person."""
+    if isinstance(fault, OverrideParseException):
+        return f"{fault.override}: {USAGE}"
+    if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:
+        return _missing_file(str(fault.missing_cfg_file), fault.options or [])
+    if isinstance(fault, RecursionError):
+        return "a configuration includes itself, or a value contains itself"
+    cause = fault.__cause__ if isinstance(fault.__cause__, OmegaConfBaseException) else fault
+    parent = getattr(cause, "parent_node", None)
+    if (
+        isinstance(fault, ConfigCompositionException)
+        and isinstance(parent, DictConfig)
+        and "not in struct" in str(cause)
+    ):
+        name = str(cause.key)  # type: ignore[attr-defined]
+        known = [str(key) for key in parent if not str(key).startswith("_")]
+        return f"{cause.full_key}: {one_of(name, known, 'no such key')}"  # type: ignore[attr-defined]
+    if unmatched := re.match(r"Could not override '([^']+)'.\s*No match in the defaults list", str(fault)):
+        return f"{unmatched[1]}: {one_of(unmatched[1], GROUPS, 'no such group')}"
+    if several := re.match(r"Ambiguous value for argument '([^']+)'", str(fault)):
+        return f"{several[1]}: several values; -m runs one after the other, KEY=[A,B] is a list"
+    if missing := re.match(r"Missing mandatory value: (\S+)", str(cause)):
+        return f"{getattr(cause, 'full_key', None) or missing[1]}=???: a value is needed"
+    if key := getattr(cause, "full_key", None):
+        return f"{key}: {cause.msg.splitlines()[0]}"  # type: ignore[attr-defined]
+    return " ".join(str(fault).split())
+
+
+def _missing_file(path: str, options: Iterable[str]) -> str:
+    if "/" not in path:
+        return f"{path}: no such configuration; there is no {path}.yaml"
+    group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
+    return f"{group}={name}: {one_of(name, options, f'no such {group}')}"

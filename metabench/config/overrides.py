@@ -1,0 +1,50 @@
+"""The command line before Hydra composes it: what Hydra would answer with a traceback, or let through."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+
+from metabench.config.catalog import GROUPS, entries, folders
+from metabench.config.explain import USAGE
+from metabench.errors import ConfigError, UserError, one_of
+from metabench.utils.distributed import started_together
+
+
+def check_command(arguments: list[str]) -> None:
+    """Raise `UserError`, or Hydra's own error, for flags and overrides that cannot be understood."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    given = parser.parse_args(arguments)
+    if given.experimental_rerun:
+        raise UserError(
+            "--experimental-rerun: loads a pickle, which may run anything; give the overrides again instead"
+        )
+    if given.multirun and started_together():
+        raise UserError("-m: torchrun starts the processes of one run; give it one run at a time")
+    for override in OverridesParser.create().parse_overrides(given.overrides):
+        _check(override, given.config_dir)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; see metabench --help")
+
+
+def _check(override: Override, config_dir: str | None) -> None:
+    key, value = override.key_or_group, None if override.is_delete() else override.value()
+    if not key:
+        raise UserError(f"{override.input_line}: {USAGE}")
+    if isinstance(value, Glob) and not value.filter(list(entries(key, folders(config_dir)))):
+        given = str(override.input_line).partition("=")[2]
+        raise ConfigError(key, given, f"no {key} of such a name" if key in GROUPS else "chooses from a group")
+    if override.is_sweep_override():
+        return
+    name = value if isinstance(value, str) else ""
+    optional = key in ("recipe", "recipe/net")  # in the defaults list, so that Hydra takes any name for it
+    if (optional and not override.is_delete()) or (key in GROUPS and not name):
+        options = entries(key, folders(config_dir))
+        if name not in options:
+            raise ConfigError(key, value, one_of(name, options, f"no such {key}"))

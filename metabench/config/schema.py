@@ -1,0 +1,107 @@
+"""The schema of a configuration, but for its components, which stay nodes until they are built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from metabench.config.types import LARGEST, Count, Folder, Node, NonNegative, Number, Positive, Section, Seed, Whole
+
+
+class Train(Section):
+    """Meta-training."""
+
+    steps: Whole
+    tasks: Count  # per meta-step
+    schedule: Literal["constant", "linear", "cosine", "halve"]
+    halve_every: Count | None  # meta-steps, for schedule=halve
+    clip: Positive | None  # largest norm of the meta-gradient
+
+    @field_validator("halve_every")
+    @classmethod
+    def _given_to_halve(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is None and info.data.get("schedule") == "halve":
+            raise ValueError("should be a number of meta-steps, for train.schedule=halve")
+        return value
+
+
+class Validate(Section):
+    """Selection of the checkpoint that is tested: on validation tasks only."""
+
+    every: Count  # meta-steps
+    episodes: Count
+    select: Literal["best", "last"]
+
+
+class Test(Section):
+    """The final test."""
+
+    episodes: Annotated[int, Field(ge=2, le=LARGEST)]
+
+
+class Log(Section):
+    """What is shown and written while a run goes on."""
+
+    every: Count  # meta-steps
+    pictures: bool
+    tensorboard: bool
+
+
+class Checkpoint(Section):
+    """How much work a crash may cost."""
+
+    every: Count  # meta-steps
+
+
+class Device(Section):
+    """Where a run computes."""
+
+    type: Literal["auto", "cpu", "cuda", "ddp"]
+    precision: Literal["float32", "tf32", "bfloat16"]
+    threads: Annotated[int, Field(ge=1, le=1024)] | None  # of the CPU; null leaves torch's choice
+    keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system
+
+
+class Published(Section):
+    """What a paper reports, in this program's units: accuracies are fractions. `config/published.csv` has the table."""
+
+    value: Number
+    ci95: NonNegative | None = None  # half width, over test tasks
+    spread: NonNegative | None = None  # standard deviation over training runs, where a paper gives that instead
+    metric: Literal["accuracy", "mse"]
+    prediction: Literal["transductive", "inductive"] | None = (
+        None  # None: the paper does not say, or it does not matter
+    )
+    row: str  # of the table: the method, as the paper calls it
+    column: str
+    source: str
+    arxiv: str | None = None
+    verified: str | None = None  # how the number was checked against the paper
+    at: Whole | None = None  # the inner step, or the instance of a class, that the value is of; None: the final one
+    also: Sequence[Published] = ()  # other cells that the same run gives
+
+
+class Config(Section):
+    """A composed configuration, checked; the components stay nodes until they are built."""
+
+    seed: Seed
+    resume: bool
+    run_dir: Folder | None
+    init: Folder | None  # a run directory whose chosen checkpoint to start from
+    budget: str  # the name of the lengths that were chosen: full, or one that is shorter
+    published: Published | None
+    engine: Literal["auto", "eager", "compile", "graph"]  # how a meta-step is computed
+    chunk: Count | Literal["auto"]  # tasks held in memory at once
+    remat: bool  # compute inner steps again on the way back instead of keeping them
+    train: Train
+    validation: Validate = Field(alias="validate")
+    test: Test
+    log: Log
+    checkpoint: Checkpoint
+    device: Device
+    algo: Node
+    data: Node
+    backbone: Node
+    optim: Node

@@ -1,0 +1,40 @@
+"""Types of configured values: numbers with their bounds, and the base of every section.
+
+An algorithm, a backbone or a data source annotates its keyword-only arguments with these, and with nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+LARGEST = 10**9  # so that the number of a task, a product of two counts, fits an int64
+
+
+def _folder(text: str) -> str:
+    if not text.strip() or not text.isprintable() or any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise ValueError("should be the path of a folder")
+    return text
+
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Whole = Annotated[int, Field(ge=0, le=LARGEST)]
+Ways = Annotated[int, Field(ge=2, le=LARGEST)]  # of a classification
+Folder = Annotated[str, AfterValidator(_folder)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Widths = Annotated[list[Count], Field(min_length=1)]  # of the layers of a perceptron
+Node = dict[str, Any]
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown keys, no silent conversions, no changes."""
+
+    model_config = STRICT

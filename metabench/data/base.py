@@ -1,0 +1,38 @@
+"""The contract of a data source: task i of a split is a pure function of (seed, split, i)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from metabench.tasks import SplitName, Tasks, TaskSpec
+
+if TYPE_CHECKING:
+    from metabench.data.online import Online
+
+
+class TaskSource(ABC):
+    """Where tasks come from. Task i of a split is a pure function of (seed, split, i) and of nothing else.
+
+    So the same episodes come on CPU and GPU, for any batch size and any number of ranks, and resume needs no sampler
+    state. Training tasks follow `seed`; validation and test tasks follow `eval_seed`, so that every method and every
+    seed meets the same episodes and comparisons are paired.
+    """
+
+    spec: TaskSpec
+    test_tasks: int | None = None  # all there are, where the test is a fixed list
+    online: Online | None = None  # where test tasks come one after the other, and training tasks are drawn from them
+
+    def test_episodes(self, wanted: int) -> int:
+        """How many test tasks to evaluate: as many as wanted, or all; of a stream, every one."""
+        if self.online is not None:
+            return self.online.rounds
+        return wanted if self.test_tasks is None else min(wanted, self.test_tasks)
+
+    @abstractmethod
+    def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
+        """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""
+
+    @abstractmethod
+    def card(self) -> dict[str, Any]:
+        """The facts of the data that decide a number: for the protocol card, plain types only."""

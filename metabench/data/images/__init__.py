@@ -1,0 +1,1 @@
+"""Image sets: from raw files to one packed tensor, and the fixed class splits."""

@@ -1,0 +1,1 @@
+"""`metabench doctor`: the checks of an installation."""

@@ -1,0 +1,1 @@
+"""Statistics over tasks, and the protocol that makes two numbers comparable."""

@@ -1,0 +1,111 @@
+"""Tasks that came one after the other: how well and how fast each was learned, by one method or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from metabench.errors import UserError
+from metabench.plots.curves import UNITS, column
+from metabench.plots.groups import COLOURS, DASHES
+from metabench.plots.theme import GREY, WIDTH
+from metabench.runs.reader import Group, RunFiles, title
+
+Test = dict[str, Any]  # of a summary
+SMOOTH = 10  # parts of a run, over each of which curves are means
+
+
+def beside(run: Path, protocol: str) -> dict[str, list[Test]]:
+    """The tests of other finished runs of that protocol in the folders beside that of `run`, by method."""
+    found: dict[str, list[Test]] = {}
+    for path in sorted(run.resolve().parent.parent.glob("*/*/summary.json")):
+        try:
+            other = RunFiles(path.parent, found=True)
+            name = other.config["algo"]["_target_"].rpartition(".")[2]
+            if other.path != run.resolve() and other.protocol == protocol:
+                names = (name if i == 1 else f"{name} {i}" for i in count(1))
+                found[next(name for name in names if name not in found)] = [other.summary["test"]]
+        except (UserError, KeyError):  # another program's files
+            continue
+    return found
+
+
+def rounds_of(groups: Sequence[Group]) -> Figure:
+    """`rounds` of finished runs, which must have met the same stream."""
+    first = groups[0].runs[0]
+    for run in (run for g in groups for run in g.runs):
+        if "online" not in run.summary["test"]:
+            raise UserError(f"{run.path}: has no rounds: its tasks did not come one after the other")
+        if run.protocol != first.protocol:
+            raise UserError(f"{run.path}: is of protocol {run.protocol}, {first.path} of {first.protocol}")
+    named = {g.label: [run.summary["test"] for run in g.runs] for g in groups}
+    return rounds(named, f"{title(groups)}, protocol {first.protocol}")
+
+
+def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
+    """The metric after each shot, and over the rounds the final one, the examples needed, and the error so far.
+
+    Tests of one name are of several seeds, and drawn as their mean. Of the first name the regret is drawn too.
+    """
+    name, tests = next(iter(named.items()))
+    metric, shots = tests[0]["metric"], [entry["step"] for entry in tests[0]["per_step"]]
+    unit, scale = UNITS.get(metric, (metric, 1))
+    each, threshold = (tests[0]["online"][key] for key in ("examples_of_a_shot", "threshold"))
+    picture = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    panels = picture.subplots(2, 2)
+    (shot, final), (needed, error) = panels
+    for i, (label, own) in enumerate(named.items()):
+        look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[(i + i // len(COLOURS)) % len(DASHES)]}
+        look |= {"linewidth": 2.0 if i == 0 else 1.4, "zorder": 3 if i == 0 else 2}
+        by_shot = np.mean([column(test["per_step"], "mean") for test in own], axis=0)
+        shot.plot(shots, scale * by_shot, label=label, **look)
+        for axes, values in (
+            (final, running(scale * _mean(own, "final"))),
+            (needed, running(_mean(own, "examples_to_threshold", shots[-1] * each))),
+            (error, _mean(own, "cumulative_error")),
+        ):
+            axes.plot(np.arange(1, len(values) + 1), values, **look)
+    regret = _mean(tests, "regret")
+    low = min(0, *regret[np.isfinite(regret)], 0)
+    label = f"less that of {name}'s last weights"
+    error.plot(
+        np.arange(1, len(regret) + 1), regret, color=COLOURS[0], linestyle=(0, (1, 1.5)), linewidth=1.4, label=label
+    )
+    for axes in (shot, final):
+        axes.axhline(scale * threshold, color=GREY, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
+        axes.set_ylabel(unit)
+    if metric != "accuracy":
+        shot.set_yscale("log")
+        final.set_ylim(bottom=0)
+    examples = "examples" if each == 1 else "examples of each class"
+    shot.set(title="as a task's examples come, mean over rounds", xlabel=examples)
+    final.set(title=f"after all {shots[-1]}", xlabel="round")
+    needed.set(title="examples to the threshold (all, where never)", xlabel="round", ylim=(0, 1.05 * shots[-1] * each))
+    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(low, None))
+    error.legend(loc="upper left")
+    for axes in panels.flat:
+        axes.title.set_fontsize(9)
+    across = max(1, min(4, 100 // (8 + max(map(len, named)))))
+    picture.legend(
+        *shot.get_legend_handles_labels(), loc="outside upper left", ncols=across, title=words, alignment="left"
+    )
+    return picture
+
+
+def running(values: ndarray) -> ndarray:
+    """Means over the last tenth of all rounds, or over what there is of it."""
+    sums, ends = np.concatenate([[0.0], values.cumsum()]), np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - max(1, len(values) // SMOOTH), 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _mean(tests: list[Test], name: str, missing: float = np.nan) -> ndarray:
+    """The mean over seeds of a figure of every round; `missing` where a seed has none."""
+    lists = [test["online"][name] for test in tests]
+    return np.mean([[missing if value is None else value for value in values] for values in lists], axis=0, dtype=float)

@@ -1,0 +1,78 @@
+"""The report for programs: CSV and JSON; numbers in full, accuracies as fractions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from metabench import __version__
+from metabench.report.cells import Cell
+from metabench.report.tables import Report
+from metabench.utils.files import plain
+
+
+def record(cell: Cell) -> dict[str, Any]:
+    """A cell as plain values."""
+    pairs = sorted(zip(cell.runs, cell.figures, strict=True), key=lambda pair: pair[0].seed)
+    runs = [run for run, _ in pairs]
+    summaries = [run.summary for run in runs]
+    paper = cell.paper
+    return {
+        "data": cell.data,
+        "column": cell.column,
+        "row": cell.row,
+        "variant": cell.variant,
+        "metric": cell.metric,
+        "prediction": cell.prediction,
+        "at": paper.at if paper else None,
+        "paper": paper.value if paper else None,
+        "paper_ci95": paper.ci95 if paper else None,
+        "ours": cell.ours.mean,
+        "ours_ci95": cell.ours.ci95,
+        "interval_over": cell.ours.over,
+        "interval_n": cell.ours.count,
+        "difference": cell.difference,
+        "verdict": cell.verdict.kind.name.lower(),
+        "reason": cell.verdict.reason,
+        "seeds": [run.seed for run in runs],
+        "means": [figure.mean for _, figure in pairs],
+        "protocol": cell.protocol,
+        "experiment": summaries[0].experiment,
+        "budget": summaries[0].budget,
+        "meta_steps": summaries[0].train.steps,
+        "train_seconds": [summary.train.seconds for summary in summaries],
+        "device": [summary.environment.device for summary in summaries],
+        "commit": [summary.environment.git for summary in summaries],
+        "command": [summary.environment.command for summary in summaries],
+        "run": [run.path.as_posix() for run in runs],
+        "source": paper.source if paper else None,
+    }
+
+
+def as_csv(report: Report) -> str:
+    """One line a cell; what there is one of a seed is joined by ' | '."""
+    rows = [
+        {key: " | ".join(map(str, value)) if isinstance(value, list) else value for key, value in record(cell).items()}
+        for cell in report.cells
+    ]
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(report: Report) -> str:
+    """Everything: cells, protocol cards, rules, what was not averaged and what was left out."""
+    content = {
+        "metabench": __version__,
+        "cells": [record(cell) for cell in report.cells],
+        "protocols": {cell.protocol: cell.card for cell in report.cells},
+        "notes": report.notes,
+        "not_averaged": report.apart,
+        "left_out": [{"path": skip.path.as_posix(), "reason": skip.reason} for skip in report.skipped],
+    }
+    return json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n"

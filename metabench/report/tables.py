@@ -1,0 +1,209 @@
+"""What every format shows: tables of cells, the reasons and rules under them, and the protocol cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metabench.report.cells import Cell, make_cells
+from metabench.report.expected import Experiments
+from metabench.report.read import Run, Skipped, find, read_runs
+from metabench.report.verdict import DEFINITION, Kind
+from metabench.utils.console import figure, inline
+
+MOST = 5  # values of different seeds that a card shows
+INTERVALS = (
+    "± is a 95% interval of the mean: over seeds, t(0.975, n-1) · s / √n, where there are several; "
+    "over test tasks where there is one"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of one data set: rows by algorithm, columns by setting."""
+
+    data: str
+    columns: list[str]
+    rows: dict[tuple[str, str], dict[str, Cell]]  # by row and variant, then by column
+
+    @property
+    def title(self) -> str:
+        """The data and the metric."""
+        metrics = dict.fromkeys(cell.metric for row in self.rows.values() for cell in row.values())
+        return f"{self.data}: {' and '.join(metrics)}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is to be shown."""
+
+    cells: list[Cell]
+    tables: list[Table]
+    marks: dict[str, str]  # of a protocol hash: the letter beside its figures
+    apart: list[str]  # what was not averaged
+    skipped: list[Skipped]
+
+    def models(self, protocol: str) -> list[tuple[str, Cell]]:
+        """The cells of a protocol by the runs they are of, and one cell of each."""
+        names: dict[Any, list[Cell]] = {}
+        for cell in self.cells:
+            if cell.protocol == protocol:
+                names.setdefault(tuple(run.path for run in cell.runs), []).append(cell)
+        return [("; ".join(cell.name for cell in cells), cells[0]) for cells in names.values()]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Of every verdict that the numbers alone do not say, a line."""
+        return [
+            f"{cell.name}: {cell.verdict.kind}: {cell.verdict.reason}" for cell in self.cells if cell.verdict.reason
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """How to read the tables, a line each: only what they have."""
+        kinds = {cell.verdict.kind for cell in self.cells}
+        rules = [f"{kind}: {text}" for kind, text in DEFINITION.items() if kind in kinds]
+        return [INTERVALS, *rules]
+
+    def sections(self) -> list[tuple[str, list[str]]]:
+        """What stands under the tables before the protocol cards: a title and lines; no empty ones."""
+        every = {
+            "how to read this": self.notes,
+            "why": self.reasons,
+            "not averaged": self.apart,
+            "left out": self.skips,
+        }
+        return [(title, lines) for title, lines in every.items() if lines]
+
+    @property
+    def skips(self) -> list[str]:
+        """What was left out, and why."""
+        return [f"{skip.path.as_posix()}: {skip.reason}" for skip in self.skipped]
+
+
+def make_report(folders: Iterable[Path], experiments: Experiments) -> Report:
+    """Every run below `folders`, against what `experiments` ask for; raises `UserError` where a folder is none."""
+    runs, skipped = [], []
+    for found in read_runs(find(folders)):
+        runs.append(found) if isinstance(found, Run) else skipped.append(found)
+    cells, spare, apart = make_cells(runs, experiments)
+    hashes = dict.fromkeys(cell.protocol for cell in cells)
+    marks = {protocol: _letters(i) for i, protocol in enumerate(hashes)}
+    return Report(cells, _tables(cells), marks, apart, [*skipped, *spare])
+
+
+def _letters(number: int) -> str:
+    """A, b, …, z, aa, ab, …, in lower case."""
+    more, last = divmod(number, 26)
+    return (_letters(more - 1) if more else "") + chr(ord("a") + last)
+
+
+def _tables(cells: list[Cell]) -> list[Table]:
+    tables = []
+    for data in dict.fromkeys(cell.data for cell in cells):
+        for part in _parts([cell for cell in cells if cell.data == data]):
+            rows: dict[tuple[str, str], dict[str, Cell]] = {}
+            for cell in part:
+                rows.setdefault((cell.row, cell.variant), {})[cell.column] = cell
+            tables.append(Table(data, sorted({cell.column for cell in part}, key=_natural), rows))
+    return tables
+
+
+def _parts(cells: list[Cell]) -> list[list[Cell]]:
+    """The cells of one data set, those that share no row and no column apart: a table of them would be mostly empty."""
+    parts: list[list[Cell]] = []
+    for cell in cells:
+        joined = [part for part in parts if any(_share(cell, other) for other in part)]
+        parts = [part for part in parts if part not in joined] + [[*(each for part in joined for each in part), cell]]
+    return parts
+
+
+def _share(a: Cell, b: Cell) -> bool:
+    return a.column == b.column or (a.row, a.variant) == (b.row, b.variant)
+
+
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts 5-way before 20-way."""
+    import re
+
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", text)]
+
+
+# ---- a cell in words
+
+
+def ours(cell: Cell) -> str:
+    """Our figure with its interval."""
+    return figure(cell.metric, cell.ours.mean, cell.ours.ci95)
+
+
+def paper(cell: Cell) -> str | None:
+    """The published one."""
+    if cell.paper is None:
+        return None
+    spread = "" if cell.paper.spread is None else f" (s = {figure(cell.metric, cell.paper.spread)})"
+    return figure(cell.paper.metric, cell.paper.value, cell.paper.ci95) + spread
+
+
+def difference(cell: Cell) -> str | None:
+    """Ours less the paper's, with its sign."""
+    if cell.difference is None:
+        return None
+    text = figure(cell.metric, abs(cell.difference)).removesuffix("%")
+    return ("−" if cell.difference < 0 else "+") + text
+
+
+def count(cell: Cell) -> str:
+    """What the interval is over."""
+    return f"{cell.ours.count} seeds" if cell.ours.over == "seeds" else "1 seed"
+
+
+# ---- where the numbers come from
+
+
+def test_card(cell: Cell) -> dict[str, str]:
+    """The protocol in words: all that two numbers must share to be compared."""
+    return {key: inline(value) for key, value in cell.card.items()}
+
+
+def origin(cell: Cell) -> dict[str, str]:
+    """What else decides the number: training, versions, machine, commit, command; what differs between seeds, each."""
+    summaries = [run.summary for run in sorted(cell.runs, key=lambda run: run.seed)]
+    first = summaries[0]
+    training = {key: value for key, value in first.protocol.training.items() if key != "seed" and value is not None}
+    found = {
+        "shown": f"{cell.prediction} predictions, interval over {cell.ours.count} {cell.ours.over}",
+        "experiment": _each(s.experiment or "none" for s in summaries),
+        "budget": _each(s.budget for s in summaries),
+        "published": _source(cell),
+        "training": inline(training),
+        "seeds": ", ".join(str(s.protocol.training["seed"]) for s in summaries),
+        "meta-training": _each(f"{s.train.seconds:,.0f} s" for s in summaries),
+        "versions": _each(", ".join(f"{k} {v}" for k, v in s.environment.versions.items()) for s in summaries),
+        "device": _each(s.environment.device for s in summaries),
+        "commit": _each(s.environment.git or "not known" for s in summaries),
+        "command": _each(s.environment.command for s in summaries),
+        "folder": _each(run.path.as_posix() for run in cell.runs),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _source(cell: Cell) -> str:
+    if cell.paper is None:
+        return ""
+    arxiv = f", arXiv {cell.paper.arxiv}" if cell.paper.arxiv else ""
+    seen = f" ({cell.paper.verified})" if cell.paper.verified else ""
+    return f"{paper(cell)}, {cell.paper.source}{arxiv}{seen}; {cell.paper.prediction or 'prediction not stated'}"
+
+
+def _each(values: Iterable[str]) -> str:
+    """Each value once; of many the first."""
+    found = list(dict.fromkeys(values))
+    return " | ".join(found if len(found) <= MOST else [*found[: MOST - 1], f"… {len(found)} in all"])
+
+
+def verdict_word(cell: Cell) -> str:
+    """The verdict, or nothing where nothing is published."""
+    return "" if cell.verdict.kind is Kind.NONE else str(cell.verdict.kind)

@@ -1,0 +1,49 @@
+"""Which cell of a published table a run is, and whether it is the whole of it: what a summary says beside its numbers.
+
+None of it is part of a run's identity: the same configuration given by plain overrides is the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from metabench.config.schema import Config
+
+FULL = "full"
+# What may be given beside an experiment and leaves it the experiment: where and how it is computed, and its seed.
+FREE = ("experiment", "budget", "seed", "device", "engine", "chunk", "remat", "resume", "run_dir", "log", "checkpoint")
+FREE_PARTS = ("data.root", "data.download")
+
+
+def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:
+    """`experiment`, `budget`, `changes` (overrides that make it another run than the experiment's) and `published`.
+
+    `published` is what the paper reports of the experiment as it is: with changes or a smaller budget of another run.
+    """
+    changes = [override for override in overrides if experiment and not _free(override)]
+    published = {**config.published.model_dump(), "cost": cost(config)} if config.published else None
+    return {"experiment": experiment, "budget": config.budget, "changes": changes, "published": published}
+
+
+def cost(config: Config) -> str:
+    """What a run takes, in numbers that do not depend on the machine."""
+    train, episodes = config.train, config.test.episodes
+    tasks = f"{train.tasks} tasks" if train.tasks > 1 else "one task"
+    trained = f"{train.steps:,} meta-steps of {tasks}" if train.steps else "nothing trained"
+    return f"{trained}, {episodes:,} test tasks"
+
+
+def _free(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    return key in FREE_PARTS or key.split(".")[0].split("/")[0] in (*FREE, "hydra")
+
+
+def cell_line(cell: dict[str, Any]) -> str | None:
+    """It in one line, for a person; None where there is nothing to say."""
+    parts = [f"experiment {cell['experiment']}"] if cell["experiment"] else []
+    if cell["changes"]:
+        parts.append(f"changed by {' '.join(cell['changes'])}")
+    if cell["budget"] != FULL:
+        parts.append(f"budget {cell['budget']}: shorter than published runs")
+    return ", ".join(parts) or None

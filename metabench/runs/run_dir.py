@@ -1,0 +1,214 @@
+"""The directory of a run: who may write it, what is in it, and where a stopped run continues.
+
+config.yaml        the composed configuration
+environment.json   command, versions, git state, device; written first
+metrics.jsonl      one line a log interval and one a validation
+checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
+status.json        running | stopped | failed | nonfinite | oom | complete, and why
+pictures/          and tensorboard/, if asked for
+episodes.json      the final metric of every test task, in each mode of prediction
+summary.json       written last: a run that has one is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from metabench.errors import ConfigError, DataError, UserError, last_line
+from metabench.utils.files import (
+    DamagedError,
+    append_line,
+    load_tensors,
+    plain,
+    read_json,
+    save_tensors,
+    write_bytes,
+    write_json,
+    writing,
+)
+
+FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
+UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
+FOLDERS = ("checkpoints", "pictures", "tensorboard")
+
+
+class RunDirectory:
+    """One run's files, held by one process at a time."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self.metrics_path = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self._lock = FileLock(path / ".lock")
+
+    def __enter__(self) -> RunDirectory:
+        """Take the directory; raises `UserError` if another process has it."""
+        self._acquire()
+        write_json(self.path / ".owner", {"pid": os.getpid(), "host": socket.gethostname()})
+        return self
+
+    def _acquire(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path}: another process writes this run: {self._owner()}") from None
+        except OSError as fault:
+            raise ConfigError("run_dir", self.path, f"cannot be written: {fault.strerror or fault}") from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        (self.path / ".owner").unlink(missing_ok=True)
+        self._lock.release()
+
+    def _owner(self) -> str:
+        try:
+            owner = read_json(self.path / ".owner")
+            return f"process {owner['pid']} on {owner['host']}"
+        except (DamagedError, KeyError, TypeError):
+            return "owner unknown"
+
+    def check(self) -> None:
+        """Raise `ConfigError` if it holds another configuration's run, or what no run wrote; touches nothing."""
+        first = self.path / "environment.json"
+        foreign = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists() and not first.exists()]
+        if foreign:
+            raise ConfigError("run_dir", self.path, f"has a {foreign[0]}, but is no run's; choose another folder")
+        try:
+            held = read_json(first).get("identity")
+        except (DamagedError, AttributeError):
+            return
+        if held != self.identity:
+            raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+
+    def check_free(self) -> None:
+        """Raise `UserError` if another process has the directory; makes none."""
+        if (self.path / ".lock").exists():
+            self._acquire()
+            self._lock.release()
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run."""
+        try:
+            found = read_json(self.path / "summary.json")
+        except DamagedError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def clear(self) -> None:
+        """Remove the files of a run; nothing else that lies here."""
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
+        """Record what is about to run."""
+        write_json(self.path / "environment.json", {"identity": self.identity, **environment})
+        with writing(self.checkpoints):
+            self.checkpoints.mkdir(exist_ok=True)
+        write_bytes(self.path / "config.yaml", config_yaml.encode())
+        self.status("running")
+
+    def status(self, status: str, reason: str | None = None) -> None:
+        """Record how the run stands."""
+        write_json(self.path / "status.json", {"status": status, "reason": reason})
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        append_line(self.metrics_path, json.dumps(plain(line)))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        if not self.metrics_path.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_path.read_text().splitlines()]
+
+    def save(self, content: dict[str, Any]) -> None:
+        """Write the checkpoint to continue from; the one before is kept."""
+        size = 0
+        if self.metrics_path.exists():
+            with self.metrics_path.open("rb") as file:
+                os.fsync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
+        last = self.checkpoints / "last.pt"
+        if last.exists():
+            with writing(last):
+                last.replace(self.checkpoints / "previous.pt")
+        save_tensors(last, {**content, "identity": self.identity, "metrics_size": size})
+
+    def resume(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest intact checkpoint, and what was wrong with newer ones; metrics.jsonl is cut back to it."""
+        warnings = []
+        for name in ("last.pt", "previous.pt"):
+            path = self.checkpoints / name
+            if not path.exists():
+                continue
+            try:
+                content = load_tensors(path)
+                if content.get("identity") != self.identity or not isinstance(content.get("metrics_size"), int):
+                    raise DamagedError(f"{path}: belongs to another run")
+            except DamagedError as fault:
+                warnings.append(str(fault))
+                with writing(path):  # aside, or the next save would put it in the place of the good one
+                    path.replace(path.with_suffix(".damaged"))
+                continue
+            self._cut(content["metrics_size"])
+            return content, warnings
+        self._cut(0)
+        return None, warnings
+
+    def _cut(self, size: int) -> None:
+        if self.metrics_path.exists():
+            with writing(self.metrics_path):
+                os.truncate(self.metrics_path, min(size, self.metrics_path.stat().st_size))
+
+    def save_best(self, content: dict[str, Any]) -> None:
+        """Write the checkpoint that validation chose."""
+        save_tensors(self.checkpoints / "best.pt", {**content, "identity": self.identity})
+
+    def best(self) -> dict[str, Any]:
+        """That checkpoint; raises `DataError`."""
+        try:
+            return load_best(self.path)
+        except DamagedError as fault:
+            raise DataError(f"{fault}; resume=false starts the run anew") from None
+
+    def save_episodes(self, metric: str, modes: Mapping[Any, list[float]]) -> None:
+        """Write the final `metric` of every test task, in the order of the tasks, for each mode of prediction."""
+        write_json(self.path / "episodes.json", {"metric": metric, "modes": dict(modes)}, indent=None)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the summary, the last file of a run."""
+        self.status(summary["status"])
+        write_json(self.path / "summary.json", summary)
+
+
+def load_best(path: Path) -> dict[str, Any]:
+    """The chosen checkpoint of the run in `path`; raises `DamagedError`."""
+    content = load_tensors(path / "checkpoints" / "best.pt")
+    if not isinstance(content.get("algo"), dict):
+        raise DamagedError(f"{path / 'checkpoints' / 'best.pt'}: holds no model")
+    return content
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Within it what is read from `path` may turn out not to be what a run wrote: a `DataError`."""
+    try:
+        yield
+    except UNFIT as fault:
+        reason = f"{type(fault).__name__}: {last_line(fault)}"
+        raise DataError(f"{path}: not what this run wrote ({reason}); resume=false runs it anew") from None

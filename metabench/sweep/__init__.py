@@ -1,0 +1,1 @@
+"""Many runs: jobs in processes of their own, their outcomes, and searches."""

@@ -1,0 +1,123 @@
+"""A search in its folder: trials are normal runs, chosen by what validation found, and a killed search goes on.
+
+journal.log   Optuna's storage: every trial as it begins and ends
+study.json    what is searched, by which metric
+
+A trial that was under way when the process died is run again with the same values, so that its run continues from its
+checkpoint. Values are drawn with a seed that is the trial's number: a search that was killed ends as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from metabench.errors import ConfigError, UserError
+from metabench.utils.files import DamagedError, read_json, write_json
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+
+class Outcome(NamedTuple):
+    """What became of a trial; `value` is None where it has none."""
+
+    value: float | None
+    run: str | None
+    reason: str | None = None
+
+
+class Study:
+    """A search held by one process at a time; a context manager."""
+
+    def __init__(self, folder: Path, about: dict[str, Any], space: dict[str, BaseDistribution], maximise: bool) -> None:
+        self.folder, self.about, self.space, self.maximise = folder, about, space, maximise
+        self._lock = FileLock(folder / ".lock")
+
+    def __enter__(self) -> Study:
+        """Take the folder; raises `UserError` if another process has it, or it holds another search."""
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"study={self.folder}: another process continues this search") from None
+        except OSError as fault:
+            raise ConfigError("study", self.folder, f"cannot be written: {fault.strerror or fault}") from None
+        path = self.folder / "study.json"
+        try:
+            held = read_json(path)
+        except DamagedError:
+            write_json(path, self.about)
+        else:
+            if held != self.about:
+                self._lock.release()
+                raise ConfigError("study", self.folder, "holds another search; choose another folder")
+        journal = str(self.folder / "journal.log")
+        # The folder's lock keeps others out; the journal's own is of a kind that dies with its process.
+        storage = JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name="study",
+            direction="maximize" if self.maximise else "minimize",
+            load_if_exists=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def search(self, trials: int, run: Callable[[int, dict[str, Any]], Outcome]) -> None:
+        """Bring the search to so many ended trials; what `run` raises leaves its trial to be continued."""
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(states=[TrialState.RUNNING]):
+            if trial.params.keys() == self.space.keys():
+                self._run(trial.number, trial.params, run)
+            else:  # died while values were drawn
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        while len(self.ended()) < trials:
+            self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+            drawn = self._study.ask(self.space)
+            self._run(drawn.number, drawn.params, run)
+
+    def _sampler(self, number: int) -> Any:
+        from optuna.samplers import TPESampler
+
+        return TPESampler(seed=number)
+
+    def _run(self, number: int, params: dict[str, Any], run: Callable[[int, dict[str, Any]], Outcome]) -> None:
+        from optuna.trial import TrialState
+
+        outcome = run(number, {key: params[key] for key in self.space})
+        self._study.set_user_attr(str(number), outcome._asdict())  # before the trial counts as over
+        state = TrialState.COMPLETE if outcome.value is not None else TrialState.FAIL
+        self._study.tell(number, outcome.value, state=state)
+
+    def ended(self) -> list[FrozenTrial]:
+        """The trials that are over, failed ones among them."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+    def best(self) -> FrozenTrial | None:
+        """The trial with the best value on validation; None where all failed."""
+        from optuna.trial import TrialState
+
+        if not self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+            return None
+        return self._study.best_trial
+
+    def outcome(self, trial: FrozenTrial) -> Outcome:
+        """What became of an ended trial."""
+        return Outcome(**self._study.user_attrs.get(str(trial.number), {"value": None, "run": None}))

@@ -1,0 +1,1 @@
+"""One run: built, meta-trained, meta-tested, recorded."""

@@ -1,0 +1,124 @@
+"""What a run is made of: the task source, the model, the optimiser and the plan that a configuration names."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metabench.algo.base import Algorithm
+from metabench.axis import INNER_STEPS
+from metabench.backbone.base import Backbone
+from metabench.config.build import component
+from metabench.config.schema import Config
+from metabench.data.base import TaskSource
+from metabench.data.loader import Feed
+from metabench.engine.device import open_device
+from metabench.engine.meta_step import MetaStep
+from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
+from metabench.errors import ConfigError, last_line
+from metabench.evaluation.evaluate import evaluate
+from metabench.evaluation.protocol import protocol_card
+from metabench.runs.run_dir import UNFIT, load_best
+from metabench.tasks import Metrics
+from metabench.utils.console import Display
+from metabench.utils.distributed import ALONE, Ranks
+from metabench.utils.dynamo import spare_dynamo
+from metabench.utils.files import DamagedError
+from metabench.utils.oom import advised
+from metabench.utils.tensorboard import require_tensorboard
+
+
+class Parts:
+    """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
+
+    def __init__(self, config: Config, display: Display, ranks: Ranks = ALONE) -> None:
+        self.config, self.display, self.ranks = config, display, ranks
+        if config.log.tensorboard:
+            require_tensorboard()
+        make_source, source_args = component(config.data, TaskSource, "data")
+        make_backbone, backbone_args = component(config.backbone, Backbone, "backbone")
+        make_algo, algo_args = component(config.algo, Algorithm, "algo")
+        make_optim, optim_args = component(config.optim, torch.optim.Optimizer, "optim")
+        spare_dynamo()
+        self.device = open_device(config.device)
+        torch.manual_seed(config.seed)
+        self.source: TaskSource = make_source(config.seed, self.device, **source_args)
+        spec = self.source.spec
+        backbone = make_backbone(spec.input_shape, **backbone_args)
+        self.algo: Algorithm = make_algo(spec, backbone, **algo_args).to(self.device)
+        if config.init is not None:
+            self._start_from(Path(config.init).expanduser())
+        self.parameters = [p for p in self.algo.parameters() if p.requires_grad]
+        # A baseline with nothing to meta-train goes straight to the test.
+        self.steps = config.train.steps if self.parameters else 0
+        self.optimizer = make_optim(self.parameters or [torch.zeros(1)], **optim_args)
+        self.algo.remat = config.remat
+        check_engine(config, self.device)
+        if config.train.tasks < ranks.size:
+            raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
+        if self.algo.coupled:
+            self._refuse_parts()
+        self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
+        self.metric = self.algo.objective.metric_name
+
+    def _start_from(self, run: Path) -> None:
+        try:
+            self.algo.load_state_dict(load_best(run)["algo"])
+        except DamagedError as fault:
+            raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
+        except UNFIT as fault:
+            raise ConfigError("init", run, f"does not fit this model: {last_line(fault)}") from None
+        if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
+            raise ConfigError("init", run, "holds a weight that is not finite")
+
+    def _refuse_parts(self) -> None:
+        chunk, whole = self.config.chunk, "backbone.statistics=pooled is of all tasks of a meta-step"
+        if isinstance(chunk, int) and chunk < self.config.train.tasks:
+            raise ConfigError("chunk", chunk, f"{whole}: auto, or statistics=running")
+        if self.ranks.size > 1:
+            raise ConfigError("device", "ddp", f"{whole}: one process, or statistics=running")
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The protocol card, which names the data by content."""
+        return protocol_card(self.config, self.source, self.algo)
+
+    @property
+    def columns(self) -> range:
+        """The numbers of the figures that a test has of each task, inner steps or instances; the last is the result."""
+        axis = self.algo.axis
+        last = getattr(self.algo, "eval_inner_steps", 0) if axis is INNER_STEPS else self.source.spec.eval.shots
+        return range(axis.first, last + 1)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How meta-steps are computed; found by running the model on one training task."""
+        with advised(1):
+            return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
+
+    @cached_property
+    def meta_step(self) -> MetaStep:
+        """The meta-step of that plan."""
+        if self.plan.threads is not None:
+            torch.set_num_threads(self.plan.threads)
+        return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan, self.ranks)
+
+    def engine(self) -> dict[str, Any]:
+        """What computed the meta-steps, for the record; nothing where there were none."""
+        return {"engine": self.plan.engine, "chunk": self.plan.chunk} if self.steps else {}
+
+    @cached_property
+    def batch(self) -> int:
+        """Tasks evaluated at once: what fits the memory."""
+        probe = self.source.sample("validation", 0, 1)
+        batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
+        return -self.ranks.most(-batch)  # one size for all ranks, also where memories differ
+
+    def evaluate(self, split: Any, episodes: int, source: TaskSource | None = None, **options: Any) -> Metrics:
+        """`evaluate`, in such batches."""
+        source, batch = source or self.source, self.batch
+        with advised(batch):
+            return evaluate(self.algo, source, split, episodes, batch=batch, ranks=self.ranks, **options)

@@ -1,0 +1,53 @@
+"""Where a run happens: command, versions, git state, device, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metabench import __version__
+from metabench.engine.device import describe
+from metabench.utils.distributed import ALONE, Ranks, program
+
+
+def environment(device: torch.device, command: Sequence[str], ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Where a run happens: command, versions, git state, device."""
+    return {
+        "command": " ".join([program(), *command]),
+        "metabench": __version__,
+        "git": git_state(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "hydra-core", "omegaconf")},
+        "device": describe(device),
+        "ranks": ranks.size,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_state() -> str | None:
+    """The commit of the program's checkout, with '+changes' where files differ from it; None for an installed copy."""
+    home = Path(__file__).resolve().parents[1]
+    try:
+        commit, changes = (
+            subprocess.run(["git", *args], cwd=home, capture_output=True, text=True, check=True, timeout=10).stdout
+            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.strip()[:12] + ("+changes" if changes.strip() else "")

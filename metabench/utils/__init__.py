@@ -1,0 +1,1 @@
+"""What the project needs and no field names: files, processes, signals, memory, the console."""

@@ -1,0 +1,116 @@
+"""What a person sees: live progress on a terminal, plain lines in a pipe or a log."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from metabench.utils.distributed import silent
+
+PLAIN_EVERY = 10.0  # seconds between plain lines
+PLAIN_WIDTH = 400
+
+
+def figure(name: str, mean: float, ci95: float | None = None) -> str:
+    """A metric as people read it: accuracy in percent, the rest to four digits."""
+    if mean is None or math.isnan(mean):
+        return "n/a"
+    scale, unit, digits = (100, "%", 2) if name == "accuracy" else (1, "", 4)
+    interval = "" if ci95 is None or math.isnan(ci95) else f" ± {scale * ci95:.{digits}f}"
+    return f"{scale * mean:.{digits}f}{interval}{unit}"
+
+
+def open_console() -> Console:
+    """The console; lines in a pipe or a log are not folded to a width nobody has."""
+    console = Console(highlight=False, soft_wrap=True, quiet=silent())
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+class Display:
+    """Progress of one phase after another."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or open_console()
+        self.live = self.console.is_terminal
+
+    def say(self, line: str) -> None:
+        """One line, kept."""
+        self.console.print(line, markup=False)
+
+    def phase(self, name: str, total: int, done: int = 0) -> Phase:
+        """A phase of `total` units, of which `done` are behind us; a context manager."""
+        return Phase(self, name, total, done)
+
+
+class Phase:
+    """A bar on a terminal; elsewhere a line now and then."""
+
+    def __init__(self, display: Display, name: str, total: int, done: int) -> None:
+        self.display, self.name, self.total, self.done = display, name, total, done
+        self.started = self.said = time.monotonic()
+        self.start = done
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=display.console,
+            disable=not display.live,
+            transient=True,
+        )
+
+    def __enter__(self) -> Phase:
+        """Show it."""
+        self.task = self.bar.add_task(self.name, total=self.total, completed=self.done, note="")
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take it away."""
+        self.bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the phase began here."""
+        return (self.done - self.start) / max(time.monotonic() - self.started, 1e-9)
+
+    def update(self, done: int, note: str = "") -> None:
+        """`done` units are behind us; `note` is what is worth watching."""
+        self.done = done
+        if self.display.live:
+            if note:
+                self.bar.update(self.task, note=note)
+            self.bar.update(self.task, completed=done)
+        elif note and (time.monotonic() - self.said > PLAIN_EVERY or done == self.total):
+            self.said = time.monotonic()
+            left = (self.total - done) / self.rate if self.rate else math.inf
+            self.display.say(f"{self.name} {done}/{self.total}  {note}  {clock(left)} left")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def inline(value: Any) -> str:
+    """A value of a card on one line, for a person."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {inline(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return str(value)

@@ -1,0 +1,103 @@
+"""The table of all methods: family, data, parameters, and the time of a meta-step beside MAML's in one run.
+
+    python scripts/benchmarks/methods.py > outputs/reference/performance/methods.md
+
+Every method in the setting of its recipe, which is what `metabench algo=… data=…` runs: meta-steps differ in tasks and
+examples. Eager, so that no compiler's time is in it; medians of repetitions, each beside one of MAML.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from typing import Any
+
+import torch
+
+from metabench.config.catalog import entries, folders
+from metabench.config.compose import compose
+from metabench.errors import UserError
+from metabench.training.components import Parts
+from metabench.utils.console import Display
+
+FAMILIES = {
+    "gradient": "maml fomaml anil metasgd reptile mamlpp imaml cavia protomaml",
+    "metric": "protonet matchingnet relationnet siamese",
+    "closed form": "r2d2 lrd2",
+    "memory": "lstm ntm mann dnc",
+    "sequence": "snail",
+    "neural process": "cnp np anp",
+    "amortised": "leo hypernet",
+    "learned update rule": "metalstm learnedupdate",
+    "generative": "statistician dagan",
+    "online": "ftml ftl toe",
+    "baseline": "scratch pretrain baseline baselinepp pretrainnn pixelnn joint oracle",
+}
+DATA = {"sinusoid": "sinusoid", "Omniglot": "glyphs", "stream": "glyphs_sequence", "online": "sinusoid_online"}
+REPETITIONS = 3
+
+
+def family(algo: str) -> str:
+    """Of a method; raises `KeyError`."""
+    return next(name for name, members in FAMILIES.items() if algo in members.split())
+
+
+def prepared(algo: str, data: str) -> Parts | None:
+    """A run, or None where the method refuses the data."""
+    try:
+        return Parts(compose("device=cpu", "engine=eager", f"algo={algo}", f"data={data}"), Display())
+    except UserError:
+        return None
+
+
+def seconds(run: Parts, step: int) -> float:
+    """Of one meta-step, drawing its tasks left out."""
+    tasks = run.source.sample("train", step * run.config.train.tasks, run.config.train.tasks)
+    began = time.perf_counter()
+    run.meta_step(step, tasks)
+    return time.perf_counter() - began
+
+
+def beside(run: Parts, maml: Parts) -> tuple[float, float]:
+    """Median seconds of a meta-step, and its median ratio to MAML's next to it."""
+    times: list[tuple[float, float]] = []
+    for step in range(REPETITIONS + 1):
+        times.append((seconds(run, step), seconds(maml, step)))
+    times = times[1:]  # the first warms up
+    return statistics.median(own for own, _ in times), statistics.median(own / other for own, other in times)
+
+
+def row(algo: str, line: str, mamls: dict[str, Parts]) -> list[Any]:
+    """Of the table."""
+    where, parameters, cost = [], [], []
+    for name, data in DATA.items():
+        run = prepared(algo, data)
+        if run is None:
+            continue
+        where.append(name)
+        if name not in mamls:
+            continue
+        parameters.append(f"{sum(p.numel() for p in run.parameters):,}")
+        if run.steps:
+            own, ratio = beside(run, mamls[name])
+            cost.append(f"{ratio:.2f} ({1e3 * own:.1f} ms)")
+        else:
+            cost.append("–")
+        print(algo, name, parameters[-1], cost[-1], file=sys.stderr, flush=True)
+    return [f"`{algo}`", family(algo), line, ", ".join(where), " / ".join(parameters), " / ".join(cost)]
+
+
+def main() -> None:
+    mamls = {name: run for name in ("sinusoid", "Omniglot") if (run := prepared("maml", DATA[name]))}
+    names = entries("algo", folders(None))
+    order = " ".join(FAMILIES.values()).split()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, CPU; medians of {REPETITIONS}\n")
+    print("| algo | family | what | data | parameters (sinusoid / Omniglot) | meta-step beside MAML's |")
+    print("|---|---|---|---|---|---|")
+    for algo in sorted(names, key=order.index):
+        print("|", " | ".join(map(str, row(algo, names[algo], mamls))), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""The same work in metabench and in every peer: one file a contestant, each a process that `bench_peers.py` asks."""

@@ -1,0 +1,147 @@
+"""The configuration mirrors the code: one file a choice, and every choice composes."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from importlib import import_module
+
+import pytest
+from build import ALGOS, CONF, composed
+from omegaconf import OmegaConf
+
+import metabench
+from metabench.algo.base import UNREAD, Algorithm
+from metabench.backbone.base import Backbone
+from metabench.cli.commands.validate import check
+from metabench.config.catalog import description
+from metabench.data.base import TaskSource
+
+GROUPS = {"algo": Algorithm, "data": TaskSource, "backbone": Backbone}
+FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
+RECIPES = [name for name in FILES if name.startswith("recipe/")]
+MISFITS = "|".join(
+    [
+        *map(re.escape, UNREAD.values()),
+        "compares classes and needs classification data",
+        "is one function for all tasks, which permuted labels do not have",
+        "algo.known=.*: should be some of",
+    ]
+)
+EXPERIMENTS = [name.removeprefix("experiment/") for name in FILES if name.startswith("experiment/")]
+
+
+def names(group: str) -> list[str]:
+    return [name.removeprefix(f"{group}/") for name in FILES if name.startswith(f"{group}/")]
+
+
+def raw(name: str) -> dict:
+    return OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")) or {}
+
+
+def task_of(data: str) -> str:
+    """The kind of task that a data file brings: few_shot, …"""
+    defaults = raw(f"data/{data}")["defaults"]
+    for key, task in (item for entry in defaults if isinstance(entry, dict) for item in entry.items()):
+        assert key.removeprefix("override ") == "/task@_here_"
+        return task
+    return task_of(next(parent for parent in defaults if parent != "_self_"))
+
+
+DATA = {data: task_of(data) for data in names("data")}
+
+
+def classes(group: str) -> dict[str, str]:
+    """Concrete classes of a group's package by dotted path, and the module each is in."""
+    package = import_module(f"metabench.{group}")
+    modules = [import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    return {
+        f"{module.__name__}.{name}": module.__name__.rpartition(".")[2]
+        for module in modules
+        for name, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, GROUPS[group]) and not inspect.isabstract(cls) and cls.__module__ == module.__name__
+    }
+
+
+def target(group: str, name: str) -> str:
+    node = raw(f"{group}/{name}")
+    return node.get("_target_") or target(
+        group, next(d for d in node["defaults"] if isinstance(d, str) and d != "_self_")
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_opens_with_what_it_is(name):
+    assert name.startswith("hydra/") or description(CONF / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_file_is_named_as_the_module_of_its_class(group):
+    modules = classes(group)
+    for name in names(group):
+        module = modules[target(group, name)]
+        assert name == module or (name.startswith(f"{module}_") and "_target_" not in raw(f"{group}/{name}"))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_class_has_a_file(group):
+    used = {target(group, name) for name in names(group)}
+    base = {"metabench.data.few_shot.FewShotImages"}  # of the image sets, and not for a configuration
+    assert classes(group).keys() - base == used
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("algo", ALGOS)
+def test_every_algorithm_is_built_for_every_data_set_or_says_why_not(algo, data):
+    found = check((f"algo={algo}", f"data={data}"))
+    assert found.fault is None
+    assert not found.misfit or re.search(MISFITS, found.misfit)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_for_something_there_is(name):
+    kind, _, who = name.removeprefix("recipe/").partition("/")
+    if kind == "net":
+        assert who in {f"{algo}_{backbone}" for algo in ALGOS for backbone in names("backbone")}
+    else:
+        assert kind in DATA.values()
+        assert who in ALGOS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_what_a_run_gets(name):
+    kind, _, who = name.removeprefix("recipe/").partition("/")
+    algo, _, backbone = who.partition("_") if kind == "net" else (who, "", "")
+    expected = raw(name)
+    expected.pop("defaults", None)
+    for data, task in DATA.items():
+        if task == ("few_shot" if kind == "net" else kind):
+            options = [f"algo={algo}", f"data={data}", *([f"backbone={backbone}"] if backbone else [])]
+            config = composed(*options).model_dump(by_alias=True)
+            assert_within(expected, config, config)
+
+
+def assert_within(expected: dict, found: dict, root: dict) -> None:
+    for key, value in expected.items():
+        if isinstance(value, dict):
+            assert_within(value, found[key], root)
+        elif isinstance(value, str) and value.startswith("${"):
+            group, _, name = value[2:-1].partition(".")
+            assert found[key] == root[group][name]
+        else:
+            assert found[key] == value, key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_built(name):
+    assert check((f"experiment={name}",))[2:] == (None, None)
+
+
+def test_the_installed_configuration_is_this_one():
+    package = import_module("metabench.conf")
+    assert [CONF.samefile(path) for path in package.__path__] == [True]
+    assert CONF.parent.joinpath("metabench").samefile(metabench.__path__[0])

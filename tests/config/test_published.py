@@ -1,0 +1,99 @@
+"""The published values: exact, sourced, each run by an experiment or left out for a reason, and said as they are."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import pytest
+from build import composed
+from omegaconf import OmegaConf
+from paths import CONF
+
+from metabench.config.catalog import description
+from metabench.config.published import published, rows
+
+FOLDER = CONF / "experiment"
+EXPERIMENTS = {
+    path.relative_to(FOLDER).with_suffix("").as_posix(): path
+    for data in ("omniglot", "sinusoid")
+    for path in sorted((FOLDER / data).glob("*.yaml"))
+}
+BY_EXPERIMENT = defaultdict(list)
+for row in rows():
+    BY_EXPERIMENT[row["experiment"]].append(row)
+CHECKED = (
+    r"(the paper's text|independent notes that quote the paper"
+    r"|from memory(, (low confidence|(mean|indirectly) corroborated))?"
+    r"|mean from independent notes that quote the paper, interval from memory)"
+)
+
+
+def test_every_row_is_whole():
+    cells = [(row["source"], row["arxiv"], row["row"], row["column"]) for row in rows()]
+    assert len(set(cells)) == len(cells) > 200
+    for row in rows():
+        assert bool(row["experiment"]) != bool(row["without"]), row
+        assert float(row["value"]) >= 0
+        assert row["metric"] in {"accuracy", "error", "mse"}
+        assert row["prediction"] in {"transductive", "inductive", ""}
+        assert not (row["ci95"] and row["spread"])
+        assert all(re.fullmatch(r"\d+(\.\d+)?", row[name]) for name in ("value", "ci95", "spread") if row[name])
+        assert re.fullmatch(r"[A-Z][a-z]+ et al\. 20\d\d, (the )?(Omniglot )?table( \d| of results)?", row["source"]), (
+            row
+        )
+        assert re.fullmatch(r"\d{4}\.\d{5}(v\d)?|", row["arxiv"])
+        assert re.fullmatch(CHECKED, row["verified"]), row
+
+
+def test_every_experiment_is_of_a_row_or_of_a_curve():
+    assert BY_EXPERIMENT.keys() - {""} <= EXPERIMENTS.keys()
+    for name in EXPERIMENTS.keys() - BY_EXPERIMENT.keys():
+        assert "published as a curve" in description(EXPERIMENTS[name])
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_says_what_its_rows_say(name):
+    found = OmegaConf.to_container(OmegaConf.load(EXPERIMENTS[name])).get("published")
+    assert found == (f"${{published:{name}}}" if name in BY_EXPERIMENT else None)
+    said = description(EXPERIMENTS[name])
+    numbers = re.findall(r"\d+\.\d+", said)
+    cells = BY_EXPERIMENT[name]
+    expected = {row["value"] for row in cells}
+    if len(cells) == 1:
+        expected |= {cells[0]["ci95"] or cells[0]["spread"]} - {""}
+    assert set(numbers) == expected
+    for row in cells:
+        assert row["source"] in said
+        assert ("from memory" in said) == ("from memory" in row["verified"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ci95", "prediction"),
+    [
+        ("omniglot/maml_5w1s", 0.987, 0.004, "transductive"),
+        ("omniglot/maml_20w5s", 0.989, 0.002, "transductive"),
+        ("omniglot/protonet_20w1s", 0.96, None, "inductive"),
+        ("omniglot/snail_20w1s", 0.9764, 0.003, None),
+        ("omniglot/siamese_within_alphabet", 0.92, None, "inductive"),
+        ("sinusoid/metasgd_train5_test5", 0.9, 0.16, None),
+    ],
+)
+def test_a_run_gets_the_value_in_its_own_units(name, value, ci95, prediction):
+    found = composed(f"experiment={name}").published
+    assert (found.value, found.ci95, found.prediction) == (value, ci95, prediction)
+    assert not found.also
+
+
+def test_one_run_may_give_several_cells():
+    steps = published("sinusoid/maml_k5")
+    assert [(one["at"], one["value"]) for one in (steps, *steps["also"])] == [(10, 0.35), (1, 0.67), (5, 0.38)]
+    modes = published("omniglot/reptile_5w1s")
+    assert [(one["prediction"], one["value"], one["spread"], one["ci95"]) for one in (modes, *modes["also"])] == [
+        ("transductive", 0.9768, 0.0004, None),
+        ("inductive", 0.9539, 0.0009, None),
+    ]
+    stream = published("omniglot/mann_5w")
+    assert {one["at"]: one["value"] for one in (stream, *stream["also"])} == {
+        10: 0.981, 1: 0.364, 2: 0.828, 3: 0.91, 4: 0.926, 5: 0.949
+    }  # fmt: skip

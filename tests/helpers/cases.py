@@ -1,0 +1,30 @@
+"""Algorithms on data, as the contract and the engines are tested on them."""
+
+from __future__ import annotations
+
+from build import pairs
+
+VARIANTS = [
+    ("maml", "glyphs", "backbone.pool=max", "backbone.statistics=running", "algo.adapt_norm=true"),
+    ("maml", "glyphs", "backbone=mlp_omniglot"),
+    ("anil", "glyphs", "backbone.norm=group", "backbone.filters=16"),
+    ("reptile", "glyphs", "backbone.statistics=running"),
+    ("protonet", "glyphs", "algo.distance=cosine", "backbone.statistics=batch"),
+    ("matchingnet", "glyphs", "algo.fce=true", "backbone.statistics=batch"),
+    ("pretrain", "glyphs", "algo.finetune=all"),
+    ("mamlpp", "glyphs", "backbone.statistics=running"),
+    ("imaml", "sinusoid", "algo.variant=released"),
+    ("snail", "glyphs", "backbone.statistics=batch"),
+    ("protonet", "glyphs", "backbone.statistics=pooled"),
+    ("relationnet", "glyphs", "backbone.statistics=pooled"),
+    ("metalstm", "sinusoid", "algo.start=published"),
+    ("metalstm", "sinusoid", "algo.first_order=true"),
+    ("hypernet", "sinusoid", "algo.aggregator=attention"),
+    ("hypernet", "sinusoid", "algo.generates=film", "algo.aggregator=gru"),
+    ("hypernet", "sinusoid", "algo.generates=head"),
+    ("hypernet", "glyphs", "algo.aggregator=gru", "backbone.statistics=batch"),
+    ("hypernet", "glyphs", "algo.generates=film", "algo.aggregator=attention"),
+    ("hypernet", "glyphs", "algo.generates=weights"),
+]
+CASES = [*pairs(), *VARIANTS]
+NOT_TRAINED = {"scratch", "pixelnn"}  # baselines that never meet a training task
