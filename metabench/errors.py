@@ -23,7 +23,7 @@ class ConfigError(UserError):
     """A value that cannot be used, named by its key."""
 
     def __init__(self, key: str, value: object, valid: str) -> None:
-        super().__init__(f"{key}={shown(value)}: {valid}")
+        super().__init__(f"{key}={format_value(value)}: {valid}")
         self.key = key
 
 
@@ -37,13 +37,13 @@ class MissingDataError(DataError):
     """Data that is nowhere to be found."""
 
 
-def shown(value: object, limit: int = 200) -> str:
+def format_value(value: object, limit: int = 200) -> str:
     """`value` as a user would type it, on one line."""
     text = "null" if value is None else " ".join(str(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def one_of(name: str, options: Iterable[str], what: str) -> str:
+def suggest(name: str, options: Iterable[str], what: str) -> str:
     """`what` is wrong with `name`, the nearest option, and all of them, or the nearer ones of many."""
     known = sorted(options)
     near = get_close_matches(name, known, n=1, cutoff=0.5)

@@ -12,7 +12,7 @@ from torch import Tensor
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
-Protocol = Literal["few_shot", "online", "sequence"]
+Setting = Literal["few_shot", "online", "sequence"]
 """How a task is met: a support set, then queries; the same, one task after the other, each while its examples arrive
 (`metabench.evaluation.online`); or a stream, in which each example is a query before its label comes.
 
@@ -23,7 +23,7 @@ Metrics = dict[str, Tensor]
 """Per-task figures: each `[T]`, or `[T, K]` where there is one for each column of an axis (`metabench.axis`)."""
 
 
-class Split(NamedTuple):
+class Examples(NamedTuple):
     """Labelled examples of T tasks, N each: `x [T, N, *input_shape]`, `y [T, N]` int64 or `[T, N, D]`."""
 
     x: Tensor
@@ -38,8 +38,8 @@ class Tasks(NamedTuple):
     (`metabench.rng.normal`): a pure function of the task, so that chunks, ranks and resumed runs agree.
     """
 
-    support: Split
-    query: Split
+    support: Examples
+    query: Examples
     truth: dict[str, Tensor]
     keys: Tensor | None = None
 
@@ -55,7 +55,7 @@ class Tasks(NamedTuple):
         """Tasks of the same make from what `tensors()` would give."""
         sx, sy, qx, qy, *rest = tensors
         truth = dict(zip(self.truth, rest, strict=False))
-        return Tasks(Split(sx, sy), Split(qx, qy), truth, *rest[len(truth) :])
+        return Tasks(Examples(sx, sy), Examples(qx, qy), truth, *rest[len(truth) :])
 
     def tasks(self, start: int, stop: int) -> Tasks:
         """Tasks start..stop of the batch, as views."""
@@ -63,7 +63,7 @@ class Tasks(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Tasks:
         """The same tasks with every floating-point tensor of the examples in `dtype`."""
-        support, query = (Split(*(t.to(dtype) if t.is_floating_point() else t for t in part)) for part in self[:2])
+        support, query = (Examples(*(t.to(dtype) if t.is_floating_point() else t for t in part)) for part in self[:2])
         return Tasks(support, query, self.truth, self.keys)
 
 
@@ -86,4 +86,4 @@ class TaskSpec:
     eval: Episode
     num_classes: int = 0  # distinct training classes behind the tasks; 0 for regression
     truth: tuple[str, ...] = ()  # the numbers of `Tasks.truth`, one a task each, that make a regression's function
-    protocol: Protocol = "few_shot"
+    setting: Setting = "few_shot"

@@ -51,7 +51,7 @@ IMPORTS = {module: imported(module) for module in FILES}
 
 def room(module: str) -> str:
     """The folder below metabench/ that a module is in, or its own name at the root; '' for the package itself."""
-    return (module.split(".") + [""])[1]
+    return ([*module.split("."), ""])[1]
 
 
 def test_every_room_has_a_layer():

@@ -12,11 +12,11 @@ from metabench.axis import AXIS_OF, Axis
 from metabench.backbone.base import Backbone, batch_norms, batch_statistics
 from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES
-from metabench.tasks import Episode, Metrics, Protocol, Split, Tasks, TaskSpec
+from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
-UNREAD: dict[Protocol, str] = {  # why an algorithm refuses tasks of a protocol
+UNREAD: dict[Setting, str] = {  # why an algorithm refuses tasks of a protocol
     "few_shot": "learns from tasks that come one after the other, as data=sinusoid_online has them; this data has not",
     "online": "reads a task whole; this data brings it little by little",
     "sequence": "answers queries after a support set; this data is a stream that has none",
@@ -33,7 +33,7 @@ class Algorithm(nn.Module, ABC):
     """
 
     classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
-    protocols: ClassVar[tuple[Protocol, ...]] = ("few_shot", "online")  # what it can read
+    settings: ClassVar[tuple[Setting, ...]] = ("few_shot", "online")  # what it can read
     needs_queries: ClassVar[bool] = True  # in training; not where support and query examples are learned from alike
     own_weights: ClassVar[bool] = False  # gives every task weights of its own
     remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
@@ -48,41 +48,41 @@ class Algorithm(nn.Module, ABC):
     def _check(self, spec: TaskSpec) -> None:
         """Raise `ConfigError` for tasks that this algorithm cannot read, or a backbone that does not fit them."""
         name, norms = type(self).__name__, batch_norms(self.backbone)
-        if spec.protocol not in self.protocols:
-            raise ConfigError("algo", name, UNREAD[spec.protocol])
+        if spec.setting not in self.settings:
+            raise ConfigError("algo", name, UNREAD[spec.setting])
         if self.classifies and spec.objective != "cross_entropy":
             raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
-        if spec.protocol == "sequence" and any(not norm.running for norm in norms):
+        if spec.setting == "sequence" and any(not norm.running for norm in norms):
             raise ConfigError(
                 "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
             )
-        if self.needs_queries and not spec.train.queries and spec.protocol != "sequence":
+        if self.needs_queries and not spec.train.queries and spec.setting != "sequence":
             raise ConfigError("data.train.queries", 0, f"at least 1: {name} learns to answer queries")
         if self.own_weights and any(norm.pooled for norm in norms):
             valid = f"is for tasks under the same weights, and {name} gives each its own; running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)
 
     @abstractmethod
-    def adapt(self, support: Split) -> State:
+    def adapt(self, support: Examples) -> State:
         """What the algorithm keeps of the support set."""
 
     @abstractmethod
     def predict(self, state: State, x: Tensor) -> Tensor:
         """Predictions `[T, M, O]` for queries `[T, M, ...]`: logits, or values."""
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """Adapt, then predict. Overridden where support and query are better embedded in one pass."""
         return self.predict(self.adapt(support), x)
 
-    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+    def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
         """Predictions after each inner step 0..S; one entry where there are no inner steps."""
         return [self.solve(support, x)]
 
-    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+    def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
         """Predictions under `count` draws of what the support set leaves open; none where nothing is drawn."""
         return []
 
-    def generate(self, support: Split, count: int) -> Tensor | None:
+    def generate(self, support: Examples, count: int) -> Tensor | None:
         """`count` new inputs of each class of a support set `[T, ways, count, *input_shape]`; None if none are made."""
         return None
 
@@ -110,7 +110,7 @@ class Algorithm(nn.Module, ABC):
     @property
     def axis(self) -> Axis:
         """What the columns of `evaluate` count."""
-        return AXIS_OF[self.spec.protocol]
+        return AXIS_OF[self.spec.setting]
 
     @property
     def coupled(self) -> bool:
@@ -151,7 +151,7 @@ class Algorithm(nn.Module, ABC):
             for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
         }
 
-    def predict_alone(self, support: Split, x: Tensor) -> Tensor:
+    def predict_alone(self, support: Examples, x: Tensor) -> Tensor:
         """Each query predicted in a batch of the support set and itself (Nichol et al. 2018, "non-transductive")."""
         state = self.adapt(support)
 

@@ -28,7 +28,7 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Count, NonNegative, Positive, Share
 from metabench.objective import one_hot
 from metabench.rng import NOISE, content_keys, uniform
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 
 class Finetune(TypedDict):
@@ -46,7 +46,7 @@ class Baseline(Pretrain):
     """Joint training, then a linear head on fixed features."""
 
     classifies = True
-    protocols = ("few_shot",)  # its passes are over a support set of one size
+    settings = ("few_shot",)  # its passes are over a support set of one size
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Baseline(Pretrain):
         self.orders: torch.Tensor
         self.register_buffer("orders", torch.stack(orders), persistent=False)
 
-    def drawn_head(self, support: Split, dtype: torch.dtype) -> Weights:
+    def drawn_head(self, support: Examples, dtype: torch.dtype) -> Weights:
         """A new linear layer for every task, each row by the examples of its class."""
         outputs, features = self.network.head.get_parameter("weight").shape
         keys = (content_keys(support.x).unsqueeze(-1) * one_hot(support.y, outputs, torch.int64)).sum(1)
@@ -81,7 +81,7 @@ class Baseline(Pretrain):
         drawn = ((2 * u - 1) / math.sqrt(features)).to(dtype)
         return {"weight": drawn[..., :-1], "bias": drawn[..., -1]}
 
-    def trajectory(self, support: Split) -> Iterator[Weights]:
+    def trajectory(self, support: Examples) -> Iterator[Weights]:
         """The head after each mini-batch."""
         z, y = self.embed(support.x), support.y
         fast = self.initial(z, y) if self.new_head == "zero" else self.drawn_head(support, z.dtype)

@@ -20,7 +20,7 @@ from metabench.algo.fast_weights import Weights
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config.types import Positive
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 
 class BaselinePP(Baseline):
@@ -41,7 +41,7 @@ class BaselinePP(Baseline):
         self.classifier = CosineHead(size, spec.num_classes, train_scale)
         self.network.head = CosineHead(size, spec.eval.outputs, scale).requires_grad_(False)
 
-    def drawn_head(self, support: Split, dtype: torch.dtype) -> Weights:
+    def drawn_head(self, support: Examples, dtype: torch.dtype) -> Weights:
         """Directions and lengths of what is drawn."""
         weight = super().drawn_head(support, dtype)["weight"]
         return {"weight": weight, "length": weight.norm(dim=-1)}

@@ -36,7 +36,7 @@ from metabench.backbone.layers import Conv2d, Linear
 from metabench.backbone.norm import make_norm
 from metabench.config.types import Count, NonNegative, Positive
 from metabench.rng import noise_keys, normal, task_keys
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 AUGMENT, ADVERSARIAL = range(2)  # streams of a task's noise
 
@@ -75,11 +75,11 @@ class DAGAN(ProtoNet):
 
     # ---- the few-shot method
 
-    def adapt(self, support: Split) -> Embedded:
+    def adapt(self, support: Examples) -> Embedded:
         """Augment and embed the support set."""
         return super().adapt(self.augment(support, self.noise))
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """Augment; then adapt and predict on embeddings of one pass."""
         return super().solve(self.augment(support, self.noise), x)
 
@@ -90,13 +90,13 @@ class DAGAN(ProtoNet):
         generated = self.weight.sigmoid() / self.samples * onehot[:, drawings:]
         return Embedded(z, torch.cat([onehot[:, :drawings], generated], dim=1))
 
-    def augment(self, support: Split, noise: Tensor) -> Split:
+    def augment(self, support: Examples, noise: Tensor) -> Examples:
         """The support set and what G makes of it with noise `[samples, latent]`, or `[T, N, samples, latent]`."""
         (x, y), samples = support, self.samples
         noise = noise.expand(*y.shape, samples, -1).flatten(1, 2).to(x.dtype)
         with torch.no_grad():  # the embedding learns from generated drawings, not the generator from the embedding
             generated = self.generator(x.repeat_interleave(samples, dim=1), noise)
-        return Split(torch.cat([x, generated], dim=1), torch.cat([y, y.repeat_interleave(samples, dim=1)], dim=1))
+        return Examples(torch.cat([x, generated], dim=1), torch.cat([y, y.repeat_interleave(samples, dim=1)], dim=1))
 
     # ---- learning
 
@@ -127,7 +127,7 @@ class DAGAN(ProtoNet):
         generator = F.softplus(-functional_call(self.discriminator, fixed, (torch.cat([real.x, made], dim=2),)))
         return discriminator.mean(1), generator.mean(1)
 
-    def first(self, part: Split) -> Tensor:
+    def first(self, part: Examples) -> Tensor:
         """The first example of each class, `[T, ways, C, H, W]`; classes have as many examples each."""
         ways = self.episode.outputs
         order = part.y.argsort(dim=1, stable=True).unflatten(1, (ways, -1))[:, :, 0]
@@ -137,7 +137,7 @@ class DAGAN(ProtoNet):
             .unflatten(2, part.x.shape[2:])
         )
 
-    def generate(self, support: Split, count: int) -> Tensor:
+    def generate(self, support: Examples, count: int) -> Tensor:
         """`count` drawings from the first of each class: `[T, ways, count, *input_shape]`."""
         x = self.first(support)
         tasks, ways = x.shape[:2]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm, State
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 
 class Embedder(Algorithm):
@@ -22,7 +22,7 @@ class Embedder(Algorithm):
     def read(self, state: State, z: Tensor) -> Tensor:
         """Predictions `[T, M, O]` of query embeddings `[T, M, F]`."""
 
-    def adapt(self, support: Split) -> State:
+    def adapt(self, support: Examples) -> State:
         """Embed the support set."""
         return self.fit(self.backbone(support.x), support.y)
 
@@ -30,13 +30,13 @@ class Embedder(Algorithm):
         """Embed the queries."""
         return self.read(state, self.backbone(x))
 
-    def together(self, support: Split, x: Tensor) -> tuple[Tensor, Tensor]:
+    def together(self, support: Examples, x: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of support and queries in one pass, which batch statistics then cover, as in the papers' code."""
         size = support.x.shape[1]
         z = self.backbone(torch.cat([support.x, x], dim=1))
         return z[:, :size], z[:, size:]
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """Adapt and predict on embeddings of one pass."""
         z, query = self.together(support, x)
         return self.read(self.fit(z, support.y), query)

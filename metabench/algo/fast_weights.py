@@ -18,7 +18,7 @@ from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
 from metabench.config.types import Whole
 from metabench.errors import ConfigError
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 Weights = dict[str, Tensor]
 
@@ -105,11 +105,11 @@ class FastWeights(Algorithm):
         """Fast weights after inner step number `step` (from 0) on the embedded support set."""
         return self.descend(fast, self.gradient(fast, z, y))
 
-    def trajectory(self, support: Split) -> Iterator[Weights]:
+    def trajectory(self, support: Examples) -> Iterator[Weights]:
         """Fast weights after each inner step 0..S, with the graph back to θ only where gradients are enabled."""
         return self._path(support, 1)
 
-    def _path(self, support: Split, stride: int) -> Iterator[Weights]:
+    def _path(self, support: Examples, stride: int) -> Iterator[Weights]:
         """Fast weights after every `stride` steps and after the last.
 
         The steps between are one segment: where they are `recomputed`, nothing but its start is held in memory.
@@ -143,7 +143,7 @@ class FastWeights(Algorithm):
             found = torch.autograd.grad(loss.sum(), list(at.values()), create_graph=learning and not self.first_order)
         return loss.detach(), dict(zip(at, found, strict=True))
 
-    def adapt(self, support: Split) -> Weights:
+    def adapt(self, support: Examples) -> Weights:
         """θ'_S, by about √S segments of about √S inner steps where they are computed again."""
         path = self._path(support, max(1, math.isqrt(self.steps))) if self.recomputed else self.trajectory(support)
         *_, last = path
@@ -174,7 +174,7 @@ class FastWeights(Algorithm):
         """The network under the fast weights."""
         return self.read(state, self.embed(x))
 
-    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+    def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
         """Predictions after each inner step 0..S."""
         z = self.embed(x)
         return [self.read(fast, z) for fast in self.trajectory(support)]

@@ -13,4 +13,4 @@ from metabench.algo.pretrain import Pretrain
 class FTL(Pretrain):
     """Joint training and fine-tuning, on the tasks of a stream; of classes the head is new for each task."""
 
-    protocols = ("online",)
+    settings = ("online",)

@@ -17,4 +17,4 @@ from metabench.algo.maml import MAML
 class FTML(MAML):
     """MAML's meta-step and inner loop, on the tasks of a stream."""
 
-    protocols = ("online",)
+    settings = ("online",)

@@ -34,7 +34,7 @@ from metabench.backbone.norm import Norm
 from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 
 class Generated(NamedTuple):
@@ -79,7 +79,7 @@ class HyperNet(Algorithm):
                 numbers = sum(2 * len(bias) for _, bias in film_sites(backbone).values())
             self.read_task = SetEncoder(features + labels, size, numbers, aggregator)
 
-    def adapt(self, support: Split) -> Generated:
+    def adapt(self, support: Examples) -> Generated:
         """Generate."""
         if self.generates == "weights":
             rows = self._read_task(support)
@@ -103,7 +103,7 @@ class HyperNet(Algorithm):
         head = {f"head.{name}": p for name, p in self.head.named_parameters()}
         return {**dict(self.backbone.named_parameters()), **head}
 
-    def _read_task(self, support: Split) -> Tensor:
+    def _read_task(self, support: Examples) -> Tensor:
         """All numbers of the support set's body, `[T, P]`."""
         z = self.reader(support.x)
         if not self.labelled:

@@ -24,7 +24,7 @@ from metabench.algo.fast_weights import Steps, Weights
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count, NonNegative, Positive
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 RELEASED_SHIFT = 10.0  # that the authors' code adds to λ in A
 
@@ -62,7 +62,7 @@ class IMAML(MAML):
         theta = self.adapted()
         return [self.proximal * (w - theta[name]) for name, w in fast.items()]
 
-    def adapt(self, support: Split) -> Weights:
+    def adapt(self, support: Examples) -> Weights:
         """φ*; in training a function of θ by the implicit function theorem alone."""
         if not (self.training and torch.is_grad_enabled()):
             return super().adapt(support)
@@ -74,7 +74,7 @@ class IMAML(MAML):
         hessian = self._hessian(support, found, like=solution)
         return unpacked(_Implicit.apply(theta, found, hessian, self), solution)
 
-    def _hessian(self, support: Split, solution: Tensor, like: Weights) -> Operator:
+    def _hessian(self, support: Examples, solution: Tensor, like: Weights) -> Operator:
         """The product with ∇² L_S at the solution `[T, P]`, of every task by itself."""
         at = solution.detach().requires_grad_()
         with torch.enable_grad():

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.fast_weights import FastWeights, Weights
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 P = 10.0  # of the preprocessing
 
@@ -43,7 +43,7 @@ class LearnedRule(FastWeights):
         """θ - move."""
         return {name: w - gradient[name] for name, w in fast.items()}
 
-    def trajectory(self, support: Split) -> Iterator[Weights]:
+    def trajectory(self, support: Examples) -> Iterator[Weights]:
         """Fast weights after each inner step 0..S."""
         z = self.embed(support.x)
         fast = self.initial(z, support.y)
@@ -57,7 +57,7 @@ class LearnedRule(FastWeights):
         if self.training and self.steps:
             self.end(kept)
 
-    def adapt(self, support: Split) -> Weights:
+    def adapt(self, support: Examples) -> Weights:
         """θ'_S; nothing is rematerialised."""
         *_, last = self.trajectory(support)
         return last

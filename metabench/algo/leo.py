@@ -31,7 +31,7 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Count, NonNegative, Positive, Whole
 from metabench.objective import one_hot
 from metabench.rng import noise_keys, normal, task_keys
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 LATENT, WEIGHTS = range(2)  # streams of a task's noise
 
@@ -152,13 +152,13 @@ class LEO(Algorithm):
             (found,) = torch.autograd.grad(loss(at).sum(), at, create_graph=learning)
         return found if self.inner_clip is None else found.clamp(-self.inner_clip, self.inner_clip)
 
-    def trajectory(self, support: Split) -> Iterator[Found]:
+    def trajectory(self, support: Examples) -> Iterator[Found]:
         """The walk from the mean of the latents."""
         x = self.embed(support.x)
         mean, _ = self.encode(x, support.y)
         return self.walk(mean, x, support.y, None)
 
-    def adapt(self, support: Split) -> Found:
+    def adapt(self, support: Examples) -> Found:
         """Its end."""
         *_, last = self.trajectory(support)
         return last
@@ -167,12 +167,12 @@ class LEO(Algorithm):
         """The adapted weights on the queries."""
         return self.apply_weights(state.w, self.embed(x))
 
-    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+    def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
         """Predictions after each inner step 0..S."""
         x = self.embed(x)
         return [self.apply_weights(found.w, x) for found in self.trajectory(support)]
 
-    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+    def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
         """Predictions after adaptation from draws of the latents."""
         embedded = self.embed(support.x)
         mean, std = self.encode(embedded, support.y)

@@ -24,7 +24,7 @@ from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.norm import Norm
 from metabench.config.types import Count, Positive, Whole
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 ALPHA = 0.1  # α₀, from which the authors' step sizes start
 LEAST = 0.03  # of its first share, that a step before the last keeps while e < 1
@@ -103,7 +103,7 @@ class MAMLPlusPlus(MAML):
         """The network under the fast weights and the normalisation of the last step."""
         return self.read_query(state, self.embed(x), self.steps)
 
-    def outputs(self, support: Split, x: Tensor) -> list[Tensor]:
+    def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
         """Predictions after each inner step 0..S."""
         z = self.embed(x)
         return [self.read_query(fast, z, step) for step, fast in enumerate(self.trajectory(support))]

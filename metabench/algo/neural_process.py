@@ -29,7 +29,7 @@ from metabench.backbone.perceptron import Perceptron
 from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES, one_hot
 from metabench.rng import NOISE, noise_keys, uniform
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 MIN_STD = 0.1
 INIT: Literal["glorot"] = "glorot"
@@ -134,7 +134,7 @@ class NeuralProcess(Algorithm):
         mean, s = decoded.chunk(2, dim=-1)
         return torch.cat([mean, MIN_STD + (1 - MIN_STD) * F.softplus(s)], dim=-1)
 
-    def adapt(self, support: Split) -> Any:
+    def adapt(self, support: Examples) -> Any:
         """The representation of the whole support set."""
         return self.represent(self.context(self.backbone(support.x), support.y))
 
@@ -142,7 +142,7 @@ class NeuralProcess(Algorithm):
         """Embed the queries and decode."""
         return self.decode(state, self.backbone(x))
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """Support and query embedded in one pass, which batch statistics then cover together, as in training."""
         size = support.x.shape[1]
         z = self.backbone(torch.cat([support.x, x], dim=1))

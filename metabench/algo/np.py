@@ -25,7 +25,7 @@ from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config.types import Count, Whole, Widths
 from metabench.rng import noise_keys, normal, task_keys
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 
 class Latent(nn.Module):
@@ -85,7 +85,7 @@ class NP(NeuralProcess):
         drawn = [self.given(mean + std * one, r, z) for one in self.noise]
         return average(torch.stack(drawn), probabilities=self.classes)
 
-    def draws(self, support: Split, x: Tensor, count: int) -> list[Tensor]:
+    def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
         """Predictions for draws of the latent variable."""
         state, z = self.adapt(support), self.backbone(x)
         r, (mean, std) = self.path.read(state.kept, z), state.z

@@ -19,7 +19,7 @@ from metabench.backbone.layers import Linear
 from metabench.backbone.perceptron import Perceptron
 from metabench.config.types import Widths
 from metabench.errors import ConfigError
-from metabench.tasks import Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Tasks, TaskSpec
 
 
 class Informed(Network):
@@ -52,8 +52,8 @@ class Oracle(Joint):
         """Inputs `[T, N, 1 + known]`, x first."""
         told = torch.cat([tasks.truth[name] for name in self.known], dim=1).unsqueeze(1)
 
-        def informed(part: Split) -> Split:
+        def informed(part: Examples) -> Examples:
             x, y = part
-            return Split(torch.cat([x, told.to(x.dtype).expand(-1, x.shape[1], -1)], dim=-1), y)
+            return Examples(torch.cat([x, told.to(x.dtype).expand(-1, x.shape[1], -1)], dim=-1), y)
 
         return Tasks(informed(tasks.support), informed(tasks.query), tasks.truth, tasks.keys)

@@ -16,7 +16,7 @@ from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config.types import Positive, Whole
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
 class Pretrain(MAML):
@@ -65,10 +65,10 @@ class Pretrain(MAML):
         return loss.mean(), self.metrics(loss, prediction, y)
 
 
-def pooled(tasks: Tasks, *, classes: bool) -> Split:
+def pooled(tasks: Tasks, *, classes: bool) -> Examples:
     """Every example of each task, support and query alike; labelled by the numbers of their `classes`, if there are."""
     x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
-    return Split(x, tasks.truth["classes"].gather(1, y) if classes else y)
+    return Examples(x, tasks.truth["classes"].gather(1, y) if classes else y)
 
 
 def _keep_head_of_other_ways(algo: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

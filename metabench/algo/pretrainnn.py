@@ -16,7 +16,7 @@ from metabench.algo.pixelnn import VOTES, Vote
 from metabench.algo.pretrain import Pretrain
 from metabench.backbone.base import Backbone
 from metabench.objective import one_hot
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 
 class PretrainNN(Pretrain):
@@ -28,7 +28,7 @@ class PretrainNN(Pretrain):
         super().__init__(spec, backbone, inner_lr=1.0, eval_inner_steps=0, adapt_norm=False, finetune="head")
         self.vote = VOTES[vote]
 
-    def trajectory(self, support: Split) -> Iterator[Weights]:
+    def trajectory(self, support: Examples) -> Iterator[Weights]:
         """Embeddings and one-hot labels; no step follows."""
         z = self.embed(support.x)
         yield {"z": z, "onehot": one_hot(support.y, self.episode.outputs, z.dtype)}

@@ -21,7 +21,7 @@ from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count
 from metabench.errors import ConfigError
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 Memory = Any  # of a core: a named tuple of tensors [T, ...]
 
@@ -86,7 +86,7 @@ class Sizes(TypedDict):
 class Recurrent(Algorithm):
     """Encoder, core, linear readout."""
 
-    protocols = ("few_shot", "online", "sequence")
+    settings = ("few_shot", "online", "sequence")
 
     @abstractmethod
     def __init__(self, spec: TaskSpec, backbone: Backbone, core: type[Core], **sizes: Any) -> None:
@@ -100,7 +100,7 @@ class Recurrent(Algorithm):
         self.core = core(backbone.feature_size + spec.eval.outputs, **sizes)
         self.readout = nn.Linear(self.core.features, spec.eval.outputs)
 
-    def adapt(self, support: Split) -> Read:
+    def adapt(self, support: Examples) -> Read:
         """Read the support set, in its order."""
         return self._read(self.backbone(support.x), support.y)
 
@@ -108,9 +108,9 @@ class Recurrent(Algorithm):
         """Each query one step on from the support set."""
         return self._answer(state, self.backbone(x))
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """A stream's predictions, made on the way; or those for queries, embedded in one pass with the support set."""
-        if self.spec.protocol == "sequence":
+        if self.spec.setting == "sequence":
             z = self.backbone(x)
             return self.readout(self.core(self._inputs(z, self._labels(support.y, z)))[1])
         size = support.x.shape[1]

@@ -19,7 +19,7 @@ from metabench.backbone.norm import Statistics, make_norm
 from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
 class RelationNet(Algorithm):
@@ -33,7 +33,7 @@ class RelationNet(Algorithm):
             raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; relationnet wants conv4")
         self.relation = Relation(backbone.map_shape, filters, hidden, statistics=kept_statistics(backbone))
 
-    def adapt(self, support: Split) -> Tensor:
+    def adapt(self, support: Examples) -> Tensor:
         """Sum the maps of each class."""
         onehot = one_hot(support.y, self.episode.outputs, support.x.dtype)
         maps = self.backbone.maps(support.x)

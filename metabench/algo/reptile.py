@@ -19,7 +19,7 @@ from torch import Tensor
 from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count, Positive, Share
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
 class Reptile(FastWeights):
@@ -48,7 +48,7 @@ class Reptile(FastWeights):
         self.second_moment: Tensor
         self.moment_steps: Tensor
 
-    def trajectory(self, support: Split) -> Iterator[Weights]:
+    def trajectory(self, support: Examples) -> Iterator[Weights]:
         """As of `FastWeights`, but each step sees a mini-batch; in training the second moments move."""
         size = support.y.shape[1]
         batch = min(self.inner_batch if self.training else self.eval_inner_batch, size)

@@ -27,7 +27,7 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 
 class SNAIL(Algorithm):
@@ -67,7 +67,7 @@ class SNAIL(Algorithm):
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(channels, labels)
 
-    def adapt(self, support: Split) -> list[Tensor]:
+    def adapt(self, support: Examples) -> list[Tensor]:
         """The support set as each block sees it, `[T, N, C]`."""
         return self._read(self._embed(support.x), support.y)
 
@@ -75,7 +75,7 @@ class SNAIL(Algorithm):
         """Each query as the last element of a sequence of its own."""
         return self._answer(state, self._embed(x))
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """Embed support and query in one pass, which batch statistics then cover together."""
         size = support.x.shape[1]
         z = self._embed(torch.cat([support.x, x], dim=1))

@@ -35,7 +35,7 @@ from metabench.backbone.norm import Statistics
 from metabench.config.types import Count, Whole
 from metabench.objective import one_hot
 from metabench.rng import NOISE, noise_keys, normal, task_keys, uniform
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 SIZE, PART, CONTEXT, LATENT = range(4)  # streams of a task's noise; one more for each further layer of z
 
@@ -92,7 +92,7 @@ class Statistician(Algorithm):
 
     # ---- classification
 
-    def adapt(self, support: Split) -> Normal:
+    def adapt(self, support: Examples) -> Normal:
         """q(c | D_k)."""
         return self.of_classes(self.backbone(support.x), support.y)
 
@@ -100,7 +100,7 @@ class Statistician(Algorithm):
         """Minus the divergence from each."""
         return -divergences(state, self.statistic(self.backbone(x)))
 
-    def solve(self, support: Split, x: Tensor) -> Tensor:
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
         """Support and queries embedded in one pass, which batch statistics then cover together, as in training."""
         size = support.x.shape[1]
         return self.classify(self.backbone(torch.cat([support.x, x], dim=1)), support.y, size)
@@ -158,7 +158,7 @@ class Statistician(Algorithm):
         before = (u.unsqueeze(1) < u.unsqueeze(2)).to(member.dtype) @ member  # [T, N, S]: how many of a set come before
         return ((before < sizes.unsqueeze(1)) * member).sum(-1, keepdim=True)
 
-    def generate(self, support: Split, count: int) -> Tensor:
+    def generate(self, support: Examples, count: int) -> Tensor:
         """`count` drawings a class from p(x | c) with c the mean of q(c | D_k): `[T, ways, count, *input_shape]`."""
         c = self.adapt(support).mean
         tasks, ways, _ = c.shape

@@ -15,13 +15,13 @@ from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import Network
 from metabench.algo.pretrain import pooled
 from metabench.backbone.base import Backbone
-from metabench.tasks import Metrics, Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
 class TOE(Algorithm):
     """A network with one output for every class there is, or for every dimension of a target."""
 
-    protocols = ("online",)
+    settings = ("online",)
     needs_queries = False
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
@@ -33,9 +33,9 @@ class TOE(Algorithm):
         if not self.spec.num_classes:
             return tasks
         (x, y), query, truth, keys = tasks
-        return Tasks(Split(x, torch.stack([y, truth["classes"].gather(1, y)], dim=-1)), query, truth, keys)
+        return Tasks(Examples(x, torch.stack([y, truth["classes"].gather(1, y)], dim=-1)), query, truth, keys)
 
-    def adapt(self, support: Split) -> Tensor | None:
+    def adapt(self, support: Examples) -> Tensor | None:
         """The number of each class of the task, `[T, ways]`; nothing of a regression."""
         if not self.spec.num_classes:
             return None

@@ -26,8 +26,8 @@ from metabench.errors import UserError
 from metabench.sweep import isolate
 from metabench.sweep.launcher import register_launcher
 from metabench.utils.exit import leave
-from metabench.utils.oom import MemoryShortageError
-from metabench.utils.signals import Left, Stopped
+from metabench.utils.oom import OutOfMemoryError
+from metabench.utils.signals import Interrupted, LauncherExit
 
 # What Hydra raises in composing; the last two where it meets a type that it does not expect.
 COMPOSING = (
@@ -63,7 +63,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
 
         try:
             return isolate.isolated(lambda: _outcome(composed))
-        except Stopped as stopped:  # the job has said so
+        except Interrupted as stopped:  # the job has said so
             sys.exit(stopped.exit_code)
     return _outcome(composed)
 
@@ -78,12 +78,12 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
     except (UserError, OmegaConfBaseException) as fault:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
         if not sweeping:
-            alone = isinstance(fault, MemoryShortageError)  # of this rank
+            alone = isinstance(fault, OutOfMemoryError)  # of this rank
             leave(reason, getattr(fault, "exit_code", UserError.exit_code), alone=alone)
         return {"status": getattr(fault, "status", UserError.status), "reason": reason}
-    except Stopped as stopped:
+    except Interrupted as stopped:
         leave(str(stopped), stopped.exit_code)
-    except Left:
+    except LauncherExit:
         raise
     except (Exception, SystemExit) as fault:
         if not sweeping and isinstance(fault, SystemExit):
@@ -107,7 +107,7 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
     config = check(Config, plain)
 
     from metabench.runs.run_id import identity
-    from metabench.training.runner import Ticket, run
+    from metabench.training.runner import RunSpec, run
     from metabench.utils.console import Display
 
     key = identity(plain)
@@ -115,5 +115,5 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    ticket = Ticket(path, key, OmegaConf.to_yaml(composed, resolve=True), about, command)
+    ticket = RunSpec(path, key, OmegaConf.to_yaml(composed, resolve=True), about, command)
     return run(config, ticket, Display()), path

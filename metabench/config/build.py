@@ -17,7 +17,7 @@ from typing import Any, Unpack, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from metabench.config.types import STRICT, Node
-from metabench.errors import ConfigError, one_of
+from metabench.errors import ConfigError, suggest
 
 _NOISE = re.compile(r"^(Input|List|Value error,) | after validation| or instance of \w+")  # in pydantic's messages
 
@@ -33,7 +33,7 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
         name = ".".join([*([key] if key else []), *path])
         if unknown:
             known = _fields(model, path[:-1])
-            raise ConfigError(name, first["input"], one_of(path[-1], known, "no such key")) from None
+            raise ConfigError(name, first["input"], suggest(path[-1], known, "no such key")) from None
         if first["type"] == "missing":
             raise ConfigError(name, "???", "a value is needed") from None
         same = [e["msg"] for e in fault.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from metabench.config.catalog import GROUPS
-from metabench.errors import one_of
+from metabench.errors import suggest
 
 USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
 
@@ -32,9 +32,9 @@ def explain(fault: Exception) -> str:
     ):
         name = str(cause.key)  # type: ignore[attr-defined]
         known = [str(key) for key in parent if not str(key).startswith("_")]
-        return f"{cause.full_key}: {one_of(name, known, 'no such key')}"  # type: ignore[attr-defined]
+        return f"{cause.full_key}: {suggest(name, known, 'no such key')}"  # type: ignore[attr-defined]
     if unmatched := re.match(r"Could not override '([^']+)'.\s*No match in the defaults list", str(fault)):
-        return f"{unmatched[1]}: {one_of(unmatched[1], GROUPS, 'no such group')}"
+        return f"{unmatched[1]}: {suggest(unmatched[1], GROUPS, 'no such group')}"
     if several := re.match(r"Ambiguous value for argument '([^']+)'", str(fault)):
         return f"{several[1]}: several values; -m runs one after the other, KEY=[A,B] is a list"
     if missing := re.match(r"Missing mandatory value: (\S+)", str(cause)):
@@ -48,4 +48,4 @@ def _missing_file(path: str, options: Iterable[str]) -> str:
     if "/" not in path:
         return f"{path}: no such configuration; there is no {path}.yaml"
     group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
-    return f"{group}={name}: {one_of(name, options, f'no such {group}')}"
+    return f"{group}={name}: {suggest(name, options, f'no such {group}')}"

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Glob, Override
 
 from metabench.config.catalog import GROUPS, entries, folders
 from metabench.config.explain import USAGE
-from metabench.errors import ConfigError, UserError, one_of
+from metabench.errors import ConfigError, UserError, suggest
 from metabench.utils.distributed import started_together
 
 
@@ -47,4 +47,4 @@ def _check(override: Override, config_dir: str | None) -> None:
     if (optional and not override.is_delete()) or (key in GROUPS and not name):
         options = entries(key, folders(config_dir))
         if name not in options:
-            raise ConfigError(key, value, one_of(name, options, f"no such {key}"))
+            raise ConfigError(key, value, suggest(name, options, f"no such {key}"))

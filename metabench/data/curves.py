@@ -14,7 +14,7 @@ from metabench.data.base import TaskSource
 from metabench.data.online import Buffer, Online
 from metabench.errors import ConfigError
 from metabench.rng import gaussian, task_keys, uniform
-from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSpec
+from metabench.tasks import SPLITS, Episode, Examples, SplitName, Tasks, TaskSpec
 
 TASK, SUPPORT, QUERY, SUPPORT_NOISE, QUERY_NOISE, FREE = range(6)  # streams of random numbers; the last is a subclass's
 Truth = dict[str, Tensor]
@@ -93,11 +93,11 @@ class Curves(TaskSource):
         truth = self.draw(keys, split)
         xs = self._inputs(keys, split)
         noise = self.noise(truth)
-        parts: list[Split] = []
+        parts: list[Examples] = []
         for x, y, stream in zip(xs, self.values(truth, keys, xs), (SUPPORT_NOISE, QUERY_NOISE), strict=True):
             if isinstance(noise, Tensor) or noise:
                 y = y + noise * gaussian(keys, stream, x.shape[1])
-            parts.append(Split(x.float().unsqueeze(-1), y.float().unsqueeze(-1)))
+            parts.append(Examples(x.float().unsqueeze(-1), y.float().unsqueeze(-1)))
         support, query = parts
         return Tasks(support, query, truth, keys)
 

@@ -17,7 +17,7 @@ from metabench.data.online import Buffer, Online
 from metabench.data.sequence import Stream
 from metabench.errors import ConfigError
 from metabench.rng import bits, choose, shuffle, task_keys
-from metabench.tasks import SPLITS, Episode, Split, SplitName, Tasks, TaskSpec
+from metabench.tasks import SPLITS, Episode, Examples, SplitName, Tasks, TaskSpec
 
 Rotations = Literal["classes_all", "classes_train", "per_task", "none"]
 TURNS = 4  # multiples of 90 degrees
@@ -186,7 +186,7 @@ class FewShotImages(TaskSource):
             support = query = self.stream.label(support, keys, ways)
         return Tasks(support, query, {"classes": classes}, keys)
 
-    def _gather(self, keys: Tensor, stream: int, rows: Tensor, *, by_shot: bool = False) -> Split:
+    def _gather(self, keys: Tensor, stream: int, rows: Tensor, *, by_shot: bool = False) -> Examples:
         """The drawings `rows [T, ways, K]`, in random order; `by_shot` one of every class before the next of any."""
         _, ways, each = rows.shape
         if by_shot:
@@ -195,7 +195,7 @@ class FewShotImages(TaskSource):
         else:
             order = shuffle(keys, stream, ways * each)
         x = self.drawings.images[rows.flatten(1).gather(1, order)]
-        return Split(x.float().div_(255), order // each)
+        return Examples(x.float().div_(255), order // each)
 
     def card(self) -> dict[str, Any]:
         """Facts common to all few-shot image data."""

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from metabench.data.base import TaskSource
 from metabench.tasks import Tasks
-from metabench.utils.distributed import ALONE, Ranks
+from metabench.utils.distributed import SINGLE, Distributed
 
 CPU_BLOCK = 1 << 20  # bytes sampled at once: what stays in a processor's cache
 CUDA_BLOCK = 1 << 28
 LONGEST = 512  # meta-steps
 
 
-class Feed:
+class TaskLoader:
     """The batch of each meta-step, tasks step * size to (step + 1) * size - 1 of the training split: this rank's share.
 
     Drawing ten sinusoids costs as much as drawing a thousand: it is the calls that take the time. Task i is a pure
     function of i, so the size of a block decides nothing, and a resumed run needs no state of it.
     """
 
-    def __init__(self, source: TaskSource, size: int, steps: int, ranks: Ranks = ALONE) -> None:
+    def __init__(self, source: TaskSource, size: int, steps: int, ranks: Distributed = SINGLE) -> None:
         self.source, self.size, self.steps = source, size, steps
-        self.share = ranks.share(size)
+        self.share = ranks.shard(size)
         self.block = 1  # meta-steps
         self.start = self.stop = 0
         self.held: list[Tasks] = []

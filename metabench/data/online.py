@@ -16,7 +16,7 @@ from torch import Tensor
 from metabench.config.types import Count, Positive, Section, Seed, Whole
 from metabench.errors import ConfigError
 from metabench.rng import below, bits, shuffle, task_keys
-from metabench.tasks import SPLITS, Split, Tasks, TaskSpec
+from metabench.tasks import SPLITS, Examples, Tasks, TaskSpec
 
 _TASK, _SHOTS, _CLASSES, _SUPPORT, _QUERY = range(5)  # streams of random numbers
 _LAST = torch.iinfo(torch.int64).max
@@ -43,7 +43,7 @@ class Online(Section):
             raise ConfigError(f"data.train.{unit}", train.outputs, f"should be data.{unit}, {of.outputs}: {_OWN}")
         if train.shots > of.shots:
             raise ConfigError("data.train.shots", train.shots, f"at most data.shots, {of.shots}: {_OWN}")
-        return replace(spec, protocol="online")
+        return replace(spec, setting="online")
 
 
 class Buffer:
@@ -93,10 +93,10 @@ class Buffer:
         wanted = torch.arange(self.train.shots + self.train.queries, device=self.device) % come[:, None, None]
         return order.take_along_dim(wanted, 2)
 
-    def _gather(self, keys: Tensor, stream: int, task: Tensor, rows: Tensor) -> Split:
+    def _gather(self, keys: Tensor, stream: int, task: Tensor, rows: Tensor) -> Examples:
         """The examples `rows [T, classes or 1, K]` of each task, in random order."""
         _, classes, each = rows.shape
         order = shuffle(keys, stream, classes * each)
         at = task.unsqueeze(1), rows.flatten(1).gather(1, order)
         x, y = self.stream.support
-        return Split(x[at], order // each if self.classes else y[at])
+        return Examples(x[at], order // each if self.classes else y[at])

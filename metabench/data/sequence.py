@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metabench.config.types import NonNegative, Section, Share
 from metabench.rng import choose, uniform
-from metabench.tasks import Split, TaskSpec
+from metabench.tasks import Examples, TaskSpec
 
 CHARACTERS = SYMBOLS = 5  # a string label: five characters, each one of five
 _SHAKE, _STRINGS = 8, 9  # streams of random numbers, apart from those of the episodes
@@ -28,22 +28,22 @@ class Stream(Section):
     def spec(self, episodes: TaskSpec) -> TaskSpec:
         """What these streams look like, made of such episodes."""
         if self.labels == "one_hot":
-            return replace(episodes, protocol="sequence")
+            return replace(episodes, setting="sequence")
         train, evaluation = (replace(e, outputs=CHARACTERS * SYMBOLS) for e in (episodes.train, episodes.eval))
-        return replace(episodes, objective="strings", train=train, eval=evaluation, protocol="sequence")
+        return replace(episodes, objective="strings", train=train, eval=evaluation, setting="sequence")
 
-    def label(self, part: Split, keys: Tensor, ways: int) -> Split:
+    def label(self, part: Examples, keys: Tensor, ways: int) -> Examples:
         """The same drawings, labelled as `labels` says: `y [T, L]`, or `[T, L, 5]` of strings."""
         if self.labels == "one_hot":
             return part
-        return Split(part.x, torch.take_along_dim(strings(keys, ways), part.y.unsqueeze(2), dim=1))
+        return Examples(part.x, torch.take_along_dim(strings(keys, ways), part.y.unsqueeze(2), dim=1))
 
-    def shake(self, part: Split, keys: Tensor) -> Split:
+    def shake(self, part: Examples, keys: Tensor) -> Examples:
         """Each drawing turned by a small angle and moved, as training data is."""
         if self.rotation == 0 and self.translation == 0:
             return part
         angle, right, down = (2 * uniform(keys, _SHAKE, part.x.shape[1], 3) - 1).float().unbind(-1)
-        return Split(
+        return Examples(
             moved(part.x, math.radians(self.rotation) * angle, self.translation * right, self.translation * down),
             part.y,
         )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from metabench.config.compose import compose
 from metabench.runs.experiment import cell
-from metabench.training.runner import Ticket, run
+from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
 from metabench.utils.files import load_tensors
 
@@ -36,7 +36,7 @@ def train(folder: Path) -> Trained:
     errors = []
     for name, more in (("untrained", "train.steps=0"), ("trained", f"train.steps={STEPS}")):
         config = compose(*COMMAND, more)
-        summary = run(config, Ticket(folder / name, "doctor", "", cell(config, None, ()), ("doctor",)), display)
+        summary = run(config, RunSpec(folder / name, "doctor", "", cell(config, None, ()), ("doctor",)), display)
         errors.append(summary["test"]["mean"])
     weights = load_tensors(folder / "trained" / "checkpoints" / "best.pt")["algo"]
     state = b"".join(name.encode() + tensor.numpy().tobytes() for name, tensor in sorted(weights.items()))

@@ -26,7 +26,7 @@ class CompileError(UserError):
 
 
 class Compiled:
-    """Adds gradients as `Eager` does; compiles at the first call for each number of tasks."""
+    """Adds gradients as `MetaStep.eager` does; compiles at the first call for each number of tasks."""
 
     def __init__(self, algo: Algorithm, precision: Callable[[], AbstractContextManager[Any]]) -> None:
         self.model = _Gradient(algo, precision)

@@ -13,7 +13,7 @@ from metabench.tasks import Metrics, Tasks
 WARM_UP = 3  # runs before the capture, in which libraries choose their algorithms and optimisers make their state
 
 
-class Graphed:
+class CudaGraphStep:
     """Replays `update`, captured on its first call; tasks are copied to where the graph reads them.
 
     `update` must change nothing but parameters, buffers and optimiser state. Metrics are copied out, since the next

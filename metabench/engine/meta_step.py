@@ -11,13 +11,12 @@ import torch
 from metabench.algo.base import Algorithm
 from metabench.config.schema import Device, Train
 from metabench.engine.compiled import Compiled, CompileError
-from metabench.engine.cuda_graph import Graphed
+from metabench.engine.cuda_graph import CudaGraphStep
 from metabench.engine.device import autocast
-from metabench.engine.eager import Eager
 from metabench.engine.plan import Plan
 from metabench.optim import schedule, set_learning_rate
 from metabench.tasks import Metrics, Tasks
-from metabench.utils.distributed import ALONE, Ranks
+from metabench.utils.distributed import SINGLE, Distributed
 
 
 class MetaStep:
@@ -33,20 +32,20 @@ class MetaStep:
         train: Train,
         device: Device,
         plan: Plan,
-        ranks: Ranks = ALONE,
+        ranks: Distributed = SINGLE,
     ) -> None:
         self.algo, self.optimizer, self.train, self.plan, self.ranks = algo, optimizer, train, plan, ranks
         self.parameters = [p for p in algo.parameters() if p.requires_grad]
         self.buffers = [b for b in algo.buffers() if b.is_floating_point()]
         where = next(algo.parameters()).device
-        self.eager = Eager(algo, partial(autocast, device, where))
+        self.precision = partial(autocast, device, where)
         self.backward: Callable[[Tasks, float], Metrics] = self.eager
         if plan.engine == "compile":
-            self.backward = Compiled(algo, self.eager.precision)
+            self.backward = Compiled(algo, self.precision)
         # What is replayed as one CUDA graph: a whole meta-step, or what comes before ranks meet.
         update = self._update if ranks.size == 1 else self._gradient
         graphed = plan.engine == "graph"
-        self.update: Callable[[Tasks], Metrics] = Graphed(update, algo, optimizer) if graphed else update
+        self.update: Callable[[Tasks], Metrics] = CudaGraphStep(update, algo, optimizer) if graphed else update
         self.graphed = graphed and ranks.size == 1
 
     def __call__(self, step: int, tasks: Tasks) -> Metrics:
@@ -74,7 +73,7 @@ class MetaStep:
 
     def _together(self, tasks: Tasks) -> Metrics:
         """The meta-step of all ranks, of whose tasks these are a share; one sum makes gradient, buffers and metrics."""
-        mine = self.ranks.share(self.train.tasks)
+        mine = self.ranks.shard(self.train.tasks)
         share = len(mine) / self.train.tasks
         before = [b.clone() for b in self.buffers]
         metrics = self.update(tasks)
@@ -82,7 +81,7 @@ class MetaStep:
         moves = [b - old for b, old in zip(self.buffers, before, strict=True)]
         others = (mine.start, self.train.tasks - mine.stop)
         placed = [torch.nn.functional.pad(value, others) for value in metrics.values()]
-        summed = iter(self.ranks.sum([*(share * t for t in (*gradients, *moves)), *placed]))
+        summed = iter(self.ranks.all_reduce([*(share * t for t in (*gradients, *moves)), *placed]))
         for gradient in gradients:
             gradient.copy_(next(summed))
         for buffer, old in zip(self.buffers, before, strict=True):
@@ -108,6 +107,13 @@ class MetaStep:
         for buffer, move in zip(self.buffers, moved, strict=True):
             buffer.add_(move)
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def eager(self, tasks: Tasks, share: float) -> Metrics:
+        """Add `share` times the gradient of the mean over `tasks` to the parameters, and move the buffers."""
+        with self.precision():
+            loss, metrics = self.algo(tasks)
+        (loss * share).backward()
+        return metrics
 
     def _backward(self, tasks: Tasks, share: float) -> Metrics:
         try:

@@ -14,7 +14,7 @@ from metabench.algo.base import Algorithm, Mode
 from metabench.axis import INNER_STEPS, Axis
 from metabench.data.base import TaskSource
 from metabench.tasks import Metrics, SplitName
-from metabench.utils.distributed import ALONE, Ranks
+from metabench.utils.distributed import SINGLE, Distributed
 
 FORMULA = "mean ± t(0.975, n-1) · s / √n over n test tasks"
 
@@ -47,7 +47,7 @@ def evaluate(
     batch: int,
     mode: Mode | None = None,
     tick: Callable[[int], None] = lambda done: None,
-    ranks: Ranks = ALONE,
+    ranks: Distributed = SINGLE,
 ) -> Metrics:
     """The metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
 
@@ -59,12 +59,14 @@ def evaluate(
     parts: list[Metrics] = []
     try:
         for start in range(0, math.ceil(episodes / ranks.size), batch):
-            if mine := ranks.share(episodes)[start : start + batch]:
+            if mine := ranks.shard(episodes)[start : start + batch]:
                 parts.append(algo.evaluate(source.sample(split, mine.start, len(mine)), mode))
             tick(min(episodes, ranks.size * (start + batch)))
     finally:
         algo.train(training)
-    parts = [part for share in ranks.every([{k: v.cpu() for k, v in part.items()} for part in parts]) for part in share]
+    parts = [
+        part for share in ranks.gather([{k: v.cpu() for k, v in part.items()} for part in parts]) for part in share
+    ]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

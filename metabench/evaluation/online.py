@@ -23,7 +23,7 @@ from torch import Tensor
 
 from metabench.data.base import TaskSource
 from metabench.objective import Objective
-from metabench.tasks import Metrics, Split, SplitName, Tasks, TaskSpec
+from metabench.tasks import Examples, Metrics, SplitName, Tasks, TaskSpec
 
 ROUNDING = 1e-6  # of metrics in single precision
 
@@ -43,7 +43,7 @@ class Arrived(TaskSource):
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """See `TaskSource`."""
         (x, y), query, truth, keys = self.source.sample(split, self.first + index, num_tasks)
-        return Tasks(Split(x[:, : self.examples], y[:, : self.examples]), query, truth, keys)
+        return Tasks(Examples(x[:, : self.examples], y[:, : self.examples]), query, truth, keys)
 
     def card(self) -> dict[str, Any]:
         """That of the source."""

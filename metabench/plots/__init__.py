@@ -92,7 +92,7 @@ def _pictures(
     if isinstance(source, Curves):
         yield "fits", fits(algo, source)
     if source.spec.objective != "mse" and len(source.spec.input_shape) == 3:
-        streaming = source.spec.protocol == "sequence"
+        streaming = source.spec.setting == "sequence"
         yield ("stream", stream(algo, source)) if streaming else ("episode", episodes(algo, source))
         made = samples(algo, source)
         if made is not None:

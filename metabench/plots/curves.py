@@ -14,7 +14,7 @@ from numpy import ndarray
 from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import FastWeights
 from metabench.plots.theme import BLUE, GREY, INK, WIDTH, steps
-from metabench.utils.console import figure as written
+from metabench.utils.console import format_metric
 
 Lines = list[dict[str, Any]]
 HEIGHT = 3.1  # inches
@@ -36,7 +36,7 @@ def learning_curve(records: Lines, algo: Algorithm) -> Figure:
         pick = max if algo.objective.higher_is_better else min
         best = pick(finite, key=lambda r: r[name])
         hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "linestyle": "", "zorder": 5}
-        label = f"best: {written(name, best[name])}"
+        label = f"best: {format_metric(name, best[name])}"
         axes.plot(best["step"], scale(name) * best[name], marker="D", markersize=5, label=label, **hollow)
     finish(axes, name, np.concatenate(values))
     meta_steps(axes)
@@ -59,7 +59,7 @@ def along_axis(per_step: Lines, algo: Algorithm) -> Figure:
 def _settings(algo: Algorithm) -> tuple[str, str]:
     """What makes the metric of training and that of validation differ by more than their tasks."""
     train, validation = f", {algo.spec.train.outputs}-way", f", {algo.spec.eval.outputs}-way"
-    if algo.spec.protocol == "sequence":
+    if algo.spec.setting == "sequence":
         train, validation = f"{train}, all instances", f"{validation}, instance {algo.spec.eval.shots}"
     if isinstance(algo, FastWeights):
         train, validation = f", {steps(algo.inner_steps)}", f", {steps(algo.eval_inner_steps)}"

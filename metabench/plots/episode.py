@@ -12,7 +12,7 @@ from torch import Tensor
 from metabench.algo.base import Algorithm
 from metabench.data.base import TaskSource
 from metabench.plots.theme import BLUE, GREY, INK, ORANGE, PALE, WIDTH, predictions
-from metabench.tasks import Episode, Split
+from metabench.tasks import Episode, Examples
 
 SIDE_BY_SIDE = 10  # classes
 CLASSES, QUERIES, SUPPORT, SUPPORT_OF_MANY = 20, 5, 5, 2  # shown at most; the last where classes take several bands
@@ -61,7 +61,7 @@ def episodes(algo: Algorithm, source: TaskSource) -> Figure:
     picture = Figure(figsize=(WIDTH, WIDTH * plan.height / PAGE))
     axes = picture.add_axes((0, 0, 1, 1))
     for t in range(plan.tasks):
-        support, query = (Split(part.x[t].cpu(), part.y[t].cpu()) for part in (tasks.support, tasks.query))
+        support, query = (Examples(part.x[t].cpu(), part.y[t].cpu()) for part in (tasks.support, tasks.query))
         _episode(axes, plan, t, support, query, found[t])
     left, y = plan.corner(0, 0)[0], plan.legend + LEGEND / 2
     for x, text, color in (
@@ -74,7 +74,7 @@ def episodes(algo: Algorithm, source: TaskSource) -> Figure:
     return picture
 
 
-def _episode(axes: Axes, plan: Plan, task: int, support: Split, query: Split, found: Tensor) -> None:
+def _episode(axes: Axes, plan: Plan, task: int, support: Examples, query: Examples, found: Tensor) -> None:
     """Episode `task`, whose queries were given the labels `found [M]`."""
     right = int((found == query.y).sum())
     title = f"validation task {task}: {right} of {len(found)} queries right"

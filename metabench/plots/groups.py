@@ -18,8 +18,8 @@ from metabench.errors import UserError
 from metabench.evaluation.evaluate import estimate
 from metabench.plots.curves import HEIGHT, UNITS, Lines, band, column, columns, limit, meta_steps, open_axes
 from metabench.plots.theme import GREY
-from metabench.runs.reader import Group, RunFiles, title
-from metabench.utils.console import figure as written
+from metabench.runs.reader import Group, RunReader, title
+from metabench.utils.console import format_metric
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")  # Okabe & Ito
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
@@ -42,7 +42,7 @@ class Series:
         """The group, its seeds, and where the line ends."""
         last = self.points[-1]
         value = math.nan if last["mean"] is None else last["mean"]
-        return f"{self.group.label}: {written(self.metric, value, last['ci95'])}"
+        return f"{self.group.label}: {format_metric(self.metric, value, last['ci95'])}"
 
     def level(self, first: int, last: int) -> Series:
         """The series; a single point as a level from `first` to `last`."""
@@ -97,11 +97,11 @@ def _lines(series: Sequence[Series], tasks: str) -> tuple[Figure, Axes]:
     return picture, axes
 
 
-def _axis(run: RunFiles) -> str:
+def _axis(run: RunReader) -> str:
     return run.summary["test"].get("axis", INNER_STEPS.name)  # older summaries have no other
 
 
-def _of_split(runs: Sequence[RunFiles], split: str) -> tuple[str, list[Lines]]:
+def _of_split(runs: Sequence[RunReader], split: str) -> tuple[str, list[Lines]]:
     """The metric and the lines of each run."""
     lines = [run.lines(split) for run in runs]
     metric = next((name for name in UNITS if name in lines[0][0]), "")

@@ -15,7 +15,7 @@ from metabench.errors import UserError
 from metabench.plots.curves import UNITS, column
 from metabench.plots.groups import COLOURS, DASHES
 from metabench.plots.theme import GREY, WIDTH
-from metabench.runs.reader import Group, RunFiles, title
+from metabench.runs.reader import Group, RunReader, title
 
 Test = dict[str, Any]  # of a summary
 SMOOTH = 10  # parts of a run, over each of which curves are means
@@ -26,7 +26,7 @@ def beside(run: Path, protocol: str) -> dict[str, list[Test]]:
     found: dict[str, list[Test]] = {}
     for path in sorted(run.resolve().parent.parent.glob("*/*/summary.json")):
         try:
-            other = RunFiles(path.parent, found=True)
+            other = RunReader(path.parent, found=True)
             name = other.config["algo"]["_target_"].rpartition(".")[2]
             if other.path != run.resolve() and other.protocol == protocol:
                 names = (name if i == 1 else f"{name} {i}" for i in count(1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
-from metabench.tasks import Split, Tasks
+from metabench.tasks import Examples, Tasks
 
 DPI, WIDTH = 120, 800 / 120  # inches: every picture is 800 pixels wide
 INK, GREY, PALE, BLUE, ORANGE = "#222222", "#8c8c8c", "#d4d4d4", "#0072b2", "#d55e00"  # Okabe & Ito: for every eye
@@ -54,9 +54,11 @@ def draws(algo: Algorithm, tasks: Tasks, x: Tensor, count: int) -> list[Tensor]:
     return _seen(algo, partial(algo.draws, count=count), tasks, x)
 
 
-def _seen(algo: Algorithm, predict: Callable[[Split, Tensor], list[Tensor]], tasks: Tasks, x: Tensor) -> list[Tensor]:
+def _seen(
+    algo: Algorithm, predict: Callable[[Examples, Tensor], list[Tensor]], tasks: Tasks, x: Tensor
+) -> list[Tensor]:
     training = algo.training
-    support, (x, _) = algo.view(Tasks(tasks.support, Split(x, tasks.query.y), tasks.truth, tasks.keys))[:2]
+    support, (x, _) = algo.view(Tasks(tasks.support, Examples(x, tasks.query.y), tasks.truth, tasks.keys))[:2]
     algo.eval()
     try:
         with torch.no_grad():

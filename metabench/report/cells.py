@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from metabench.config.catalog import folders
-from metabench.errors import shown
+from metabench.errors import format_value
 from metabench.report.expected import Experiments, conform, decisive
 from metabench.report.read import Run, Skipped
 from metabench.report.summary import Published
@@ -124,7 +124,7 @@ def _place(run: Run, paper: Published | None) -> tuple[str, str, str, str]:
     if paper is not None:
         return name, paper.column, paper.row, paper.source
     shots = f"{card['ways']}-way {card['shots']}-shot" if "ways" in card else f"K = {card['shots']}"
-    return name, shown(shots), algorithm(run), ""
+    return name, format_value(shots), algorithm(run), ""
 
 
 @cache
@@ -142,7 +142,7 @@ def algorithm(run: Run) -> str:
     """The name of its algorithm: that of the config, or of a class that has none."""
     algo = (run.config or {}).get("algo")
     target = str(algo.get("_target_")) if isinstance(algo, dict) else run.path.name
-    return _algorithms().get(target) or shown(target.rpartition(".")[2], 40)
+    return _algorithms().get(target) or format_value(target.rpartition(".")[2], 40)
 
 
 def _published(run: Run, experiments: Experiments) -> list[Published | None]:
@@ -234,8 +234,11 @@ def _differing(groups: list[Runs]) -> list[str]:
 def _variants(groups: list[Runs]) -> list[str]:
     """What sets each group apart, by the two keys that say most."""
     facts = [_facts(members[0]) for members in groups]
-    keys = sorted(_differing(groups), key=lambda key: -len({shown(each.get(key)) for each in facts}))[:2]
-    names = [", ".join(f"{key.removeprefix('protocol.')} {shown(each.get(key), 40)}" for key in keys) for each in facts]
+    keys = sorted(_differing(groups), key=lambda key: -len({format_value(each.get(key)) for each in facts}))[:2]
+    names = [
+        ", ".join(f"{key.removeprefix('protocol.')} {format_value(each.get(key), 40)}" for key in keys)
+        for each in facts
+    ]
     return [name if names.count(name) == 1 else f"{name} · {i}" for i, name in enumerate(names, start=1)]
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from metabench.errors import UserError, shown
+from metabench.errors import UserError, format_value
 from metabench.report.cells import algorithm, same_cell
 from metabench.report.episodes import read_episodes
 from metabench.report.paired_tests import Paired, chance, compare, welch
 from metabench.report.read import Run, find, read_run
 from metabench.runs.run_id import flat
-from metabench.utils.console import figure
+from metabench.utils.console import format_metric
 from metabench.utils.files import DamagedError
 
 
@@ -78,7 +78,7 @@ def _same_test(a: Side, b: Side, chosen: bool) -> None:
         keys = [key for key in keys if key != "prediction"]
     if not keys:
         return
-    differ = ", ".join(f"{key} ({' and '.join(shown(card.get(key), 60) for card in cards)})" for key in keys[:6])
+    differ = ", ".join(f"{key} ({' and '.join(format_value(card.get(key), 60) for card in cards)})" for key in keys[:6])
     hint = "; --prediction takes one that both have" if keys == ["prediction"] else ""
     raise UserError(f"A and B were not tested in the same way: {differ}{hint}")
 
@@ -87,13 +87,15 @@ def _about(side: Side, metric: str, mean: float) -> str:
     run = side.runs[0]
     seeds = ", ".join(str(run.seed) for run in sorted(side.runs, key=lambda run: run.seed))
     plural = "s" if len(side.runs) > 1 else ""
-    return f"{side.name}  {figure(metric, mean)}  {algorithm(run)}, seed{plural} {seeds}  {side.folder.as_posix()}"
+    return (
+        f"{side.name}  {format_metric(metric, mean)}  {algorithm(run)}, seed{plural} {seeds}  {side.folder.as_posix()}"
+    )
 
 
 def _words(found: Paired, metric: str, mode: str) -> list[str]:
     if found.identical:
         return [f"A and B have the same {metric} on each of {found.tasks:,} test tasks."]
-    size, half = (figure(metric, abs(value)).removesuffix("%") for value in (found.difference, found.ci95))
+    size, half = (format_metric(metric, abs(value)).removesuffix("%") for value in (found.difference, found.ci95))
     better = "better" if (found.difference > 0) == (metric == "accuracy") else "worse"
     how = f"A is {size}{' points' if metric == 'accuracy' else ''} {better} than B in {metric}"
     if found.difference == 0:
@@ -116,5 +118,5 @@ def _over_seeds(sides: tuple[Side, Side], metric: str, mode: str) -> list[str]:
         return []
     half, p = found
     gap = float(np.mean(sides[0].means(mode)) - np.mean(sides[1].means(mode)))
-    size = figure(metric, gap, half)
+    size = format_metric(metric, gap, half)
     return [f"Over seeds, {counts[0]} and {counts[1]} of them: A - B = {size} (95%), p = {p:.2g} (Welch's t)."]

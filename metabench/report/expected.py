@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from metabench.errors import shown
+from metabench.errors import format_value
 from metabench.report.verdict import Kind, Verdict
 from metabench.runs import experiment
 from metabench.runs.run_id import flat
@@ -85,7 +85,7 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
         if have == want:
             continue
         shorter = fewer_steps if key == "validate.every" else key in LENGTHS and _shorter(have, want)
-        (short if shorter else other).append(f"{key} {shown(have, 60)} for {shown(want, 60)}")
+        (short if shorter else other).append(f"{key} {format_value(have, 60)} for {format_value(want, 60)}")
     if other:
         return Verdict(Kind.OTHER, ", ".join([*other, *short]))
     return Verdict(Kind.SHORT, ", ".join(short)) if short else None

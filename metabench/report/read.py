@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from metabench.errors import UserError, shown
+from metabench.errors import UserError, format_value
 from metabench.report.summary import Summary, Values, parse
 from metabench.report.untrusted import clean, read_content, read_yaml
 from metabench.runs.run_id import identity
@@ -83,7 +83,7 @@ def _unfinished(path: Path) -> str:
         said = [str(status[key]) for key in ("status", "reason") if status.get(key)]
     except (DamagedError, ValueError, AttributeError):
         said = []
-    return f"not finished: {shown(', '.join(said) or 'no status')}"
+    return f"not finished: {format_value(', '.join(said) or 'no status')}"
 
 
 def _config(path: Path, summary: Summary) -> Values:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 import metabench.config.schema
 from metabench.config.build import check
 from metabench.config.types import Count, Whole
-from metabench.errors import UserError, shown
+from metabench.errors import UserError, format_value
 from metabench.report.untrusted import clean
 from metabench.runs.run_id import digest
 from metabench.utils.files import DamagedError
@@ -129,7 +129,9 @@ def _agree(summary: Summary) -> None:
     """Raise `DamagedError` where two places of a summary that say one thing differ: it was changed by hand."""
     card, test = summary.protocol.test, summary.test
     if digest(card)[:12] != summary.protocol.hash:
-        raise DamagedError(f"summary.json: protocol.hash={shown(summary.protocol.hash)}: is not that of its card")
+        raise DamagedError(
+            f"summary.json: protocol.hash={format_value(summary.protocol.hash)}: is not that of its card"
+        )
     if missing := REQUIRED - card.keys():
         raise DamagedError(f"summary.json: protocol.test.{min(missing)}: is missing")
     seed = summary.protocol.training.get("seed")
@@ -138,12 +140,14 @@ def _agree(summary: Summary) -> None:
     same = {"metric": test.metric, "prediction": test.prediction, "interval": test.interval}
     for name, value in same.items():
         if card.get(name) != value:
-            raise DamagedError(f"summary.json: test.{name}={value}: the protocol card says {shown(card.get(name))}")
+            raise DamagedError(
+                f"summary.json: test.{name}={value}: the protocol card says {format_value(card.get(name))}"
+            )
     if test.prediction not in test.modes:
         raise DamagedError(f"summary.json: test.modes: has no {test.prediction}")
     for mode, estimate in test.modes.items():
         if estimate.episodes != card["episodes"]:
             episodes = f"test.modes.{mode}.episodes={estimate.episodes}"
-            raise DamagedError(f"summary.json: {episodes}: the protocol card says {shown(card['episodes'])}")
+            raise DamagedError(f"summary.json: {episodes}: the protocol card says {format_value(card['episodes'])}")
         if test.metric == "accuracy" and estimate.mean > 1:
             raise DamagedError(f"summary.json: test.modes.{mode}.mean={estimate.mean}: is no {test.metric}")

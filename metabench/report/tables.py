@@ -11,7 +11,7 @@ from metabench.report.cells import Cell, make_cells
 from metabench.report.expected import Experiments
 from metabench.report.read import Run, Skipped, find, read_runs
 from metabench.report.verdict import DEFINITION, Kind
-from metabench.utils.console import figure, inline
+from metabench.utils.console import format_metric, inline
 
 MOST = 5  # values of different seeds that a card shows
 INTERVALS = (
@@ -136,22 +136,22 @@ def _natural(text: str) -> list[tuple[bool, int, str]]:
 
 def ours(cell: Cell) -> str:
     """Our figure with its interval."""
-    return figure(cell.metric, cell.ours.mean, cell.ours.ci95)
+    return format_metric(cell.metric, cell.ours.mean, cell.ours.ci95)
 
 
 def paper(cell: Cell) -> str | None:
     """The published one."""
     if cell.paper is None:
         return None
-    spread = "" if cell.paper.spread is None else f" (s = {figure(cell.metric, cell.paper.spread)})"
-    return figure(cell.paper.metric, cell.paper.value, cell.paper.ci95) + spread
+    spread = "" if cell.paper.spread is None else f" (s = {format_metric(cell.metric, cell.paper.spread)})"
+    return format_metric(cell.paper.metric, cell.paper.value, cell.paper.ci95) + spread
 
 
 def difference(cell: Cell) -> str | None:
     """Ours less the paper's, with its sign."""
     if cell.difference is None:
         return None
-    text = figure(cell.metric, abs(cell.difference)).removesuffix("%")
+    text = format_metric(cell.metric, abs(cell.difference)).removesuffix("%")
     return ("−" if cell.difference < 0 else "+") + text
 
 

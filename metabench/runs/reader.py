@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from metabench.errors import UserError, shown
+from metabench.errors import UserError, format_value
 from metabench.runs.run_dir import load_best
 from metabench.runs.run_id import NOT_IDENTITY, flat, identity
 from metabench.utils.files import DamagedError, read_json
@@ -23,7 +23,7 @@ COMPONENTS = ("algo", "data", "backbone", "optim")
 SECTIONS = (*COMPONENTS, "train", "device")
 
 
-class RunFiles:
+class RunReader:
     """The directory of a run, finished or not; nothing in it is changed. Raises `UserError` for what is damaged."""
 
     def __init__(self, path: Path, found: bool = False) -> None:
@@ -96,7 +96,7 @@ class Group:
     """Runs of one configuration that differ in their seed alone, by seed; and what tells it from the other groups."""
 
     name: str
-    runs: tuple[RunFiles, ...]
+    runs: tuple[RunReader, ...]
 
     @property
     def label(self) -> str:
@@ -104,24 +104,24 @@ class Group:
         return f"{self.name} ({len(self.runs)} seed{'s' if len(self.runs) > 1 else ''})"
 
 
-def find(paths: Iterable[Path]) -> list[RunFiles]:
+def find(paths: Iterable[Path]) -> list[RunReader]:
     """The runs in `paths`, run directories or folders of them, each once; raises `UserError` where there is none."""
-    found: dict[Path, RunFiles] = {}
+    found: dict[Path, RunReader] = {}
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder; give run directories, or a folder of them")
         if (path / "config.yaml").exists():
-            found[path.resolve()] = RunFiles(path)
+            found[path.resolve()] = RunReader(path)
             continue
         here = sorted(config.parent for config in path.rglob("config.yaml"))
         if not here:
             raise UserError(f"{path}: holds no run: there is no config.yaml in it or below")
         for run in here:
-            found.setdefault(run.resolve(), RunFiles(run, found=True))
+            found.setdefault(run.resolve(), RunReader(run, found=True))
     return list(found.values())
 
 
-def usable(runs: Iterable[RunFiles], needed: Callable[[RunFiles], Any]) -> tuple[list[RunFiles], list[str]]:
+def usable(runs: Iterable[RunReader], needed: Callable[[RunReader], Any]) -> tuple[list[RunReader], list[str]]:
     """Those that have what is `needed`, and what the others lack.
 
     Raises `UserError` if a run that was named lacks it, or every one does.
@@ -140,9 +140,9 @@ def usable(runs: Iterable[RunFiles], needed: Callable[[RunFiles], Any]) -> tuple
     return kept, reasons
 
 
-def group(runs: Iterable[RunFiles]) -> list[Group]:
+def group(runs: Iterable[RunReader]) -> list[Group]:
     """Runs of one configuration but for the seed are together; in the order in which they were given."""
-    together: dict[str, dict[int, RunFiles]] = {}
+    together: dict[str, dict[int, RunReader]] = {}
     for run in runs:
         same = together.setdefault(identity({**run.config, "seed": 0}), {})
         seed = run.config.get("seed", 0)
@@ -185,7 +185,7 @@ def _brief(key: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return shown(Path(value).name if isinstance(value, str) and "/" in value else value, 20)
+    return format_value(Path(value).name if isinstance(value, str) and "/" in value else value, 20)
 
 
 def _short(target: str) -> str:

@@ -33,8 +33,8 @@ from metabench.utils.files import (
     read_json,
     save_tensors,
     write_bytes,
+    write_errors,
     write_json,
-    writing,
 )
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
@@ -117,7 +117,7 @@ class RunDirectory:
     def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
         """Record what is about to run."""
         write_json(self.path / "environment.json", {"identity": self.identity, **environment})
-        with writing(self.checkpoints):
+        with write_errors(self.checkpoints):
             self.checkpoints.mkdir(exist_ok=True)
         write_bytes(self.path / "config.yaml", config_yaml.encode())
         self.status("running")
@@ -145,7 +145,7 @@ class RunDirectory:
                 size = os.fstat(file.fileno()).st_size
         last = self.checkpoints / "last.pt"
         if last.exists():
-            with writing(last):
+            with write_errors(last):
                 last.replace(self.checkpoints / "previous.pt")
         save_tensors(last, {**content, "identity": self.identity, "metrics_size": size})
 
@@ -162,7 +162,7 @@ class RunDirectory:
                     raise DamagedError(f"{path}: belongs to another run")
             except DamagedError as fault:
                 warnings.append(str(fault))
-                with writing(path):  # aside, or the next save would put it in the place of the good one
+                with write_errors(path):  # aside, or the next save would put it in the place of the good one
                     path.replace(path.with_suffix(".damaged"))
                 continue
             self._cut(content["metrics_size"])
@@ -172,7 +172,7 @@ class RunDirectory:
 
     def _cut(self, size: int) -> None:
         if self.metrics_path.exists():
-            with writing(self.metrics_path):
+            with write_errors(self.metrics_path):
                 os.truncate(self.metrics_path, min(size, self.metrics_path.stat().st_size))
 
     def save_best(self, content: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ def load_best(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def fitting(path: Path) -> Iterator[None]:
+def checked_state(path: Path) -> Iterator[None]:
     """Within it what is read from `path` may turn out not to be what a run wrote: a `DataError`."""
     try:
         yield

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from metabench.runs.run_dir import RunDirectory
-from metabench.utils.distributed import Ranks
+from metabench.utils.distributed import Distributed
 
 
-def shared_directory(directory: RunDirectory, ranks: Ranks) -> RunDirectory:
+def shared_directory(directory: RunDirectory, ranks: Distributed) -> RunDirectory:
     """`directory` as this rank may use it."""
     return cast(RunDirectory, _Shared(directory, ranks)) if ranks.size > 1 else directory
 
@@ -19,12 +19,12 @@ class _Shared:
 
     OWN = ("status", "records")  # of rank 0 alone: where it may be when the others are elsewhere, or do not ask
 
-    def __init__(self, directory: RunDirectory, ranks: Ranks) -> None:
+    def __init__(self, directory: RunDirectory, ranks: Distributed) -> None:
         self.directory, self.ranks = directory, ranks
         self.path, self.identity = directory.path, directory.identity
 
     def __enter__(self) -> _Shared:
-        self.ranks.first(lambda: bool(self.directory.__enter__()))
+        self.ranks.on_rank_zero(lambda: bool(self.directory.__enter__()))
         return self
 
     def __exit__(self, *ending: Any) -> None:
@@ -38,6 +38,6 @@ class _Shared:
 
             if name in self.OWN:
                 return call() if self.ranks.rank == 0 else None
-            return self.ranks.first(call)
+            return self.ranks.on_rank_zero(call)
 
         return method

@@ -43,7 +43,7 @@ class SweepReport(Callback):
         """The table of all jobs, failed ones with their reason; exits with 1 if there is one."""
         from rich.table import Table
 
-        from metabench.utils.console import figure, open_console
+        from metabench.utils.console import format_metric, open_console
 
         folder = Path(config.hydra.sweep.dir)
         outcomes = {int(p.parent.name): json.loads(p.read_text()) for p in folder.glob("*/outcome.json")}
@@ -54,7 +54,7 @@ class SweepReport(Callback):
         for number, outcome in sorted(outcomes.items()):
             test = outcome.get("test")
             name = test["metric"] if test else ""
-            result = f"{name} {figure(name, test['mean'], test['ci95'])}" if test else outcome["reason"]
+            result = f"{name} {format_metric(name, test['mean'], test['ci95'])}" if test else outcome["reason"]
             own = " ".join(o for o in outcome["overrides"] if o not in shared)
             table.add_row(str(number), own, outcome["status"], result)
         console = open_console()

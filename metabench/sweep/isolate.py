@@ -17,14 +17,14 @@ from tempfile import TemporaryFile
 from types import FrameType
 from typing import Any, BinaryIO, NoReturn
 
-from metabench.utils.signals import SIGNALS, Stopped
+from metabench.utils.signals import SIGNALS, Interrupted
 
 POSSIBLE = sys.platform == "linux"  # elsewhere there is no fork, or no library that survives one
 _PR_SET_PDEATHSIG = 1  # of sys/prctl.h
 
 
 def isolated(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `job` returns, or `status` and `reason` of a process that ended without. Raises `Stopped`.
+    """What `job` returns, or `status` and `reason` of a process that ended without. Raises `Interrupted`.
 
     Signals are passed on to the job, which ends as it would alone.
     """
@@ -56,7 +56,7 @@ def isolated(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
                     signal.signal(number, handler)
         code = os.waitstatus_to_exitcode(status)
         if asked:
-            raise Stopped(asked[0])
+            raise Interrupted(asked[0])
         answer.seek(0)
         said = answer.read()
     if said:
@@ -66,7 +66,7 @@ def isolated(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         hint = ": the system does so where memory runs out" if name == "SIGKILL" else ""
         return {"status": "killed", "reason": f"killed by {name}{hint}"}
     if code > 128:
-        return {"status": Stopped.status, "reason": f"stopped by {signal.Signals(code - 128).name}"}
+        return {"status": Interrupted.status, "reason": f"stopped by {signal.Signals(code - 128).name}"}
     return {"status": "failed", "reason": f"its process ended with exit code {code}"}
 
 

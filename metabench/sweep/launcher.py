@@ -34,7 +34,7 @@ def register_launcher() -> None:
         f"{SubmititLauncher.__module__}.{SubmititLauncher.__qualname__}",
         Plugins.is_in_toplevel_plugins_module,
     )
-    Plugins.is_in_toplevel_plugins_module = staticmethod(  # type: ignore[method-assign]
+    Plugins.is_in_toplevel_plugins_module = staticmethod(  # type: ignore[method-assign, assignment]
         lambda target: target == name or known(target)
     )
 
@@ -157,9 +157,9 @@ def _outcome(job: Any) -> JobReturn | dict[str, str]:
 
 def _stopped(number: int, frame: FrameType | None) -> None:
     from metabench.utils.exit import leave
-    from metabench.utils.signals import Stopped
+    from metabench.utils.signals import Interrupted
 
-    stopped = Stopped(number)
+    stopped = Interrupted(number)
     leave(str(stopped), stopped.exit_code)
 
 

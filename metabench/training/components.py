@@ -14,7 +14,7 @@ from metabench.backbone.base import Backbone
 from metabench.config.build import component
 from metabench.config.schema import Config
 from metabench.data.base import TaskSource
-from metabench.data.loader import Feed
+from metabench.data.loader import TaskLoader
 from metabench.engine.device import open_device
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
@@ -24,17 +24,17 @@ from metabench.evaluation.protocol import protocol_card
 from metabench.runs.run_dir import UNFIT, load_best
 from metabench.tasks import Metrics
 from metabench.utils.console import Display
-from metabench.utils.distributed import ALONE, Ranks
-from metabench.utils.dynamo import spare_dynamo
+from metabench.utils.distributed import SINGLE, Distributed
+from metabench.utils.dynamo import skip_dynamo_import
 from metabench.utils.files import DamagedError
-from metabench.utils.oom import advised
+from metabench.utils.oom import oom_advice
 from metabench.utils.tensorboard import require_tensorboard
 
 
-class Parts:
+class Components:
     """The parts of a run, built from a checked configuration; what is missing of its data is known with its card."""
 
-    def __init__(self, config: Config, display: Display, ranks: Ranks = ALONE) -> None:
+    def __init__(self, config: Config, display: Display, ranks: Distributed = SINGLE) -> None:
         self.config, self.display, self.ranks = config, display, ranks
         if config.log.tensorboard:
             require_tensorboard()
@@ -42,7 +42,7 @@ class Parts:
         make_backbone, backbone_args = component(config.backbone, Backbone, "backbone")
         make_algo, algo_args = component(config.algo, Algorithm, "algo")
         make_optim, optim_args = component(config.optim, torch.optim.Optimizer, "optim")
-        spare_dynamo()
+        skip_dynamo_import()
         self.device = open_device(config.device)
         torch.manual_seed(config.seed)
         self.source: TaskSource = make_source(config.seed, self.device, **source_args)
@@ -60,8 +60,8 @@ class Parts:
         if config.train.tasks < ranks.size:
             raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
         if self.algo.coupled:
-            self._refuse_parts()
-        self.feed = Feed(self.source, config.train.tasks, self.steps, ranks)
+            self._refuse_chunks()
+        self.loader = TaskLoader(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
 
     def _start_from(self, run: Path) -> None:
@@ -74,7 +74,7 @@ class Parts:
         if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
             raise ConfigError("init", run, "holds a weight that is not finite")
 
-    def _refuse_parts(self) -> None:
+    def _refuse_chunks(self) -> None:
         chunk, whole = self.config.chunk, "backbone.statistics=pooled is of all tasks of a meta-step"
         if isinstance(chunk, int) and chunk < self.config.train.tasks:
             raise ConfigError("chunk", chunk, f"{whole}: auto, or statistics=running")
@@ -96,7 +96,7 @@ class Parts:
     @cached_property
     def plan(self) -> Plan:
         """How meta-steps are computed; found by running the model on one training task."""
-        with advised(1):
+        with oom_advice(1):
             return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
 
     @cached_property
@@ -115,10 +115,10 @@ class Parts:
         """Tasks evaluated at once: what fits the memory."""
         probe = self.source.sample("validation", 0, 1)
         batch = min(64, pick_chunk(self.config.chunk, self.algo.eval(), probe))
-        return -self.ranks.most(-batch)  # one size for all ranks, also where memories differ
+        return -self.ranks.all_max(-batch)  # one size for all ranks, also where memories differ
 
     def evaluate(self, split: Any, episodes: int, source: TaskSource | None = None, **options: Any) -> Metrics:
         """`evaluate`, in such batches."""
         source, batch = source or self.source, self.batch
-        with advised(batch):
+        with oom_advice(batch):
             return evaluate(self.algo, source, split, episodes, batch=batch, ranks=self.ranks, **options)

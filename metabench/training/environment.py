@@ -14,10 +14,10 @@ import torch
 
 from metabench import __version__
 from metabench.engine.device import describe
-from metabench.utils.distributed import ALONE, Ranks, program
+from metabench.utils.distributed import SINGLE, Distributed, program
 
 
-def environment(device: torch.device, command: Sequence[str], ranks: Ranks = ALONE) -> dict[str, Any]:
+def environment(device: torch.device, command: Sequence[str], ranks: Distributed = SINGLE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
         "command": " ".join([program(), *command]),

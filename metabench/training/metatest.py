@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from metabench.evaluation.evaluate import FORMULA, summarise
-from metabench.runs.run_dir import fitting
+from metabench.runs.run_dir import checked_state
 from metabench.training.loop import Training
 
 
@@ -15,35 +15,35 @@ def meta_test(training: Training) -> dict[str, Any]:
 
     Online the tasks were met in training, in the natural mode; here the last weights are tested in hindsight.
     """
-    parts, directory, stop, rounds = training.parts, training.directory, training.stop, training.rounds
-    if parts.steps:
+    components, directory, rounds = training.components, training.directory, training.rounds
+    if components.steps:
         best = directory.best()["algo"]
-        with fitting(directory.path / "checkpoints" / "best.pt"):
-            parts.algo.load_state_dict(best)
-    modes = parts.algo.modes[:1] if rounds else parts.algo.modes
-    episodes = parts.source.test_episodes(parts.config.test.episodes)
+        with checked_state(directory.path / "checkpoints" / "best.pt"):
+            components.algo.load_state_dict(best)
+    modes = components.algo.modes[:1] if rounds else components.algo.modes
+    episodes = components.source.test_episodes(components.config.test.episodes)
     results, finals = {}, {}
     online: dict[str, Any] = {}
     began = time.monotonic()
-    with parts.display.phase("meta-test", episodes * len(modes)) as phase:
+    with components.display.phase("meta-test", episodes * len(modes)) as phase:
         for i, mode in enumerate(modes):
 
             def tick(done: int, before: int = i * episodes) -> None:
                 phase.update(before + done)
-                stop.listen()
-                stop.check()  # should something have swallowed what the handler raised
+                training.signals.listen()
+                training.signals.check()  # should something have swallowed what the handler raised
 
-            figures = parts.evaluate("test", episodes, mode=mode, tick=tick)[parts.metric]
+            figures = components.evaluate("test", episodes, mode=mode, tick=tick)[components.metric]
             if rounds:
                 outcome, figures = rounds.outcome(figures[:, -1]), rounds.found
                 for line in rounds.in_hindsight(outcome):
-                    training.record({"step": training.step, "split": "hindsight", **line})
+                    training.log.write(training.step, "hindsight", **line)
                 online = {"online": outcome}
-            results[mode] = summarise(figures, parts.algo.axis)
+            results[mode] = summarise(figures, components.algo.axis)
             finals[mode] = figures[:, -1].tolist()
-    directory.save_episodes(parts.metric, finals)
+    directory.save_episodes(components.metric, finals)
     return {
-        "metric": parts.metric,
+        "metric": components.metric,
         **results[modes[0]],
         "seconds": round(time.monotonic() - began, 3),
         "prediction": modes[0],

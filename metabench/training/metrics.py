@@ -1,12 +1,16 @@
-"""Metrics between two log lines, and the end of a run whose loss is no longer a number."""
+"""The metric log: what meta-steps find, kept on the device until it is averaged into a line of metrics.jsonl."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from metabench.errors import UserError
+from metabench.runs.run_dir import RunDirectory
 from metabench.tasks import Metrics
+from metabench.utils.tensorboard import TensorBoard
 
 
 class NonFiniteError(UserError):
@@ -16,24 +20,35 @@ class NonFiniteError(UserError):
     status = "nonfinite"
 
 
-class Window:
-    """Metrics since the last log line, kept on the device so that training need not wait for it."""
+class MetricLog:
+    """Metrics since the last line, and the lines: to metrics.jsonl, and to TensorBoard if one is given.
 
-    def __init__(self, stacked: dict[str, Tensor] | None = None) -> None:
+    Metrics of meta-steps stay on the device, so that training need not wait for it.
+    """
+
+    def __init__(self, directory: RunDirectory, tensorboard: TensorBoard | None = None) -> None:
+        self.directory, self.tensorboard = directory, tensorboard
         self.steps: list[Metrics] = []
-        if stacked:
-            count = len(next(iter(stacked.values())))
-            self.steps = [{name: values[i] for name, values in stacked.items()} for i in range(count)]
 
     def add(self, metrics: Metrics) -> None:
-        """One meta-step's metrics, `[T]` each."""
+        """Keep one meta-step's metrics, `[T]` each."""
         self.steps.append(metrics)
 
-    def stacked(self) -> dict[str, Tensor]:
-        """All of them, `[steps, T]` each."""
-        return {name: torch.stack([m[name] for m in self.steps]) for name in self.steps[0]} if self.steps else {}
+    def means(self, step: int) -> dict[str, float]:
+        """The means since the last line, which ends with meta-step `step`; the next line begins after it."""
+        self.check_finite(step)
+        means = {name: values.double().mean().item() for name, values in self.state().items()}
+        self.steps = []
+        return means
 
-    def check(self, step: int) -> None:
+    def write(self, step: int, split: str, **values: Any) -> None:
+        """Write one line."""
+        line = {"step": step, "split": split, **values}
+        self.directory.append(line)
+        if self.tensorboard is not None:
+            self.tensorboard.add(line)
+
+    def check_finite(self, step: int) -> None:
         """Raise `NonFiniteError`, naming the meta-step, if a loss up to meta-step `step` is not finite."""
         if self.steps:
             bad = ~torch.stack([m["loss"] for m in self.steps]).isfinite().all(1)
@@ -41,9 +56,13 @@ class Window:
                 first = step - len(self.steps) + 1 + int(bad.int().argmax())
                 raise NonFiniteError(f"the loss is not finite at meta-step {first}")
 
-    def close(self, step: int) -> dict[str, float]:
-        """The means, and an empty window."""
-        self.check(step)
-        means = {name: values.double().mean().item() for name, values in self.stacked().items()}
-        self.steps = []
-        return means
+    def state(self) -> dict[str, Tensor]:
+        """The metrics since the last line, `[steps, T]` each, for a checkpoint."""
+        return {name: torch.stack([m[name] for m in self.steps]) for name in self.steps[0]} if self.steps else {}
+
+    def load(self, state: dict[str, Tensor], step: int) -> None:
+        """Continue after meta-step `step` from what `state` gave; later points on TensorBoard are dropped."""
+        count = len(next(iter(state.values()))) if state else 0
+        self.steps = [{name: values[i] for name, values in state.items()} for i in range(count)]
+        if self.tensorboard is not None:
+            self.tensorboard.continue_after(step)

@@ -9,12 +9,12 @@ from metabench.config.build import check
 from metabench.config.schema import Config
 from metabench.data.base import TaskSource
 from metabench.errors import UserError, last_line
-from metabench.runs.reader import RunFiles
-from metabench.training.components import Parts
+from metabench.runs.reader import RunReader
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 
-def trained(run: RunFiles, queries: int | None = None) -> tuple[Algorithm, TaskSource]:
+def trained(run: RunReader, queries: int | None = None) -> tuple[Algorithm, TaskSource]:
     """The chosen model of `run` on the CPU, and its tasks, with `queries` in evaluation if given.
 
     Raises `UserError` where the configuration is of another version of the program.
@@ -26,7 +26,7 @@ def trained(run: RunFiles, queries: int | None = None) -> tuple[Algorithm, TaskS
     if run.weights is not None:
         plain["init"] = None  # it was taken up when training began
     try:
-        built = Parts(check(Config, plain), Display())
+        built = Components(check(Config, plain), Display())
         if run.weights is not None:
             built.algo.load_state_dict(run.weights)
     except (UserError, RuntimeError) as fault:

@@ -13,21 +13,21 @@ import torch
 from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell_line
-from metabench.runs.run_dir import RunDirectory, fitting
+from metabench.runs.run_dir import RunDirectory, checked_state
 from metabench.runs.shared import shared_directory
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.training.environment import environment
 from metabench.training.loop import Training
 from metabench.training.metatest import meta_test
 from metabench.training.tables import card_table, result_table
 from metabench.utils.console import Display
-from metabench.utils.distributed import Ranks, open_ranks
-from metabench.utils.oom import advised
-from metabench.utils.signals import Left, Stop, Stopped
+from metabench.utils.distributed import Distributed, open_ranks
+from metabench.utils.oom import oom_advice
+from metabench.utils.signals import Interrupted, LauncherExit, SignalHandler
 
 
 @dataclass(frozen=True)
-class Ticket:
+class RunSpec:
     """What names a run: its directory and identity, the configuration as it is written there, its cell of a table."""
 
     path: Path
@@ -37,13 +37,13 @@ class Ticket:
     command: Sequence[str]  # what a person gives the program for it
 
 
-def run(config: Config, ticket: Ticket, display: Display) -> dict[str, Any]:
+def run(config: Config, ticket: RunSpec, display: Display) -> dict[str, Any]:
     """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
     with open_ranks(config.device.type) as ranks:
         return _run(config, ticket, display, ranks)
 
 
-def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict[str, Any]:
+def _run(config: Config, ticket: RunSpec, display: Display, ranks: Distributed) -> dict[str, Any]:
     path, cell = ticket.path, ticket.cell
     directory = shared_directory(RunDirectory(path, ticket.identity), ranks)
     directory.check()
@@ -54,17 +54,19 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
             with directory:
                 directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
-        with fitting(path / "summary.json"):
+        with checked_state(path / "summary.json"):
             display.console.print(result_table(summary))
         return summary
     directory.check_free()
-    with advised(0):
-        parts = ranks.each(lambda: Parts(config, display, ranks))
-        card = ranks.each(lambda: card_table(parts.card))  # reads the data: nothing is written where that fails
-    with Stop(ranks.most if ranks.size > 1 else None) as stop, directory:
+    with oom_advice(0):
+        components = ranks.on_every_rank(lambda: Components(config, display, ranks))
+        card = ranks.on_every_rank(
+            lambda: card_table(components.card)
+        )  # reads the data: nothing is written where that fails
+    with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory:
         if not config.resume:
             directory.clear()
-        where = environment(parts.device, ticket.command, ranks)
+        where = environment(components.device, ticket.command, ranks)
         directory.begin(ticket.config_yaml, where)
         display.say(f"run {path}")
         if line := cell_line(cell):
@@ -75,31 +77,31 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
         if ranks.size > 1:
             display.say(f"{ranks.size} ranks share the {config.train.tasks} tasks of a meta-step")
         display.console.print(card)
-        training = Training(parts, directory, stop)
+        training = Training(components, directory, signals)
         try:
             checkpoint, warnings = directory.resume()
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
             for warning in warnings:
                 display.say(f"warning: {warning}; {then}")
             if checkpoint is not None:
-                with fitting(path / "checkpoints"):
+                with checked_state(path / "checkpoints"):
                     training.load(checkpoint)
-                display.say(f"continuing at meta-step {training.step} of {parts.steps}")
+                display.say(f"continuing at meta-step {training.step} of {components.steps}")
             training.run()
             test = meta_test(training)
             summary = {
                 "status": "complete",
                 "identity": ticket.identity,
                 **cell,
-                "protocol": parts.card,
+                "protocol": components.card,
                 "test": test,
                 "selected": training.best,
-                "train": {"steps": training.step, "seconds": round(training.seconds, 3), **parts.engine()},
+                "train": {"steps": training.step, "seconds": round(training.seconds, 3), **components.engine()},
                 "environment": where,
             }
             if config.log.pictures and ranks.rank == 0:
                 _draw(training, test)
-            stop.hold()  # what is finished is not stopped
+            signals.hold()  # what is finished is not stopped
             directory.finish(summary)
         except BaseException as fault:
             with suppress(UserError):  # where the disk is full the fault itself is what is to be said
@@ -111,7 +113,7 @@ def _run(config: Config, ticket: Ticket, display: Display, ranks: Ranks) -> dict
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:
-    if isinstance(fault, (Stopped, Left, UserError)):
+    if isinstance(fault, (Interrupted, LauncherExit, UserError)):
         return fault.status, str(fault)
     return "failed", f"{type(fault).__name__}: {fault}"
 
@@ -120,11 +122,11 @@ def _draw(training: Training, test: dict[str, Any]) -> None:
     from metabench.plots import draw_run
     from metabench.plots.rounds import beside
 
-    parts, directory = training.parts, training.directory
+    components, directory = training.components, training.directory
     folder = directory.path / "pictures"
     folder.mkdir(exist_ok=True)
     try:
-        others = beside(directory.path, parts.card["hash"]) if training.rounds else {}
-        draw_run(folder, parts.algo, parts.source, directory.records(), test, others)
+        others = beside(directory.path, components.card["hash"]) if training.rounds else {}
+        draw_run(folder, components.algo, components.source, directory.records(), test, others)
     except Exception as fault:  # a picture is never worth a finished run
-        parts.display.say(f"warning: pictures: {type(fault).__name__}: {fault}")
+        components.display.say(f"warning: pictures: {type(fault).__name__}: {fault}")

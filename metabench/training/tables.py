@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from metabench.axis import AXES, INNER_STEPS
-from metabench.utils.console import figure, inline
+from metabench.utils.console import format_metric, inline
 
 
 def card_table(card: dict[str, Any]) -> Table:
@@ -31,21 +31,21 @@ def result_table(summary: dict[str, Any]) -> Table:
     for heading in ("", name, "95% interval of the mean, tasks"):
         table.add_column(heading)
     for mode, result in test["modes"].items():
-        table.add_row(mode, figure(name, result["mean"], result["ci95"]), str(result["episodes"]))
+        table.add_row(mode, format_metric(name, result["mean"], result["ci95"]), str(result["episodes"]))
     axis = AXES[test.get("axis", INNER_STEPS.name)]  # older summaries have no other
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
-            table.add_row(axis.row.format(entry["step"]), figure(name, entry["mean"], entry["ci95"]), "")
+            table.add_row(axis.row.format(entry["step"]), format_metric(name, entry["mean"], entry["ci95"]), "")
     if online := test.get("online"):
         needed, learned = online["mean_examples_to_threshold"], online["learned"]
-        of = figure(name, online["threshold"])
+        of = format_metric(name, online["threshold"])
         table.add_row(f"examples to {of}, mean", f"{needed:.2f}", f"{learned:.0%} of tasks learned")
-        error, regret = (figure("error", online[key][-1]) for key in ("cumulative_error", "regret"))
+        error, regret = (format_metric("error", online[key][-1]) for key in ("cumulative_error", "regret"))
         table.add_row("cumulative error", error, f"regret {regret}")
     if published := summary.get("published"):
         whole = budget == "full" and not summary.get("changes")
         for one in (published, *published.get("also", ())):
             label = f"published{'' if whole else ', of the whole'}: {one['row']}, {one['column']}"
             doubt = f" ({one['verified']})" if "memory" in (one["verified"] or "") else ""
-            table.add_row(label, figure(name, one["value"], one["ci95"]), one["source"] + doubt)
+            table.add_row(label, format_metric(name, one["value"], one["ci95"]), one["source"] + doubt)
     return table

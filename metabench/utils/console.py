@@ -16,7 +16,7 @@ PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
 
-def figure(name: str, mean: float, ci95: float | None = None) -> str:
+def format_metric(name: str, mean: float, ci95: float | None = None) -> str:
     """A metric as people read it: accuracy in percent, the rest to four digits."""
     if mean is None or math.isnan(mean):
         return "n/a"

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from metabench.errors import ConfigError, UserError
-from metabench.utils.signals import Stopped
+from metabench.utils.signals import Interrupted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,12 +25,12 @@ COMMAND = "torchrun --nproc-per-node={} -m metabench"
 PATIENCE = timedelta(minutes=30)  # with a rank that compiles, or draws pictures
 
 
-class Ranks:
+class Distributed:
     """The processes of a run, here one alone; a context manager."""
 
     rank, size = 0, 1
 
-    def __enter__(self) -> Ranks:
+    def __enter__(self) -> Distributed:
         return self
 
     def __exit__(
@@ -38,35 +38,35 @@ class Ranks:
     ) -> None:
         """Part."""
 
-    def share(self, count: int) -> range:
+    def shard(self, count: int) -> range:
         """This rank's of `count` things, in order; shares differ by one at most."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Each tensor summed over ranks, all in one exchange and in the type of the first."""
         return list(tensors)
 
-    def most(self, value: int) -> int:
+    def all_max(self, value: int) -> int:
         """The largest of the ranks' values."""
         return value
 
-    def every(self, value: T) -> list[T]:
+    def gather(self, value: T) -> list[T]:
         """The values of all ranks, in order."""
         return [value]
 
-    def first(self, call: Callable[[], T]) -> T:
+    def on_rank_zero(self, call: Callable[[], T]) -> T:
         """What rank 0 gets from `call`, which no other rank makes; its `UserError` is raised by all."""
         return call()
 
-    def each(self, call: Callable[[], T]) -> T:
+    def on_every_rank(self, call: Callable[[], T]) -> T:
         """What this rank gets from `call`; a `UserError` of any is raised by all."""
         return call()
 
 
-ALONE = Ranks()
+SINGLE = Distributed()
 
 
-class Together(Ranks):
+class ProcessGroup(Distributed):
     """Processes that torch.distributed connects: gloo between CPUs, nccl between GPUs."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Together(Ranks):
             torch.cuda.set_device(local)
         self.backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> ProcessGroup:
         """Meet."""
         self.distributed.init_process_group(self.backend, timeout=PATIENCE)
         return self
@@ -94,11 +94,11 @@ class Together(Ranks):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Part; after an accident without a word, since others may be waiting elsewhere."""
-        if kind is None or issubclass(kind, (UserError, Stopped)):
+        if kind is None or issubclass(kind, (UserError, Interrupted)):
             self.distributed.destroy_process_group()
 
-    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """See `Ranks`."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """See `Distributed`."""
         import torch
 
         flat = torch.cat([t.detach().reshape(-1).to(tensors[0].dtype) for t in tensors])
@@ -106,31 +106,31 @@ class Together(Ranks):
         parts = flat.split([t.numel() for t in tensors])
         return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
-    def most(self, value: int) -> int:
-        """See `Ranks`."""
+    def all_max(self, value: int) -> int:
+        """See `Distributed`."""
         import torch
 
         held = torch.tensor(value)
         self.distributed.all_reduce(held, self.distributed.ReduceOp.MAX)
         return int(held)
 
-    def every(self, value: T) -> list[T]:
-        """See `Ranks`."""
+    def gather(self, value: T) -> list[T]:
+        """See `Distributed`."""
         found: list[Any] = [None] * self.size
         self.distributed.all_gather_object(found, value)
         return found
 
-    def first(self, call: Callable[[], T]) -> T:
-        """See `Ranks`."""
+    def on_rank_zero(self, call: Callable[[], T]) -> T:
+        """See `Distributed`."""
         value, fault = _tried(call) if self.rank == 0 else (None, None)
         told: list[Any] = [value, _said(fault)]
         self.distributed.broadcast_object_list(told, src=0)
         return _outcome(cast(T, told[0]), fault, told[1])
 
-    def each(self, call: Callable[[], T]) -> T:
-        """See `Ranks`."""
+    def on_every_rank(self, call: Callable[[], T]) -> T:
+        """See `Distributed`."""
         value, fault = _tried(call)
-        reasons = self.every(_said(fault))
+        reasons = self.gather(_said(fault))
         failed = [(rank, reason) for rank, reason in enumerate(reasons) if reason is not None]
         if failed and not all(reason == failed[0][1] for reason in reasons):
             rank, (message, code) = failed[0]
@@ -138,18 +138,18 @@ class Together(Ranks):
         return _outcome(cast(T, value), fault, reasons[0])
 
 
-def open_ranks(device: str) -> Ranks:
+def open_ranks(device: str) -> Distributed:
     """The processes of the run that `device` asks for; raises `ConfigError` where torchrun and `device` disagree."""
     told = [name for name in VARIABLES if name in os.environ]
     if device != "ddp":
         if started_together():
             raise ConfigError("device", device, "torchrun starts several processes, and they need device=ddp")
-        return ALONE
+        return SINGLE
     if len(told) < len(VARIABLES):
         raise ConfigError(
             "device", "ddp", f"is started by torchrun, one process a GPU: {COMMAND.format(2)} device=ddp …"
         )
-    return Together()
+    return ProcessGroup()
 
 
 def started_together() -> bool:

@@ -24,7 +24,7 @@ class DamagedError(Exception):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Within it what the system refuses (a full disk, a read-only folder) is a `UserError` that names `path`."""
     try:
         yield
@@ -35,7 +35,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step that a crash cannot split."""
     aside = path.with_name(f".{path.name}.part")  # one name: what a killed process leaves is written over
-    with writing(path):
+    with write_errors(path):
         try:
             with aside.open("wb") as file:
                 file.write(content)
@@ -52,7 +52,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add a line to the file at `path`: all of it, or nothing where the system refuses."""
     left = f"{line}\n".encode()
-    with writing(path), path.open("ab", buffering=0) as file:
+    with write_errors(path), path.open("ab", buffering=0) as file:
         size = file.tell()
         try:
             while left:

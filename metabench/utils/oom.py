@@ -11,7 +11,7 @@ from metabench.errors import UserError
 _SAID = re.compile("can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
 
 
-class MemoryShortageError(UserError):
+class OutOfMemoryError(UserError):
     """The device, or the machine, has no room for what is to be held at once."""
 
     exit_code = 4
@@ -19,8 +19,8 @@ class MemoryShortageError(UserError):
 
 
 @contextmanager
-def advised(chunk: int) -> Iterator[None]:
-    """Within it running out of memory, with `chunk` tasks held at once or none, is a `MemoryShortageError`."""
+def oom_advice(chunk: int) -> Iterator[None]:
+    """Within it running out of memory, with `chunk` tasks held at once or none, is a `OutOfMemoryError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as fault:  # of a device, or of torch's allocator on the CPU, the latter
@@ -30,4 +30,4 @@ def advised(chunk: int) -> Iterator[None]:
         advice = "smaller episodes or remat=true need less" if chunk else "a smaller backbone or data set needs less"
         if chunk > 1:
             advice = f"chunk={chunk // 2} holds half as many"
-        raise MemoryShortageError(f"{said}: {advice}") from fault
+        raise OutOfMemoryError(f"{said}: {advice}") from fault

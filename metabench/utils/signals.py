@@ -24,7 +24,7 @@ SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1
 ONE_REQUEST = 1.0  # seconds: launchers signal a process and then its group, which it is in
 
 
-class Stopped(BaseException):
+class Interrupted(BaseException):
     """A run that was asked to stop and did; not an error, and not to be caught as one."""
 
     status = "stopped"
@@ -34,7 +34,7 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
-class Left(SystemExit):
+class LauncherExit(SystemExit):
     """A launcher's handler ended the process, to begin it again or not; no outcome of the run."""
 
     status = "stopped"
@@ -43,7 +43,7 @@ class Left(SystemExit):
         return "its launcher ended it; the same command continues"
 
 
-class Stop:
+class SignalHandler:
     """While open, signals end the run; while held, only where it calls `check`."""
 
     def __init__(self, agree: Callable[[int], int] | None = None) -> None:
@@ -54,7 +54,7 @@ class Stop:
         self._when = 0.0
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> SignalHandler:
         """Install the handlers, where Python allows it."""
         if threading.current_thread() is threading.main_thread():
             found = {number: signal.getsignal(number) for number in SIGNALS}
@@ -75,7 +75,7 @@ class Stop:
         self.held = True
 
     def release(self) -> None:
-        """All is written; raises `Stopped` if a signal has come."""
+        """All is written; raises `Interrupted` if a signal has come."""
         self.held = False
         self.check()
 
@@ -85,23 +85,23 @@ class Stop:
             self.asked = self.agree(self.heard) or None
 
     def check(self) -> None:
-        """If a signal has come, call the launcher's handler, or raise `Stopped` where there is none."""
+        """If a signal has come, call the launcher's handler, or raise `Interrupted` where there is none."""
         if self.asked is None:
             return
         handler = self._before.get(self.asked)
         if not callable(handler) or handler is signal.default_int_handler:
-            raise Stopped(self.asked)
+            raise Interrupted(self.asked)
         number, self.asked, self.heard = self.asked, None, 0
         try:
             handler(number, None)
         except SystemExit as fault:
-            raise Left(fault.code) from None
+            raise LauncherExit(fault.code) from None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.heard:
             if now - self._when > ONE_REQUEST:
-                raise Stopped(number)
+                raise Interrupted(number)
             return
         self.heard, self._when = number, now
         if self.agree is None:

@@ -1,7 +1,8 @@
-"""Optional TensorBoard scalars: the lines of metrics.jsonl again, for those who watch there."""
+"""Optional TensorBoard scalars: the lines of metrics.jsonl, for people who watch there."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,30 @@ from metabench.errors import ConfigError
 
 
 def require_tensorboard() -> None:
-    """Raise `ConfigError` if it is not installed."""
+    """Raise `ConfigError` if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise ConfigError("log.tensorboard", "true", 'needs pip install "metabench[tensorboard]"')
 
 
-class Board:
-    """Writes every number of a line as `split/name`; steps after `step` left by an interrupted run are dropped."""
+class TensorBoard:
+    """Writes every number of a line as `split/name`; opened with the first line."""
 
-    def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.after = folder, -1
 
-        self.writer = SummaryWriter(str(folder), purge_step=step + 1)
+    def continue_after(self, step: int) -> None:
+        """Drop what an interrupted run wrote after meta-step `step`. Call it before the first line."""
+        self.after = step
 
     def add(self, line: dict[str, Any]) -> None:
-        """One line of metrics.jsonl."""
+        """Write one line of metrics.jsonl."""
         for name, value in line.items():
             if name not in ("step", "split"):
-                self.writer.add_scalar(f"{line['split']}/{name}", value, line["step"])
-        self.writer.flush()
+                self._writer.add_scalar(f"{line['split']}/{name}", value, line["step"])
+        self._writer.flush()
+
+    @cached_property
+    def _writer(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.folder), purge_step=self.after + 1)

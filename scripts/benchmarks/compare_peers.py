@@ -8,8 +8,9 @@ listed with the reason.
 
 - Each contestant is a process. They take turns (A, B, C, then B, C, A, …), and all others sleep meanwhile, so noise
   hits all alike. Threads are each library's own choice; for all, GOMP_SPINCOUNT=20000, as `metabench` sets for itself.
-- metabench goes its own way: a composed configuration, `Parts.meta_step`, `source.sample`; `--overrides engine=eager`
-  and the like are added to it. Convolutions have no bias in any contestant, normalisations do not adapt (MAML's own
+- metabench goes its own way: a composed configuration, `Components.meta_step`, `source.sample`; `--overrides
+  engine=eager` and the like are added to it. Convolutions have no bias in any contestant, normalisations do not adapt
+  (MAML's own
   code).
 - Shapes are the papers'. The inner step size and the initial shifts of MAML's convolutional workloads are not, so that
   float32 gradients can be told right from wrong (`peers/workloads.py` says how); neither changes the amount of work.

@@ -36,7 +36,7 @@ from metabench.backbone.layers import Conv2d
 from metabench.config.compose import compose
 from metabench.engine.compiled import Compiled
 from metabench.tasks import Tasks
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 STRIDED = ("data=glyphs", "algo=maml", "engine=eager")
@@ -100,19 +100,19 @@ def _last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def by_maps(run: Parts, maps: type[Convolution]) -> Callable[[], None]:
+def by_maps(run: Components, maps: type[Convolution]) -> Callable[[], None]:
     """The meta-gradient with every convolution done by `maps`."""
 
     def gradient() -> None:
         for module in run.algo.modules():
             if isinstance(module, Conv2d):
                 module.maps = maps(module.stride)
-        run.meta_step.accumulate(run.feed(0), run.plan.chunk)
+        run.meta_step.accumulate(run.loader(0), run.plan.chunk)
 
     return gradient
 
 
-def by_vmap(run: Parts) -> Callable[[], None]:
+def by_vmap(run: Components) -> Callable[[], None]:
     """MAML written for one task, vmapped in chunks."""
     algo: Any = run.algo
     parameters, norms = dict(algo.named_parameters()), [f"backbone.norms.{i}.bias" for i in range(4)]
@@ -141,7 +141,7 @@ def by_vmap(run: Parts) -> Callable[[], None]:
         return torch.vmap(task, in_dims=(None, None, 0, 0, 0, 0))(weights, fixed, *batch.support, *batch.query).sum()
 
     def gradient() -> None:
-        batch, size = run.feed(0), run.plan.chunk
+        batch, size = run.loader(0), run.plan.chunk
         fixed = {name: parameters[name].detach() for name in norms}
         given = {name: p.detach() for name, p in adapted.items()}
         for start in range(0, len(batch), size):
@@ -153,7 +153,7 @@ def by_vmap(run: Parts) -> Callable[[], None]:
     return gradient
 
 
-def by_halves(run: Parts) -> Callable[[], None]:
+def by_halves(run: Components) -> Callable[[], None]:
     """Two threads, each with a model of its own and its half of the tasks of a chunk."""
     by_maps(run, Convolution)()
     pool = ThreadPoolExecutor(2, initializer=lambda: torch.set_num_threads(1))
@@ -164,7 +164,7 @@ def by_halves(run: Parts) -> Callable[[], None]:
         return torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
 
     def gradient() -> None:
-        batch, size = run.feed(0), run.plan.chunk // 2
+        batch, size = run.loader(0), run.plan.chunk // 2
         parts = [batch.tasks(start, start + size) for start in range(0, len(batch), size)]
         for pair in range(0, len(parts), 2):
             for found in pool.map(half, models, parts[pair : pair + 2]):
@@ -174,9 +174,9 @@ def by_halves(run: Parts) -> Callable[[], None]:
     return gradient
 
 
-def by_compiler(run: Parts, maps: type[Convolution]) -> Callable[[], None]:
+def by_compiler(run: Components, maps: type[Convolution]) -> Callable[[], None]:
     """The gradient of a chunk recorded with `maps` and compiled."""
-    compiled, eager = Compiled(run.algo, run.meta_step.eager.precision), by_maps(run, maps)
+    compiled, eager = Compiled(run.algo, run.meta_step.precision), by_maps(run, maps)
 
     def gradient() -> None:
         run.meta_step.backward = compiled
@@ -186,7 +186,7 @@ def by_compiler(run: Parts, maps: type[Convolution]) -> Callable[[], None]:
     return gradient
 
 
-def measure(run: Parts, ways: dict[str, Callable[[], None]], repetitions: int) -> dict[str, tuple[float, Tensor]]:
+def measure(run: Components, ways: dict[str, Callable[[], None]], repetitions: int) -> dict[str, tuple[float, Tensor]]:
     """Median seconds, and the gradient, of each way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     gradients = {}
@@ -219,7 +219,7 @@ def main() -> None:
         alone = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     for i, (workload, overrides) in enumerate(WORKLOADS.items()):
         keep = f"device.keep_memory={str(not options.default_allocator).lower()}"
-        run = Parts(compose(f"device={options.device}", keep, *overrides), Display())
+        run = Components(compose(f"device={options.device}", keep, *overrides), Display())
         run.algo.train()
         ways = {"grouped": by_maps(run, Convolution)}
         if options.default_allocator:

@@ -34,15 +34,15 @@ def child(overrides: list[str]) -> None:
     import torch
 
     from metabench.config.compose import compose
-    from metabench.training.components import Parts
+    from metabench.training.components import Components
     from metabench.utils.console import Display
 
-    run = Parts(compose("train.steps=100000", *overrides), Display())
+    run = Components(compose("train.steps=100000", *overrides), Display())
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 8 or (time.perf_counter() - began - times[0] < 3 and len(times) < 2000):
         start, step = time.perf_counter(), len(times)
-        run.meta_step(step, run.feed(step))
+        run.meta_step(step, run.loader(step))
         if run.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)

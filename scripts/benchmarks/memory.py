@@ -18,7 +18,7 @@ from metabench.config.compose import compose
 from metabench.engine.cost import saved_bytes
 from metabench.plots.theme import DPI, STYLE, WIDTH
 from metabench.tasks import Metrics, Tasks
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 TASKS = (4, 8, 16, 32, 64)
@@ -28,7 +28,7 @@ STEPS = (1, 4, 9, 16, 25, 36, 49, 64)
 class Accumulate(torch.nn.Module):
     """A whole meta-step as a model whose memory can be asked for."""
 
-    def __init__(self, run: Parts, chunk: int) -> None:
+    def __init__(self, run: Components, chunk: int) -> None:
         super().__init__()
         self.algo, self.step, self.chunk = run.algo, run.meta_step, chunk
 
@@ -38,7 +38,7 @@ class Accumulate(torch.nn.Module):
 
 def by_tasks(chunk: int) -> list[float]:
     """MB for each number of tasks, in chunks of `chunk`; the tasks themselves apart."""
-    run = Parts(compose("device=cpu", "engine=eager", "data=glyphs"), Display())
+    run = Components(compose("device=cpu", "engine=eager", "data=glyphs"), Display())
     found = []
     for count in TASKS:
         tasks = run.source.sample("train", 0, count)
@@ -52,7 +52,7 @@ def by_steps(remat: bool) -> list[float]:
     found = []
     for steps in STEPS:
         flags = (f"algo.inner_steps={steps}", f"remat={str(remat).lower()}")
-        run = Parts(compose("device=cpu", "engine=eager", "data=glyphs", *flags), Display())
+        run = Components(compose("device=cpu", "engine=eager", "data=glyphs", *flags), Display())
         found.append(saved_bytes(run.algo.train(), run.source.sample("train", 0, 1)) / 1e6)
     return found
 

@@ -18,7 +18,7 @@ import torch
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose
 from metabench.errors import UserError
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 FAMILIES = {
@@ -43,15 +43,15 @@ def family(algo: str) -> str:
     return next(name for name, members in FAMILIES.items() if algo in members.split())
 
 
-def prepared(algo: str, data: str) -> Parts | None:
+def prepared(algo: str, data: str) -> Components | None:
     """A run, or None where the method refuses the data."""
     try:
-        return Parts(compose("device=cpu", "engine=eager", f"algo={algo}", f"data={data}"), Display())
+        return Components(compose("device=cpu", "engine=eager", f"algo={algo}", f"data={data}"), Display())
     except UserError:
         return None
 
 
-def seconds(run: Parts, step: int) -> float:
+def seconds(run: Components, step: int) -> float:
     """Of one meta-step, drawing its tasks left out."""
     tasks = run.source.sample("train", step * run.config.train.tasks, run.config.train.tasks)
     began = time.perf_counter()
@@ -59,7 +59,7 @@ def seconds(run: Parts, step: int) -> float:
     return time.perf_counter() - began
 
 
-def beside(run: Parts, maml: Parts) -> tuple[float, float]:
+def beside(run: Components, maml: Components) -> tuple[float, float]:
     """Median seconds of a meta-step, and its median ratio to MAML's next to it."""
     times: list[tuple[float, float]] = []
     for step in range(REPETITIONS + 1):
@@ -68,7 +68,7 @@ def beside(run: Parts, maml: Parts) -> tuple[float, float]:
     return statistics.median(own for own, _ in times), statistics.median(own / other for own, other in times)
 
 
-def row(algo: str, line: str, mamls: dict[str, Parts]) -> list[Any]:
+def row(algo: str, line: str, mamls: dict[str, Components]) -> list[Any]:
     """Of the table."""
     where, parameters, cost = [], [], []
     for name, data in DATA.items():

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import flop_registry
 
 from metabench.config.compose import compose
 from metabench.engine.cost import work
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 STRIDED = ("data=glyphs", "algo=maml")
@@ -97,19 +97,19 @@ def peak(device: str) -> float:
 
 def measure(overrides: tuple[str, ...], device: str) -> tuple[float, float, float]:
     """FLOPs of a meta-step, its seconds, and the seconds of its convolutions and products alone."""
-    run = Parts(compose(f"device={device}", "train.steps=100000", *overrides), Display())
+    run = Components(compose(f"device={device}", "train.steps=100000", *overrides), Display())
     run.algo.train()
     flops = work(run.algo, run.source.sample("train", 0, 1)).flops * run.config.train.tasks
     steps = iter(range(run.steps))
 
     def step() -> None:
         i = next(steps)
-        run.meta_step(i, run.feed(i))
+        run.meta_step(i, run.loader(i))
 
     slow = seconds(step, 3, device) > 0.1
     took = seconds(step, 7 if slow else 200, device)
     with Calls() as calls:
-        run.meta_step.eager(run.feed(0).tasks(0, run.plan.chunk), 1.0)
+        run.meta_step.eager(run.loader(0).tasks(0, run.plan.chunk), 1.0)
     chunks = run.config.train.tasks / run.plan.chunk
     with torch.no_grad():
         alone = sum(seconds(calls.again[key], 9, device) * count * chunks for key, count in calls.counts.items())

@@ -13,7 +13,7 @@ import torch  # noqa: E402
 imported = time.perf_counter()
 
 from metabench.config.compose import compose  # noqa: E402
-from metabench.training.components import Parts  # noqa: E402
+from metabench.training.components import Components  # noqa: E402
 from metabench.utils.console import Display  # noqa: E402
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     print(f"import torch {torch.__version__}: {imported - began:.2f} s")
     for algo in ("maml", "protonet"):
         start = time.perf_counter() if algo != "maml" else imported
-        run = Parts(compose("data=omniglot", f"algo={algo}", "device=cpu"), Display())
+        run = Components(compose("data=omniglot", f"algo={algo}", "device=cpu"), Display())
         ready = time.perf_counter()
         run.meta_step(0, run.source.sample("train", 0, run.config.train.tasks))
         done = time.perf_counter()

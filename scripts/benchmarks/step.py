@@ -14,7 +14,7 @@ import time
 import torch
 
 from metabench.config.compose import compose
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 WORKLOADS = {
@@ -31,7 +31,7 @@ WORKLOADS = {
 
 def compare(overrides: list[str], repetitions: int) -> tuple[float, float, float]:
     """Median seconds of the vectorised and the looped gradient, and the relative difference of the two gradients."""
-    run = Parts(compose("device=cpu", *overrides), Display())
+    run = Components(compose("device=cpu", *overrides), Display())
     step, count = run.meta_step, run.config.train.tasks
     run.algo.train()
     times: dict[int, list[float]] = {count: [], 1: []}

@@ -9,7 +9,7 @@ from build import build, small
 from references import each
 
 from metabench.errors import ConfigError
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 
 @pytest.mark.parametrize(("batch", "start"), [(4, "drawn"), (4, "zero"), (3, "drawn"), (100, "zero")])
@@ -51,9 +51,9 @@ def test_the_head_of_a_task_is_drawn_from_its_support_set():
         torch.testing.assert_close(part.mean().item(), 0.0, atol=0.05 * bound, rtol=0)
         torch.testing.assert_close(part.var().item(), bound**2 / 3, atol=0, rtol=0.1)
     assert len(weight.flatten(1).unique(dim=0)) == 200
-    turned = Split(*(t.flip(1) for t in support))
+    turned = Examples(*(t.flip(1) for t in support))
     assert torch.equal(setup.algo.drawn_head(turned, torch.float64)["weight"], weight)
-    relabelled = setup.algo.drawn_head(Split(support.x, 3 - support.y), torch.float64)["weight"]
+    relabelled = setup.algo.drawn_head(Examples(support.x, 3 - support.y), torch.float64)["weight"]
     assert torch.equal(relabelled, weight.flip(1))
 
 

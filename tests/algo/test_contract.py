@@ -21,7 +21,7 @@ from metabench.algo.base import Algorithm
 from metabench.algo.recurrent import Recurrent
 from metabench.backbone.base import batch_norms
 from metabench.evaluation.evaluate import evaluate
-from metabench.tasks import Split, Tasks
+from metabench.tasks import Examples, Tasks
 
 REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes under changing labels do not have
 POSTERIOR = {"np", "anp"}  # in training the latent variable is inferred from the targets, as the bound wants it
@@ -220,7 +220,7 @@ def test_query_labels_never_reach_a_prediction(case):
     setup = double(case)
     tasks = setup.tasks()
     other = tasks.query.y.flip(1) + 1 if tasks.query.y.is_floating_point() else (tasks.query.y + 1) % 4
-    lied = Tasks(tasks.support, Split(tasks.query.x, other), tasks.truth, tasks.keys)
+    lied = Tasks(tasks.support, Examples(tasks.query.x, other), tasks.truth, tasks.keys)
     objective, heard = setup.algo.objective, []
 
     def listen(prediction: Tensor, target: Tensor) -> Tensor:
@@ -253,10 +253,10 @@ def test_permuting_class_labels_permutes_predictions(case):
     (x, y), query = setup.tasks("test")[:2]
     order = torch.tensor([1, 2, 0, 3])
     with torch.no_grad():
-        expected = setup.algo.outputs(Split(x, y), query.x)
+        expected = setup.algo.outputs(Examples(x, y), query.x)
         for rows in a_row_each_class(setup.algo):
             rows[order] = rows.clone()
-        found = setup.algo.outputs(Split(x, order[y]), query.x)
+        found = setup.algo.outputs(Examples(x, order[y]), query.x)
     for a, b in zip(found, expected, strict=True):
         same(a[..., order], b)
 
@@ -282,7 +282,7 @@ def test_shuffled_support_labels_give_chance_accuracy(case):
     (x, y), query = setup.tasks("test", count=count)[:2]
     order = torch.rand(count, ways, generator=torch.Generator().manual_seed(0)).argsort(1)
     with torch.no_grad():
-        true, shuffled = (setup.algo.outputs(Split(x, labels), query.x)[-1] for labels in (y, order.gather(1, y)))
+        true, shuffled = (setup.algo.outputs(Examples(x, labels), query.x)[-1] for labels in (y, order.gather(1, y)))
     right = (shuffled[:, 0].argmax(-1) == query.y[:, 0]).sum()
     assert low <= right <= high
     if isinstance(setup.algo, Recurrent):  # which has yet to learn what labels are for
@@ -301,7 +301,7 @@ def test_modes_say_whether_queries_inform_each_other(case):
     setup.algo.eval()
     tasks = setup.tasks("test")
     xs, ys = (part.chunk(2, dim=1) for part in tasks.query)
-    halves = [Tasks(tasks.support, Split(x, y), tasks.truth, tasks.keys) for x, y in zip(xs, ys, strict=True)]
+    halves = [Tasks(tasks.support, Examples(x, y), tasks.truth, tasks.keys) for x, y in zip(xs, ys, strict=True)]
     norms = batch_norms(setup.algo.backbone)
     assert set(setup.algo.modes) == ({"inductive", "transductive"} if norms else {"inductive"})
     assert setup.algo.modes[0] == ("transductive" if norms and not norms[0].running else "inductive")
@@ -320,7 +320,7 @@ def test_predicting_alone_is_a_loop_over_queries(case):
     setup.algo.eval()
     (x, y), query = setup.algo.view(setup.tasks("test"))[:2]
     with torch.no_grad():
-        state = setup.algo.adapt(Split(x, y))
+        state = setup.algo.adapt(Examples(x, y))
         batches = [torch.cat([x, query.x[:, j : j + 1]], dim=1) for j in range(query.x.shape[1])]
         expected = torch.stack([setup.algo.predict(state, batch)[:, -1] for batch in batches], dim=1)
-        same(setup.algo.predict_alone(Split(x, y), query.x), expected)
+        same(setup.algo.predict_alone(Examples(x, y), query.x), expected)

@@ -11,7 +11,7 @@ from metabench.algo.dagan import AUGMENT, Pairs
 from metabench.algo.embedder import Embedder
 from metabench.algo.protonet import ProtoNet
 from metabench.rng import normal
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 
 def double(*overrides: str):
@@ -65,7 +65,7 @@ def test_a_prototype_is_the_weighted_mean_of_drawings_and_of_what_is_made_of_the
     (x, y), query = setup.tasks("test")[:2]
     w = torch.tensor(0.7).double().sigmoid()
     with torch.no_grad():
-        found = model.solve(Split(x, y), query.x)
+        found = model.solve(Examples(x, y), query.x)
         for t in range(3):
             prototypes = []
             for label in range(4):
@@ -100,7 +100,7 @@ def test_what_is_made_of_a_drawing_depends_on_it_alone_and_has_its_label():
     model, (x, y) = setup.algo.eval(), setup.tasks("test").support
     other = x.clone()
     other[:, 5] = 1 - other[:, 5]
-    augmented, changed = (model.augment(Split(part, y), model.noise) for part in (x, other))
+    augmented, changed = (model.augment(Examples(part, y), model.noise) for part in (x, other))
     assert augmented.y.tolist() == torch.cat([y, y.repeat_interleave(3, dim=1)], dim=1).tolist()
     differs = (augmented.x != changed.x).flatten(2).any(-1).all(0).nonzero().flatten().tolist()
     assert differs == [5, *range(8 + 15, 8 + 18)]

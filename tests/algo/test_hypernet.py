@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metabench.algo.hypernet import film, film_sites
 from metabench.algo.sets import SEEDS, SetEncoder
 from metabench.errors import ConfigError
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 DATA = pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
 GENERATES = pytest.mark.parametrize("generates", ["weights", "film", "head"])
@@ -31,7 +31,7 @@ def hypernet(data: str, *options: str) -> Setup:
 def test_only_a_gru_sees_the_order_of_the_support_set(data, generates, aggregator):
     setup = hypernet(data, f"algo.generates={generates}", f"algo.aggregator={aggregator}")
     (x, y), query = setup.tasks("test")[:2]
-    found, expected = (setup.algo.solve(s, query.x) for s in (Split(x.flip(1), y.flip(1)), Split(x, y)))
+    found, expected = (setup.algo.solve(s, query.x) for s in (Examples(x.flip(1), y.flip(1)), Examples(x, y)))
     assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12) == (aggregator != "gru")
 
 
@@ -100,7 +100,7 @@ def test_the_head_of_a_class_knows_no_other_class(aggregator):
     setup = hypernet("glyphs", f"algo.aggregator={aggregator}")
     (x, y), _ = setup.tasks("test")[:2]
     x.requires_grad_()
-    setup.algo.adapt(Split(x, y)).weight[1, 2].square().sum().backward()
+    setup.algo.adapt(Examples(x, y)).weight[1, 2].square().sum().backward()
     touched = x.grad.flatten(2).abs().sum(-1) > 0
     assert torch.equal(touched[1], y[1] == 2)
     assert not touched[[0, 2]].any()
@@ -132,7 +132,7 @@ def test_permuting_labels_permutes_whole_weights_if_the_layers_that_see_them_are
     (x, y), query = setup.tasks("test")[:2]
     features, last = algo.backbone.feature_size, algo.read_task.vector[-1]
     with torch.no_grad():
-        expected = algo.solve(Split(x, y), query.x)
+        expected = algo.solve(Examples(x, y), query.x)
         first = algo.read_task.element[0].weight
         first[:, features + order] = first[:, features : features + 4].clone()
         algo.head.weight[order], algo.head.bias[order] = algo.head.weight.clone(), algo.head.bias.clone()
@@ -140,5 +140,5 @@ def test_permuting_labels_permutes_whole_weights_if_the_layers_that_see_them_are
             rows = p[-4 * features - 4 : -4].view(4, features, *p.shape[1:])
             rows[order] = rows.clone()
             p[-4:][order] = p[-4:].clone()
-        found = algo.solve(Split(x, order[y]), query.x)
+        found = algo.solve(Examples(x, order[y]), query.x)
     torch.testing.assert_close(found[..., order], expected, rtol=1e-9, atol=1e-9)

@@ -10,7 +10,7 @@ from references import Plain
 
 from metabench.algo.pretrain import Pretrain
 from metabench.errors import ConfigError
-from metabench.tasks import Split, Tasks
+from metabench.tasks import Examples, Tasks
 
 
 def double(algo: str, *overrides: str):
@@ -29,7 +29,7 @@ def test_joint_training_is_pretraining_that_is_never_fine_tuned():
 def test_the_support_set_changes_no_prediction(algo):
     setup = double(algo)
     tasks = setup.tasks("test")
-    other = Tasks(Split(tasks.support.x + 1, -tasks.support.y), tasks.query, tasks.truth)
+    other = Tasks(Examples(tasks.support.x + 1, -tasks.support.y), tasks.query, tasks.truth)
     a, b = (setup.algo.eval().evaluate(given)["mse"] for given in (tasks, other))
     assert a.shape == (3, 1)
     assert torch.equal(a, b)

@@ -10,7 +10,7 @@ from references import LOSS, each
 from torch.distributions import Normal, kl_divergence
 
 from metabench.algo.leo import _std
-from metabench.tasks import Split, Tasks
+from metabench.tasks import Examples, Tasks
 
 both = pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
 
@@ -114,8 +114,8 @@ def test_the_order_of_the_support_set_changes_nothing(data):
     setup = double(data)
     model = setup.algo.eval()
     (x, y), query = setup.tasks("test")[:2]
-    found = model.outputs(Split(x.flip(1), y.flip(1)), query.x)
-    for a, b in zip(found, model.outputs(Split(x, y), query.x), strict=True):
+    found = model.outputs(Examples(x.flip(1), y.flip(1)), query.x)
+    for a, b in zip(found, model.outputs(Examples(x, y), query.x), strict=True):
         same(a, b)
 
 

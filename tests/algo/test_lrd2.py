@@ -10,7 +10,7 @@ from references import on_points
 from scipy.optimize import minimize
 
 from metabench.algo.lrd2 import LRD2, logistic
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 SIZES = pytest.mark.parametrize("examples", [4, 9], ids=["fewer than features", "more"])
 
@@ -53,7 +53,7 @@ def test_each_class_is_told_from_the_rest_with_a_regulariser_of_the_mean():
     """Column by column, by `minimize`, on points in the plane with their constant."""
     algo = on_points(LRD2, 3, regulariser=0.05, scale=2.0, newton_steps=12)
     torch.manual_seed(0)
-    support = Split(torch.randn(1, 9, 2).double(), torch.arange(9).view(1, 9) % 3)
+    support = Examples(torch.randn(1, 9, 2).double(), torch.arange(9).view(1, 9) % 3)
     query = torch.randn(1, 4, 2).double()
     rows, asked = (np.hstack([p[0].numpy(), np.ones((p.shape[1], 1))]) for p in (support.x, query))
     expected = []
@@ -67,7 +67,7 @@ def test_each_class_is_told_from_the_rest_with_a_regulariser_of_the_mean():
 
 def test_of_two_classes_one_is_the_negative_of_the_other():
     algo = on_points(LRD2, 2, regulariser=0.1, scale=1.0, newton_steps=3)
-    support = Split(torch.randn(1, 6, 2).double(), torch.tensor([[0, 1, 0, 1, 1, 1]]))
+    support = Examples(torch.randn(1, 6, 2).double(), torch.tensor([[0, 1, 0, 1, 1, 1]]))
     logits = algo.solve(support, torch.randn(1, 5, 2).double())
     torch.testing.assert_close(logits[..., 0], -logits[..., 1])
 

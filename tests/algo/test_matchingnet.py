@@ -11,10 +11,10 @@ from references import on_points
 from torch import Tensor, nn
 
 from metabench.algo.matchingnet import FullContext, MatchingNet
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 # At right angles to each other, and class 1 twice.
-SUPPORT = Split(torch.tensor([[[2, 0, 0], [0, 3, 0], [0, 0, 1]]]).double(), torch.tensor([[0, 1, 1]]))
+SUPPORT = Examples(torch.tensor([[[2, 0, 0], [0, 3, 0], [0, 0, 1]]]).double(), torch.tensor([[0, 1, 1]]))
 FCE = pytest.mark.parametrize("fce", ["false", "true"])
 
 
@@ -76,8 +76,8 @@ def test_full_context_is_that_of_the_paper():
 def test_only_full_context_sees_the_order_of_the_support_set(fce):
     setup = build(*small("matchingnet", "glyphs"), f"algo.fce={fce}", dtype=torch.float64)
     (x, y), query = setup.tasks()[:2]
-    found = setup.algo.solve(Split(x.flip(1), y.flip(1)), query.x)
-    assert torch.allclose(found, setup.algo.solve(Split(x, y), query.x), rtol=1e-10) == (fce == "false")
+    found = setup.algo.solve(Examples(x.flip(1), y.flip(1)), query.x)
+    assert torch.allclose(found, setup.algo.solve(Examples(x, y), query.x), rtol=1e-10) == (fce == "false")
 
 
 @FCE

@@ -20,7 +20,7 @@ from metabench.errors import ConfigError, UserError
 from metabench.objective import OBJECTIVES, gaussian_nll
 from metabench.plots.fits import coverage, fits
 from metabench.plots.theme import predictions
-from metabench.tasks import Episode, Split, Tasks, TaskSpec
+from metabench.tasks import Episode, Examples, Tasks, TaskSpec
 
 PROCESSES = ["cnp", "np", "anp"]
 every = pytest.mark.parametrize("algo", PROCESSES)
@@ -53,7 +53,7 @@ def test_the_order_of_the_support_set_changes_nothing(algo, data):
     (x, y), query = setup.tasks("test")[:2]
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        same(setup.algo.solve(Split(x[:, order], y[:, order]), query.x), setup.algo.solve(Split(x, y), query.x))
+        same(setup.algo.solve(Examples(x[:, order], y[:, order]), query.x), setup.algo.solve(Examples(x, y), query.x))
 
 
 @every
@@ -62,8 +62,8 @@ def test_an_empty_context_and_one_of_one_point_are_predicted_from(algo, size):
     setup = double(algo, "sinusoid")
     (x, y), query = setup.tasks("test")[:2]
     with torch.no_grad():
-        found = setup.algo.eval().solve(Split(x[:, :size], y[:, :size]), query.x)
-        other = setup.algo.solve(Split(x[:, :size], y[:, :size] + 1), query.x)
+        found = setup.algo.eval().solve(Examples(x[:, :size], y[:, :size]), query.x)
+        other = setup.algo.solve(Examples(x[:, :size], y[:, :size] + 1), query.x)
     assert found.isfinite().all()
     assert torch.equal(found, other) == (size == 0)
 
@@ -77,7 +77,7 @@ def test_what_is_not_of_the_context_has_no_part_in_it(algo):
         for size in range(6):
             member = (torch.arange(5) < size).double().view(1, 5, 1).expand(3, -1, -1)
             masked = setup.algo.decode(setup.algo.represent(context._replace(member=member)), query.x)
-            same(masked, setup.algo.eval().solve(Split(x[:, :size], y[:, :size]), query.x))
+            same(masked, setup.algo.eval().solve(Examples(x[:, :size], y[:, :size]), query.x))
 
 
 @every
@@ -95,7 +95,7 @@ def test_the_loss_of_a_cnp_is_the_likelihood_of_all_points():
     setup = double("cnp", "sinusoid", "algo.min_context=null")
     tasks = setup.tasks()
     (x, y), (query_x, query_y) = tasks[:2]
-    mean, std = setup.algo.solve(Split(x, y), torch.cat([x, query_x], dim=1)).chunk(2, dim=-1)
+    mean, std = setup.algo.solve(Examples(x, y), torch.cat([x, query_x], dim=1)).chunk(2, dim=-1)
     expected = -TorchNormal(mean, std).log_prob(torch.cat([y, query_y], dim=1)).mean()
     same(setup.algo(tasks)[0], expected)
     assert (std > 0.1).all()
@@ -199,12 +199,12 @@ def test_labels_permute_with_the_decoder_s_inputs_and_outputs():
     (x, y), query = setup.tasks("test")[:2]
     order = torch.tensor([1, 2, 0, 3])
     with torch.no_grad():
-        expected = model.solve(Split(x, y), query.x)
+        expected = model.solve(Examples(x, y), query.x)
         blocks = model.decoder.linears[0].weight[:, : model.path.size].unflatten(1, (4, -1))
         blocks[:, order] = blocks.clone()
         for p in (model.decoder.linears[-1].weight, model.decoder.linears[-1].bias):
             p[order] = p.clone()
-        same(model.solve(Split(x, order[y]), query.x)[..., order], expected)
+        same(model.solve(Examples(x, order[y]), query.x)[..., order], expected)
 
 
 @every

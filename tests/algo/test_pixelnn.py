@@ -11,11 +11,11 @@ from references import each, on_points
 from scipy.spatial.distance import cdist
 
 from metabench.algo.pixelnn import PixelNN
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 # At 0, 90, 45 and 60 degrees; classes 0, 1, 0, 1.
 ANGLES = torch.tensor([0.0, 90, 45, 60]).deg2rad().double()
-SUPPORT = Split(torch.stack([ANGLES.cos(), 3 * ANGLES.sin()], -1).mul(torch.tensor([1, 1 / 3])).double()[None],
+SUPPORT = Examples(torch.stack([ANGLES.cos(), 3 * ANGLES.sin()], -1).mul(torch.tensor([1, 1 / 3])).double()[None],
                 torch.tensor([[0, 1, 0, 1]]))  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_in_features_it_is_the_same_on_what_joint_training_gives(vote):
     tasks = setup.tasks("test")
     with torch.no_grad():
         z, query = algo.backbone(tasks.support.x), algo.backbone(tasks.query.x)
-        expected = on_points(PixelNN, 4, z.shape[-1], vote=vote).solve(Split(z, tasks.support.y), query)
+        expected = on_points(PixelNN, 4, z.shape[-1], vote=vote).solve(Examples(z, tasks.support.y), query)
         torch.testing.assert_close(algo.solve(tasks.support, tasks.query.x), expected)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from build import build, small
 from references import Plain, each
 
-from metabench.tasks import Split, Tasks
+from metabench.tasks import Examples, Tasks
 
 
 def test_regression_minimises_the_pooled_squared_error():
@@ -43,7 +43,7 @@ def test_the_class_ids_are_the_same_in_every_task():
     (x, y), (query_x, query_y), truth, _ = tasks
     classes = torch.empty_like(truth["classes"])
     classes[:, order] = truth["classes"]
-    renamed = Tasks(Split(x, order[y]), Split(query_x, order[query_y]), {"classes": classes})
+    renamed = Tasks(Examples(x, order[y]), Examples(query_x, order[query_y]), {"classes": classes})
     torch.testing.assert_close(setup.algo(renamed)[0], setup.algo(tasks)[0], rtol=1e-12, atol=0)
 
 

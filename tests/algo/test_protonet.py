@@ -10,10 +10,10 @@ from build import build, small
 from references import on_points
 
 from metabench.algo.protonet import ProtoNet
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 # Class 0 has its mean at (1, 0), class 1 at (0, 4).
-SUPPORT = Split(torch.tensor([[[0, 0], [0, 3], [2, 0], [0, 5]]]).double(), torch.tensor([[0, 1, 0, 1]]))
+SUPPORT = Examples(torch.tensor([[[0, 0], [0, 3], [2, 0], [0, 5]]]).double(), torch.tensor([[0, 1, 0, 1]]))
 QUERIES = torch.tensor([[[1, 1], [0, 4], [3, 0]]]).double()
 
 
@@ -37,7 +37,7 @@ def test_it_is_a_linear_classifier():
     support, z = z[:, : x.shape[1]], z[:, x.shape[1] :]
     c = torch.stack([torch.stack([s[y == way].mean(0) for way in range(4)]) for s, y in zip(support, y, strict=True)])
     expected = 2 * z @ c.mT - c.square().sum(-1).unsqueeze(1)
-    found = setup.algo.solve(Split(x, y), query.x) + z.square().sum(-1, keepdim=True)
+    found = setup.algo.solve(Examples(x, y), query.x) + z.square().sum(-1, keepdim=True)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -45,8 +45,8 @@ def test_it_is_a_linear_classifier():
 def test_the_order_of_the_support_set_does_not_matter(distance):
     setup = build(*small("protonet", "glyphs"), f"algo.distance={distance}", dtype=torch.float64)
     (x, y), query = setup.tasks()[:2]
-    found = setup.algo.solve(Split(x.flip(1), y.flip(1)), query.x)
-    torch.testing.assert_close(found, setup.algo.solve(Split(x, y), query.x), rtol=1e-10, atol=1e-10)
+    found = setup.algo.solve(Examples(x.flip(1), y.flip(1)), query.x)
+    torch.testing.assert_close(found, setup.algo.solve(Examples(x, y), query.x), rtol=1e-10, atol=1e-10)
 
 
 def test_training_and_test_may_have_different_ways():

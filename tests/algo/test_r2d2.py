@@ -9,7 +9,7 @@ from references import identity, on_points
 from scipy import linalg
 
 from metabench.algo.r2d2 import R2D2, ridge
-from metabench.tasks import Episode, Split, TaskSpec
+from metabench.tasks import Episode, Examples, TaskSpec
 
 SIZES = pytest.mark.parametrize("examples", [3, 6, 11], ids=["fewer than features", "as many", "more"])
 
@@ -56,7 +56,7 @@ def test_a_failed_factorisation_is_not_a_number():
 def test_weights_minimise_the_mean_squared_error_and_the_regulariser():
     algo = on_lines(regulariser=0.2)
     z, y = torch.randn(3, 6, 4).double(), torch.randn(3, 6, 2).double()
-    w = algo.adapt(Split(z, y)).detach().requires_grad_()
+    w = algo.adapt(Examples(z, y)).detach().requires_grad_()
     x = torch.cat([z, torch.ones(3, 6, 1).double()], dim=-1)
     regulariser = algo.log_regulariser.exp().item()
     ((x @ w - y).square().sum() / 6 + regulariser * w.square().sum()).backward()
@@ -68,13 +68,13 @@ def test_a_linear_map_is_recovered():
     torch.manual_seed(0)
     x, line = torch.randn(3, 13, 4).double(), torch.randn(3, 4, 2).double()
     y = x @ line + 3
-    torch.testing.assert_close(algo.solve(Split(x[:, :6], y[:, :6]), x[:, 6:]), y[:, 6:], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(algo.solve(Examples(x[:, :6], y[:, :6]), x[:, 6:]), y[:, 6:], rtol=1e-6, atol=1e-6)
 
 
 def test_logits_are_the_scaled_map_of_one_hot_labels():
     """One example a class at right angles and no pull to zero: each class has its own line."""
     algo = on_points(R2D2, 2, regulariser=1e-9, scale=10.0)
-    support = Split(torch.tensor([[[2.0, 0], [0, 2], [2, 0]]]).double(), torch.tensor([[0, 1, 0]]))
+    support = Examples(torch.tensor([[[2.0, 0], [0, 2], [2, 0]]]).double(), torch.tensor([[0, 1, 0]]))
     query = torch.tensor([[[2.0, 0], [0, 2], [1, 1]]]).double()
     expected = 10 * torch.tensor([[[1, 0], [0, 1], [0.5, 0.5]]]).double()
     torch.testing.assert_close(algo.solve(support, query).detach(), expected, rtol=1e-6, atol=1e-6)
@@ -83,8 +83,8 @@ def test_logits_are_the_scaled_map_of_one_hot_labels():
 def test_every_example_twice_is_as_once_and_their_order_does_not_matter():
     setup = build(*small("r2d2", "glyphs"), "backbone.norm=group", dtype=torch.float64)
     (x, y), query = setup.tasks()[:2]
-    once = setup.algo.solve(Split(x, y), query.x)
-    for given in (Split(torch.cat([x, x], 1), torch.cat([y, y], 1)), Split(x.flip(1), y.flip(1))):
+    once = setup.algo.solve(Examples(x, y), query.x)
+    for given in (Examples(torch.cat([x, x], 1), torch.cat([y, y], 1)), Examples(x.flip(1), y.flip(1))):
         torch.testing.assert_close(setup.algo.solve(given, query.x), once, rtol=1e-9, atol=1e-9)
 
 

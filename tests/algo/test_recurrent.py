@@ -9,11 +9,11 @@ from build import ALGOS, build, class_of, composed, make_source, small
 
 from metabench.algo.recurrent import Recurrent
 from metabench.errors import ConfigError
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 STREAM = "glyphs_sequence"
 BRIEF = (STREAM, "data.shots=1", "data.train.shots=1")
-READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).protocols]
+READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).settings]
 every = pytest.mark.parametrize("algo", READERS)
 
 
@@ -48,9 +48,9 @@ def test_a_prediction_sees_the_drawings_so_far_and_the_labels_before(algo):
     other_label[:, step] = (y[:, step] + 1) % 4
     other_x[:, step] = x[:, step].flip(-1) + 0.1
     with torch.no_grad():
-        plain = setup.algo.solve(Split(x, y), x)
-        relabelled = setup.algo.solve(Split(x, other_label), x)
-        redrawn = setup.algo.solve(Split(other_x, y), other_x)
+        plain = setup.algo.solve(Examples(x, y), x)
+        relabelled = setup.algo.solve(Examples(x, other_label), x)
+        redrawn = setup.algo.solve(Examples(other_x, y), other_x)
     assert plain.shape == (3, length, 4)
     assert torch.equal(relabelled[:, : step + 1], plain[:, : step + 1])
     assert (relabelled[:, step + 1 :] != plain[:, step + 1 :]).any(-1).all()
@@ -70,7 +70,7 @@ def test_a_query_is_the_last_step_of_a_stream_that_the_support_set_begins(algo):
         for j in range(query.x.shape[1]):
             x = torch.cat([support.x, query.x[:, j : j + 1]], dim=1)
             y = torch.cat([support.y, query.y[:, j : j + 1]], dim=1)
-            expected = stream.algo.solve(Split(x, y), x)[:, -1]
+            expected = stream.algo.solve(Examples(x, y), x)[:, -1]
             torch.testing.assert_close(found[:, j], expected, rtol=1e-10, atol=1e-10)
 
 

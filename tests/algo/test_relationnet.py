@@ -10,7 +10,7 @@ from references import PlainConv4, each
 from torch import Tensor
 
 from metabench.errors import ConfigError
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 
 def plain_maps(net: PlainConv4, halvings: int, x: Tensor) -> Tensor:
@@ -56,8 +56,8 @@ def test_the_loss_is_the_squared_error_of_the_score():
 def test_the_order_of_the_support_set_does_not_matter():
     setup = build(*small("relationnet", "glyphs"), dtype=torch.float64)
     (x, y), query = setup.tasks()[:2]
-    found = setup.algo.solve(Split(x.flip(1), y.flip(1)), query.x)
-    torch.testing.assert_close(found, setup.algo.solve(Split(x, y), query.x), rtol=1e-9, atol=1e-9)
+    found = setup.algo.solve(Examples(x.flip(1), y.flip(1)), query.x)
+    torch.testing.assert_close(found, setup.algo.solve(Examples(x, y), query.x), rtol=1e-9, atol=1e-9)
 
 
 def test_its_normalisation_keeps_running_statistics_where_the_backbone_does():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from build import build, small
 from references import each
 
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 
 def probability(algo, a, b):
@@ -64,4 +64,4 @@ def test_an_untrained_network_measures_distances():
     setup = build(*small("siamese", "glyphs"), dtype=torch.float64)
     setup.algo.eval()
     (x, y), _ = setup.tasks("test")[:2]
-    assert torch.equal(setup.algo.solve(Split(x, y), x).argmax(-1), y)
+    assert torch.equal(setup.algo.solve(Examples(x, y), x).argmax(-1), y)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metabench.algo.snail import SNAIL, Attention, Dense
 from metabench.errors import ConfigError
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 DATA = pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
 
@@ -47,7 +47,7 @@ def whole_sequence(algo: SNAIL, s: Tensor) -> Tensor:
 def test_each_query_is_the_last_element_of_a_whole_sequence(data):
     setup = snail(data)
     (x, y), query = setup.tasks("test")[:2]
-    found = setup.algo.solve(Split(x, y), query.x)
+    found = setup.algo.solve(Examples(x, y), query.x)
     z, z_query = (setup.algo.embedding(setup.algo.backbone(part)) for part in (x, query.x))
     support = torch.cat([z, labels(setup.algo, y)], dim=-1)
     z_query = F.pad(z_query, (0, setup.algo.spec.train.outputs))
@@ -74,10 +74,10 @@ def test_the_gradient_by_what_comes_later_is_zero(block):
 def test_a_later_example_changes_nothing_that_was_read_before(data):
     setup = snail(data)
     (x, y), _ = setup.tasks("test")[:2]
-    before = setup.algo.adapt(Split(x, y))
+    before = setup.algo.adapt(Examples(x, y))
     x = torch.cat([x[:, :-1], x[:, -1:] + 1], dim=1)
     y = torch.cat([y[:, :-1], y[:, -1:] + 1 if y.is_floating_point() else (y[:, -1:] + 1) % 4], dim=1)
-    after = setup.algo.adapt(Split(x, y))
+    after = setup.algo.adapt(Examples(x, y))
     for a, b in zip(before, after, strict=True):
         assert torch.equal(a[:, :-1], b[:, :-1])
         assert not torch.isclose(a[:, -1], b[:, -1]).all()
@@ -88,7 +88,7 @@ def test_a_prediction_depends_on_every_example_and_on_no_other_query_or_task(dat
     setup = snail(data)
     (x, y), query = setup.tasks("test")[:2]
     x, query_x = x.requires_grad_(), query.x.requires_grad_()
-    setup.algo.solve(Split(x, y), query_x)[1, 2].square().sum().backward()
+    setup.algo.solve(Examples(x, y), query_x)[1, 2].square().sum().backward()
     touched = query_x.grad.flatten(2).abs().sum(-1) > 0
     assert touched.nonzero().tolist() == [[1, 2]]
     touched = x.grad.flatten(2).abs().sum(-1) > 0
@@ -102,12 +102,12 @@ def test_permuting_labels_permutes_predictions_if_every_layer_that_sees_them_is_
     order, algo = torch.tensor([1, 2, 0, 3]), setup.algo
     first = algo.embedding.out_features
     with torch.no_grad():
-        expected = algo.solve(Split(x, y), query.x)
+        expected = algo.solve(Examples(x, y), query.x)
         for layer in (m for part in (algo.blocks, algo.head) for m in part.modules() if hasattr(m, "in_features")):
             layer.weight[:, first + order] = layer.weight[:, first : first + 4].clone()
         for row in algo.head.parameters():
             row[order] = row.clone()
-        found = algo.solve(Split(x, order[y]), query.x)
+        found = algo.solve(Examples(x, order[y]), query.x)
     torch.testing.assert_close(found[..., order], expected, rtol=1e-10, atol=1e-10)
 
 

@@ -16,7 +16,7 @@ from metabench.algo.statistician import divergences
 from metabench.backbone.image_decoder import ImageDecoder
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
-from metabench.tasks import Split
+from metabench.tasks import Examples
 
 
 def double(*overrides: str):
@@ -144,7 +144,7 @@ def test_with_the_exact_posterior_of_a_gaussian_the_class_is_that_of_the_nearest
     torch.manual_seed(0)
     centres, labels = torch.randn(200, 4, 2).double(), torch.arange(4).repeat(200, 3)
     x = centres.repeat(1, 3, 1) + 0.2 * torch.randn(200, 12, 2).double()
-    support, query = Split(x[:, :8], labels[:, :8]), Split(x[:, 8:], labels[:, 8:])  # two shots, one query
+    support, query = Examples(x[:, :8], labels[:, :8]), Examples(x[:, 8:], labels[:, 8:])  # two shots, one query
     logits = model.solve(support, query.x)
     means = support.x.unflatten(1, (2, 4)).sum(1) / 2.04
     distance = (query.x.unsqueeze(2) / 1.04 - means.unsqueeze(1)).square().sum(-1)
@@ -162,11 +162,11 @@ def test_the_order_of_a_set_does_not_matter_and_other_sets_do_not_either():
     x, y = setup.tasks("test").support
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected = model.adapt(Split(x, y))
-        for a, b in zip(model.adapt(Split(x[:, order], y[:, order])), expected, strict=True):
+        expected = model.adapt(Examples(x, y))
+        for a, b in zip(model.adapt(Examples(x[:, order], y[:, order])), expected, strict=True):
             same(a, b)
         other = torch.where((y == 2)[..., None, None, None], x, 1 - x)
-        changed = model.adapt(Split(other, y))
+        changed = model.adapt(Examples(other, y))
     for a, b in zip(changed, expected, strict=True):
         same(a[:, 2], b[:, 2])
         assert not torch.isclose(a[:, [0, 1, 3]], b[:, [0, 1, 3]]).any(-1).all()
@@ -187,8 +187,8 @@ def test_drawings_of_a_class_depend_on_its_support_set_alone():
     model = setup.algo.eval()
     x, y = setup.tasks("test").support
     with torch.no_grad():
-        made = model.generate(Split(x, y), 3)
-        other = model.generate(Split(torch.where((y == 1)[..., None, None, None], x, 1 - x), y), 3)
+        made = model.generate(Examples(x, y), 3)
+        other = model.generate(Examples(torch.where((y == 1)[..., None, None, None], x, 1 - x), y), 3)
     assert made.shape == (3, 4, 3, 1, 16, 16)
     assert ((made > 0) & (made < 1)).all()
     same(made[:, 1], other[:, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from build import build, small
 
-from metabench.tasks import Split, Tasks
+from metabench.tasks import Examples, Tasks
 
 
 def test_a_support_set_changes_nothing():
@@ -13,7 +13,7 @@ def test_a_support_set_changes_nothing():
     tasks = setup.tasks("test")
     with torch.no_grad():
         found = setup.algo.solve(tasks.support, tasks.query.x)
-        other = setup.algo.solve(Split(tasks.support.x + 1, -tasks.support.y), tasks.query.x)
+        other = setup.algo.solve(Examples(tasks.support.x + 1, -tasks.support.y), tasks.query.x)
     assert torch.equal(found, other)
     assert torch.equal(found, setup.algo.network(tasks.query.x))
 
@@ -50,5 +50,5 @@ def test_numbering_the_classes_of_a_task_anew_numbers_its_predictions_anew():
     tasks = setup.tasks("test")
     order = torch.tensor([1, 2, 0, 3])
     truth = {"classes": tasks.truth["classes"][:, order.argsort()]}
-    renamed = Tasks(*(Split(x, order[y]) for x, y in tasks[:2]), truth, tasks.keys)
+    renamed = Tasks(*(Examples(x, order[y]) for x, y in tasks[:2]), truth, tasks.keys)
     assert torch.equal(setup.algo.evaluate(renamed)["accuracy"], setup.algo.evaluate(tasks)["accuracy"])

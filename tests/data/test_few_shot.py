@@ -16,7 +16,7 @@ from torch import Tensor
 from metabench.data.few_shot import FewShotImages, Shape
 from metabench.data.images.bank import ImageBank
 from metabench.errors import ConfigError
-from metabench.tasks import SPLITS, Split, Tasks
+from metabench.tasks import SPLITS, Examples, Tasks
 
 DRAWINGS, SIZE = 20, 6
 NAMES = [f"Alphabet/character{i:02d}" for i in range(40)]
@@ -58,7 +58,7 @@ def make(ways=5, shots=2, queries=3, train=None, rotations="none", seed=0, eval_
     )
 
 
-def seen(part: Split) -> Shown:
+def seen(part: Examples) -> Shown:
     pixels = (part.x.squeeze(2) * 255).round().long()
     turns = torch.stack([pixels.rot90(-turn, (-2, -1))[..., 0, :3] for turn in range(4)], dim=2)
     turn = (turns[..., 0] == 255).long().argmax(-1)
@@ -69,7 +69,7 @@ def seen(part: Split) -> Shown:
 
 def both(tasks: Tasks) -> tuple[Shown, Tensor]:
     """What support and query show, and their labels."""
-    together = Split(*(torch.cat(parts, dim=1) for parts in zip(tasks.support, tasks.query, strict=True)))
+    together = Examples(*(torch.cat(parts, dim=1) for parts in zip(tasks.support, tasks.query, strict=True)))
     return seen(together), together.y
 
 

@@ -29,7 +29,7 @@ def source(*overrides: str) -> FewShotImages:
 def test_a_stream_is_fifty_drawings_of_five_characters_in_random_order(split, labels):
     found = source(f"data.stream.labels={labels}")
     tasks = found.sample(split, 0, 20)
-    assert found.spec.protocol == "sequence"
+    assert found.spec.setting == "sequence"
     assert tasks.support.x.shape == (20, 50, 1, 20, 20)
     assert torch.equal(tasks.support.x, tasks.query.x)
     assert torch.equal(tasks.support.y, tasks.query.y)
@@ -114,9 +114,9 @@ def test_turns_and_moves_fill_their_ranges():
     x[..., 20, 20] = 1
     stream = source().stream
     keys = task_keys(0, 0, 0, 1, torch.device("cpu"))
-    from metabench.tasks import Split
+    from metabench.tasks import Examples
 
-    found = stream.shake(Split(x, torch.zeros(1, 4000)), keys).x[0, :, 0]
+    found = stream.shake(Examples(x, torch.zeros(1, 4000)), keys).x[0, :, 0]
     total = found.sum((1, 2))
     place = torch.arange(41.0)
     right = (found.sum(1) @ place / total - 20) / 41

@@ -7,12 +7,11 @@ import torch
 
 from metabench.config.compose import compose
 from metabench.runs.run_dir import RunDirectory
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.training.loop import Training
-from metabench.training.metrics import Window
 from metabench.utils.console import Display
-from metabench.utils.oom import MemoryShortageError
-from metabench.utils.signals import Stop
+from metabench.utils.oom import OutOfMemoryError
+from metabench.utils.signals import SignalHandler
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,8 +26,8 @@ CASES = [
 ]
 
 
-def pair(*overrides: str) -> tuple[Parts, Parts]:
-    cpu, gpu = (Parts(compose(*overrides, *SMALL, f"device={device}"), Display()) for device in ("cpu", "cuda"))
+def pair(*overrides: str) -> tuple[Components, Components]:
+    cpu, gpu = (Components(compose(*overrides, *SMALL, f"device={device}"), Display()) for device in ("cpu", "cuda"))
     gpu.algo.load_state_dict(cpu.algo.state_dict())
     return cpu, gpu
 
@@ -58,23 +57,22 @@ def test_the_gradient_is_that_of_the_cpu(overrides):
 @pytest.mark.parametrize("engine", ["graph", "compile"])
 def test_every_engine_trains_as_the_eager_one(overrides, engine):
     eager, other = (
-        Parts(compose(*overrides, *SMALL, "device=cuda", f"engine={e}"), Display()) for e in ("eager", engine)
+        Components(compose(*overrides, *SMALL, "device=cuda", f"engine={e}"), Display()) for e in ("eager", engine)
     )
     other.algo.load_state_dict(eager.algo.state_dict())
     for step in range(5):
-        found, expected = (run.meta_step(step, run.feed(step))["loss"] for run in (other, eager))
+        found, expected = (run.meta_step(step, run.loader(step))["loss"] for run in (other, eager))
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_a_graphed_step_never_waits_for_the_device(overrides):
-    run = Parts(compose(*overrides, *SMALL, "device=cuda", "engine=graph"), Display())
-    window = Window()
-    window.add(run.meta_step(0, run.feed(0)))
+    run = Components(compose(*overrides, *SMALL, "device=cuda", "engine=graph"), Display())
+    metrics = [run.meta_step(0, run.loader(0))]
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in range(1, 4):
-            window.add(run.meta_step(step, run.feed(step)))
+            metrics.append(run.meta_step(step, run.loader(step)))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -90,13 +88,13 @@ def test_every_precision_trains(precision):
 @pytest.mark.parametrize("engine", ["eager", "graph"])
 def test_a_device_without_room_is_said_with_the_chunk_to_try(engine, tmp_path):
     large = ("data=glyphs", "data.characters=40", "algo=maml", "train.tasks=256", "chunk=256", "train.steps=1")
-    run = Parts(compose(*large, "device=cuda", f"engine={engine}"), Display())
+    run = Components(compose(*large, "device=cuda", f"engine={engine}"), Display())
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.01)
     try:
-        with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
+        with RunDirectory(tmp_path, "id") as directory, SignalHandler() as stop:
             directory.begin("", {})
-            with pytest.raises(MemoryShortageError, match=r"out of memory with 256 tasks .* chunk=128 holds half"):
+            with pytest.raises(OutOfMemoryError, match=r"out of memory with 256 tasks .* chunk=128 holds half"):
                 Training(run, directory, stop).run()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -16,10 +16,9 @@ from metabench.backbone.batch_norm import batch_norm
 from metabench.backbone.bilinear import Convolution, Product
 from metabench.engine import compiled
 from metabench.engine.compiled import Compiled, CompileError
-from metabench.engine.cuda_graph import Graphed
-from metabench.engine.eager import Eager
+from metabench.engine.cuda_graph import CudaGraphStep
 
-READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).protocols]
+READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).settings]
 STREAMS = [(algo, "glyphs_sequence", "data.shots=1", "data.train.shots=1") for algo in READERS]
 TRAINED = [case for case in CASES if case[0] not in NOT_TRAINED]
 SECOND_ORDER = [case for case in TRAINED if case[0] in ("maml", "anil", "metasgd", "mamlpp", "cavia", "protomaml")]
@@ -62,7 +61,7 @@ def uncompiled(monkeypatch):
 def test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too(case):
     setup = double(case)
     loop = copy.deepcopy(setup)
-    record = Compiled(setup.algo, setup.step.eager.precision)
+    record = Compiled(setup.algo, setup.step.precision)
     for index in (0, 3):  # recorded on the first
         setup.algo.zero_grad()
         metrics = record(setup.tasks(index=index), 1.0)
@@ -216,7 +215,7 @@ def test_a_graphed_step_replays_on_new_tasks_and_undoes_its_warm_up(monkeypatch)
     def state() -> list[Tensor]:
         return [p.data for p in (*setup.algo.parameters(), *setup.algo.buffers())] + list(engine._state())
 
-    engine = Graphed(setup.step._update, setup.algo, setup.optimizer)
+    engine = CudaGraphStep(setup.step._update, setup.algo, setup.optimizer)
     found = [engine(setup.tasks(index=3 * i))["loss"] for i in range(4)]
     expected = plain.train(4)
     for a, b in zip(found, expected, strict=True):
@@ -229,5 +228,5 @@ def test_eager_adds_to_the_gradient_what_its_share_is():
     whole = result(setup, 0)
     setup.algo.zero_grad()
     for _ in range(4):
-        Eager(setup.algo, setup.step.eager.precision)(setup.tasks(), 0.25)
+        setup.step.eager(setup.tasks(), 0.25)
     same(setup.gradients(), {name: whole[name] for name in setup.gradients()}, tolerance=1e-12)

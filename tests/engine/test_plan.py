@@ -6,7 +6,7 @@ import pytest
 import torch
 from build import build, small
 
-from metabench.data.loader import Feed
+from metabench.data.loader import TaskLoader
 from metabench.engine import plan
 from metabench.engine.cost import saved_bytes, work
 from metabench.errors import ConfigError
@@ -105,7 +105,7 @@ def test_rematerialised_memory_grows_with_the_root_of_the_inner_steps():
 def test_the_feed_gives_each_step_its_tasks_from_any_start(data):
     setup = build(*small("maml", data))
     for start in (0, 5):
-        feed = Feed(setup.source, 3, steps=40)
+        feed = TaskLoader(setup.source, 3, steps=40)
         for step in range(start, 40):
             expected = setup.tasks("train", 3 * step, 3).tensors()
             assert all(torch.equal(a, b) for a, b in zip(feed(step).tensors(), expected, strict=True))
@@ -115,7 +115,7 @@ def test_the_feed_gives_each_step_its_tasks_from_any_start(data):
 def test_the_feed_draws_no_more_than_a_block_of_memory(monkeypatch):
     setup = build(*small("maml", "glyphs"))
     monkeypatch.setattr("metabench.data.loader.CPU_BLOCK", 1)
-    feed = Feed(setup.source, 3, steps=40)
+    feed = TaskLoader(setup.source, 3, steps=40)
     for step in range(3):
         feed(step)
     assert feed.block == 1

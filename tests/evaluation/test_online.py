@@ -20,7 +20,7 @@ from metabench.evaluation.evaluate import evaluate
 from metabench.evaluation.online import Arrived, Rounds
 from metabench.objective import OBJECTIVES
 from metabench.plots.rounds import rounds, running
-from metabench.tasks import Split, Tasks, TaskSpec
+from metabench.tasks import Examples, Tasks, TaskSpec
 
 SIZES = {
     "sinusoid_online": ("data.shots=4", "data.queries=3", "data.train.shots=1", "data.train.queries=2"),
@@ -44,7 +44,7 @@ def steps_of(stage: int) -> range:
     return range(*(math.ceil(s * STEPS / len(STAGES)) for s in (stage, stage + 1)))
 
 
-def rows(part: Split) -> set[tuple[float, ...]]:
+def rows(part: Examples) -> set[tuple[float, ...]]:
     """The examples of all tasks by their inputs."""
     return {tuple(x.flatten().tolist()) for task in part.x for x in task}
 

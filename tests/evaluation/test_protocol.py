@@ -19,7 +19,7 @@ from metabench.data.images.bank import ImageBank
 from metabench.data.images.splits import read_split
 from metabench.objective import OBJECTIVES
 from metabench.runs.run_id import identity
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.utils.console import Display
 
 
@@ -30,7 +30,7 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 @cache
 def card(*overrides: str) -> dict[str, Any]:
-    return Parts(check(Config, composed(*overrides)), Display()).card
+    return Components(check(Config, composed(*overrides)), Display()).card
 
 
 IMAGES = (*GLYPHS, "algo=protonet", "data.rotations=classes_all")

@@ -154,7 +154,7 @@ def class_of(algo: str) -> type[Algorithm]:
 
 def needs_stream(algo: str) -> bool:
     """Whether it is for tasks that come one after the other."""
-    return class_of(algo).protocols == ("online",)
+    return class_of(algo).settings == ("online",)
 
 
 def _accepts(algo: str, data: str) -> bool:

@@ -29,7 +29,7 @@ from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell
 from metabench.runs.run_id import identity
-from metabench.training.runner import Ticket, run
+from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
 from metabench.utils.files import load_tensors, save_tensors
 
@@ -91,7 +91,7 @@ def attempt(plain: dict[str, Any], path: Path) -> None:
     try:
         with suppress(UserError), redirect_stdout(io.StringIO()):  # a data set may say what it reads
             config = check(Config, plain)
-            ticket = Ticket(path, identity(plain), "", cell(config, None, ()), ("fuzz",))
+            ticket = RunSpec(path, identity(plain), "", cell(config, None, ()), ("fuzz",))
             run(config, ticket, Display(Console(quiet=True)))
     finally:
         torch.set_num_threads(threads)

@@ -12,7 +12,7 @@ from metabench.backbone.conv4 import Conv4
 from metabench.backbone.mlp import MLP
 from metabench.backbone.norm import GroupNorm
 from metabench.config.build import arguments
-from metabench.tasks import Episode, Split, Tasks, TaskSpec
+from metabench.tasks import Episode, Examples, Tasks, TaskSpec
 
 LOSS = {"cross_entropy": F.cross_entropy, "mse": F.mse_loss}
 
@@ -135,7 +135,7 @@ class LinearRegression:
         if "adapt_norm" in arguments(algo_class):
             values["adapt_norm"] = False  # there is none
         self.algo = algo_class(spec, identity(4), **{"eval_inner_steps": 0, **values}).double()
-        support, query = (Split(torch.randn(3, n, 4).double(), torch.randn(3, n, 2).double()) for n in (6, 7))
+        support, query = (Examples(torch.randn(3, n, 4).double(), torch.randn(3, n, 2).double()) for n in (6, 7))
         self.tasks = Tasks(support, query, {})
         self.head = self.algo.network.head
 
@@ -150,13 +150,13 @@ class LinearRegression:
         return _joined(self.head.weight.grad, self.head.bias.grad)
 
     @staticmethod
-    def gradient(theta: Tensor, part: Split) -> Tensor:
+    def gradient(theta: Tensor, part: Examples) -> Tensor:
         """The formula, `[T, 2, 5]`, at one Θ or at one a task."""
         x = LinearRegression.inputs(part)
         return (theta @ x.mT - part.y.mT) @ x / x.shape[1]
 
     @staticmethod
-    def inputs(part: Split) -> Tensor:
+    def inputs(part: Examples) -> Tensor:
         return torch.cat([part.x, torch.ones_like(part.x[..., :1])], dim=-1)
 
 

@@ -37,7 +37,7 @@ CODE = {
         from metabench.config.types import Count, Positive, Seed
         from metabench.rng import task_keys, uniform
         from metabench.data.curves import Points
-        from metabench.tasks import SPLITS, Episode, Split, Tasks, TaskSpec
+        from metabench.tasks import SPLITS, Episode, Examples, Tasks, TaskSpec
         from metabench.data.base import TaskSource
 
         class Lines(TaskSource):
@@ -55,7 +55,7 @@ CODE = {
                 parts = []
                 for stream, count in ((1, episode.shots), (2, episode.queries)):
                     x = uniform(keys, stream, count)
-                    parts.append(Split(x.float().unsqueeze(-1), (slope * x).float().unsqueeze(-1)))
+                    parts.append(Examples(x.float().unsqueeze(-1), (slope * x).float().unsqueeze(-1)))
                 return Tasks(*parts, {"slope": slope})
 
             def card(self):

@@ -7,11 +7,11 @@ from rich.console import Console
 
 from metabench.config.compose import compose
 from metabench.runs.run_dir import RunDirectory
-from metabench.training.components import Parts
+from metabench.training.components import Components
 from metabench.training.loop import Training
 from metabench.training.metatest import meta_test
 from metabench.utils.console import Display
-from metabench.utils.signals import Stop
+from metabench.utils.signals import SignalHandler
 
 TINY = [
     "device=cpu",
@@ -28,7 +28,7 @@ TINY = [
 
 @pytest.fixture
 def parts(monkeypatch):
-    parts = Parts(compose(*TINY), Display(Console(quiet=True)))
+    parts = Components(compose(*TINY), Display(Console(quiet=True)))
     parts.sampled = []
     sample = parts.source.sample
 
@@ -41,7 +41,7 @@ def parts(monkeypatch):
 
 
 def test_test_tasks_are_drawn_after_training_and_training_tasks_once_each_in_order(parts, tmp_path):
-    with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
+    with RunDirectory(tmp_path, "id") as directory, SignalHandler() as stop:
         directory.begin("", {})
         training = Training(parts, directory, stop)
         training.run()
@@ -55,7 +55,7 @@ def test_test_tasks_are_drawn_after_training_and_training_tasks_once_each_in_ord
 
 
 def test_the_test_is_of_the_weights_that_validation_chose(parts, tmp_path):
-    with RunDirectory(tmp_path, "id") as directory, Stop() as stop:
+    with RunDirectory(tmp_path, "id") as directory, SignalHandler() as stop:
         directory.begin("", {})
         training = Training(parts, directory, stop)
         training.run()

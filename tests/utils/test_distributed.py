@@ -25,10 +25,10 @@ from program import (
     start_metabench,
 )
 
-from metabench.data.loader import Feed
+from metabench.data.loader import TaskLoader
 from metabench.engine.meta_step import MetaStep
 from metabench.evaluation.evaluate import evaluate
-from metabench.utils.distributed import ALONE, Ranks, Together
+from metabench.utils.distributed import SINGLE, Distributed, ProcessGroup
 from metabench.utils.files import load_tensors, read_json
 
 CASES = {
@@ -55,13 +55,13 @@ def free_port() -> int:
         return held.getsockname()[1]
 
 
-def trained(case: tuple[str, ...], ranks: Ranks) -> dict[str, Any]:
+def trained(case: tuple[str, ...], ranks: Distributed) -> dict[str, Any]:
     """Weights, metrics and validation of a few meta-steps in float64."""
     setup: Setup = build(*small(*case), dtype=torch.float64)
     size, optimizer = setup.config.train.tasks, setup.optimizer
     assert optimizer is not None
     step = MetaStep(setup.algo, optimizer, setup.config.train, setup.config.device, setup.plan, ranks)
-    feed = Feed(setup.source, size, STEPS, ranks)
+    feed = TaskLoader(setup.source, size, STEPS, ranks)
     metrics = [step(i, feed(i).to(torch.float64)) for i in range(STEPS)]
     sample = setup.source.sample
     setup.source.sample = lambda *where: sample(*where).to(torch.float64)  # type: ignore[method-assign]
@@ -73,10 +73,10 @@ def trained(case: tuple[str, ...], ranks: Ranks) -> dict[str, Any]:
 def _work(rank: int, size: int, port: int, folder: Path) -> None:
     os.environ.update(environment(rank, size, port))
     torch.set_num_threads(1)
-    with Together() as ranks:
+    with ProcessGroup() as ranks:
         found: dict[str, Any] = {name: trained(case, ranks) for name, case in CASES.items()}
-        assert ranks.most(rank) == size - 1
-        assert ranks.every(rank) == list(range(size))
+        assert ranks.all_max(rank) == size - 1
+        assert ranks.gather(rank) == list(range(size))
         torch.save(found, folder / f"{rank}.pt")
 
 
@@ -96,7 +96,7 @@ def found(request, tmp_path_factory) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_together_are_one_process(name, found):
     """Three tasks a meta-step: to two ranks one and two, to three ranks one each."""
-    alone, (first, *others) = trained(CASES[name], ALONE), [rank[name] for rank in found]
+    alone, (first, *others) = trained(CASES[name], SINGLE), [rank[name] for rank in found]
     for part in ("metrics", "state", "evaluation"):
         torch.testing.assert_close(first[part], alone[part], rtol=1e-9, atol=1e-9)
     for other in others:  # to the last bit, or ranks would drift apart
@@ -109,9 +109,9 @@ def test_ranks_together_are_one_process(name, found):
 def test_shares_are_everything_once_and_even(size, count):
     shares = []
     for rank in range(size):
-        ranks = Ranks()
+        ranks = Distributed()
         ranks.rank, ranks.size = rank, size
-        shares.append(ranks.share(count))
+        shares.append(ranks.shard(count))
     assert [i for share in shares for i in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

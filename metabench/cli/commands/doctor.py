@@ -7,7 +7,7 @@ import sys
 from metabench.cli.arguments import Parser
 from metabench.utils.console import open_console
 from metabench.utils.exit import leave
-from metabench.utils.signals import Stopped
+from metabench.utils.signals import Interrupted
 
 
 def main(arguments: list[str]) -> None:
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     for check in CHECKS:
         try:
             finding = examine(check)
-        except Stopped as stopped:
+        except Interrupted as stopped:
             leave(str(stopped), stopped.exit_code)
         problems += finding.mark == "problem"
         line = f"{finding.mark:<8} {check.__name__.replace('_', ' '):<12} {' '.join(finding.said.split())}"

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from metabench.cli.arguments import Parser
 from metabench.config.catalog import GROUPS, entries, folders
-from metabench.errors import one_of
+from metabench.errors import suggest
 from metabench.utils.console import open_console
 
 
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     for group in options.group:
         if group not in GROUPS:
-            parser.error(f"{group}: {one_of(group, GROUPS, 'no such group')}")
+            parser.error(f"{group}: {suggest(group, GROUPS, 'no such group')}")
     parser.check_config_dir(options)
     console = open_console()
     for group in options.group or GROUPS:

@@ -14,7 +14,7 @@ from metabench.utils.exit import leave
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from metabench.runs.reader import Group, RunFiles
+    from metabench.runs.reader import Group, RunReader
 
 FORMATS = (".png", ".svg")
 ROWS = 3  # tasks of `fits`
@@ -128,7 +128,7 @@ def _embedding(groups: Sequence[Group], options: Any) -> Figure:
         run = g.runs[0]
         algo, source = trained(run, options.queries)
         spec = source.spec
-        if spec.objective != "cross_entropy" or spec.protocol != "few_shot":
+        if spec.objective != "cross_entropy" or spec.setting != "few_shot":
             raise UserError(f"{run.path}: {type(source).__name__} has no classes to embed; see plot fits")
         found = embed(algo, source, options.task)
         if found is None:
@@ -141,7 +141,7 @@ class Kind(NamedTuple):
     """A picture: how it is drawn, what every run must have for it, and its line of help."""
 
     draw: Callable[[Sequence[Group], Any], Figure]
-    needed: Callable[[RunFiles, Any], Any]
+    needed: Callable[[RunReader, Any], Any]
     text: str
 
 

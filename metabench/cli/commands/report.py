@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metabench.cli.arguments import Parser
-from metabench.errors import UserError, one_of
+from metabench.errors import UserError, suggest
 from metabench.report.formats import SUFFIXES, writer
 from metabench.utils.exit import leave
 
@@ -31,9 +31,9 @@ def _report(folders: list[Path], kind: str | None, output: Path | None, config_d
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir={config_dir}: no such folder")
     if kind is not None and kind not in SUFFIXES.values():
-        raise UserError(f"--format={kind}: {one_of(kind, SUFFIXES.values(), 'no such format')}")
+        raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
     if output is not None and kind is None and output.suffix not in SUFFIXES:
-        raise UserError(f"--output={output}: {one_of(output.suffix, SUFFIXES, 'says no format; --format does')}")
+        raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
     from metabench.report.expected import Experiments
     from metabench.report.tables import make_report
 

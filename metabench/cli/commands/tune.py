@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metabench.cli.arguments import Parser
 from metabench.errors import ConfigError, UserError
 from metabench.utils.exit import leave
-from metabench.utils.signals import Stopped
+from metabench.utils.signals import Interrupted
 
 TRIALS = 20
 NEEDS = 'needs pip install "metabench[tune]"'
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
         from metabench.config.explain import explain
 
         leave(explain(fault), 2)
-    except Stopped as stopped:
+    except Interrupted as stopped:
         leave(str(stopped), stopped.exit_code)
 
 
@@ -79,7 +79,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     from metabench.cli.app import execute
     from metabench.config.compose import composition
     from metabench.sweep.study import Outcome, Study
-    from metabench.utils.console import figure, open_console
+    from metabench.utils.console import format_metric, open_console
 
     study = Study(Path(folder or Path("outputs/tune", digest(about)[:12])).expanduser(), about, space, maximise)
     console = open_console()
@@ -95,7 +95,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
             traceback.print_exc()
             return _failed(console, number, f"{type(fault).__name__}: {fault}")
         value = summary["selected"]["value"]
-        console.print(f"trial {number}: validation {metric} {figure(metric, value)}", markup=False)
+        console.print(f"trial {number}: validation {metric} {format_metric(metric, value)}", markup=False)
         return Outcome(value, str(path))
 
     with study:
@@ -120,10 +120,10 @@ def _failed(console: Any, number: int, reason: str) -> Any:
 def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[str, bool]:
     """The metric of such runs and whether more is better; raises `UserError` where one of them cannot be built."""
     from metabench.config.compose import compose
-    from metabench.training.components import Parts
+    from metabench.training.components import Components
     from metabench.utils.console import Display
 
-    built = [Parts(compose(*line, config_dir=config_dir), Display()) for line in lines]
+    built = [Components(compose(*line, config_dir=config_dir), Display()) for line in lines]
     for line, parts in zip(lines, built, strict=True):
         if not parts.steps:
             raise UserError(f"{' '.join(line)}: nothing is meta-trained, so that validation has nothing to choose")
@@ -134,14 +134,14 @@ def _table(study: Any, metric: str, best: Any) -> Any:
     from rich.table import Table
 
     from metabench.sweep.search_space import as_overrides
-    from metabench.utils.console import figure
+    from metabench.utils.console import format_metric
 
     table = Table(title="trials", title_justify="left", box=None, pad_edge=False)
     for heading in ("trial", "overrides", f"validation {metric}", ""):
         table.add_column(heading)
     for trial in study.ended():
         outcome = study.outcome(trial)
-        found = outcome.reason or "" if outcome.value is None else figure(metric, outcome.value)
+        found = outcome.reason or "" if outcome.value is None else format_metric(metric, outcome.value)
         chosen = "best" if best is not None and trial.number == best.number else ""
         table.add_row(str(trial.number), " ".join(as_overrides(trial.params)), found, chosen)
     return table

@@ -18,9 +18,9 @@ from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose
 from metabench.config.explain import explain
 from metabench.config.schema import Config, Published
-from metabench.errors import ConfigError, UserError, one_of
+from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cost
-from metabench.utils.console import Display, figure, open_console
+from metabench.utils.console import Display, format_metric, open_console
 from metabench.utils.exit import leave
 
 FEW = 16  # that other processes are not worth starting for
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
     known = entries("experiment", places)
     for name in options.experiment:
         if name not in known:
-            parser.error(f"experiment={name}: {one_of(name, known, 'no such experiment')}")
+            parser.error(f"experiment={name}: {suggest(name, known, 'no such experiment')}")
     algos, data = ([] if options.experiment else list(entries(group, places)) for group in ("algo", "data"))
     experiments = [(f"experiment={name}",) for name in options.experiment or known]
     pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
@@ -83,7 +83,7 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
 
     What an experiment publishes must be something that its run reports.
     """
-    from metabench.training.components import Parts
+    from metabench.training.components import Components
 
     try:
         config = compose(*overrides, "device=cpu", config_dir=config_dir)
@@ -92,7 +92,7 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     except UserError as fault:
         return Checked(overrides, fault=str(fault))
     try:
-        parts = Parts(config, Display())
+        parts = Components(config, Display())
     except ConfigError as fault:
         ours = fault.key.partition(".")[0] == "algo"
         return Checked(overrides, config, *((None, str(fault)) if ours else (str(fault), None)))
@@ -126,7 +126,7 @@ def _cells(cells: Sequence[Checked]) -> Table:
         table.add_row(
             cell.overrides[0].partition("=")[2],
             cost(config) if config else "",
-            figure(published.metric, published.value, published.ci95) if published else "",
+            format_metric(published.metric, published.value, published.ci95) if published else "",
             published.source if published else "",
             "at fault" if cell.fault else "",
         )

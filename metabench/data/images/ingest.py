@@ -20,7 +20,7 @@ from metabench.data.images import raw
 from metabench.data.images.bank import ImageBank
 from metabench.data.images.download import fetch, missing
 from metabench.data.images.packed import only_writer, read_pack, unwritable, write_pack
-from metabench.errors import ConfigError, one_of
+from metabench.errors import ConfigError, suggest
 
 FILTERS = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -51,7 +51,7 @@ def load_omniglot(
     Raises ConfigError for a root that does not exist, DataError for data that is missing, damaged or partial.
     """
     if resize not in FILTERS:
-        raise ConfigError("data.resize", resize, one_of(resize, FILTERS, "no such filter"))
+        raise ConfigError("data.resize", resize, suggest(resize, FILTERS, "no such filter"))
     if root is not None and not Path(root).expanduser().is_dir():
         raise ConfigError("data.root", root, "no such directory; name the one that holds Omniglot's zips or folders")
     pack = _cache(cache) / f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}.pt"

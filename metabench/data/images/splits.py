@@ -10,7 +10,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
-from metabench.errors import ConfigError, one_of
+from metabench.errors import ConfigError, suggest
 
 PARTS = ("train", "validation", "test")
 _FOLDER = files("metabench.data") / "splits"
@@ -38,6 +38,6 @@ def split_digest(name: str) -> str:
 @cache
 def _lines(name: str) -> tuple[str, ...]:
     if name not in split_names():
-        raise ConfigError("data.split", name, one_of(name, split_names(), "no such split"))
+        raise ConfigError("data.split", name, suggest(name, split_names(), "no such split"))
     text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     return tuple(sorted(line for line in text.splitlines() if line and not line.startswith("#")))

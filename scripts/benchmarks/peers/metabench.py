@@ -17,8 +17,8 @@ import torch
 
 from metabench import __version__
 from metabench.config.compose import compose
-from metabench.tasks import Split, Tasks
-from metabench.training.components import Parts
+from metabench.tasks import Examples, Tasks
+from metabench.training.components import Components
 from metabench.utils.console import Display
 from peers.torch_side import first_gradient, plain_name
 from peers.worker import Arrays, Contestant, Job, serve
@@ -33,10 +33,10 @@ class Metabench(Contestant):
     def __init__(self, overrides: list[str]) -> None:
         self.overrides = overrides
 
-    def open(self, job: Job) -> Parts:
+    def open(self, job: Job) -> Components:
         data = [] if job.workload.regression else [self.data]
         overrides = [*data, *job.workload.overrides, f"device={job.device}", f"optim.lr={OUTER_LR}", *self.overrides]
-        return Parts(compose(*overrides), Display())
+        return Components(compose(*overrides), Display())
 
     @property
     def data(self) -> str:
@@ -67,7 +67,7 @@ class Metabench(Contestant):
 
     def tasks(self, batch: Arrays) -> Tasks:
         sx, sy, qx, qy = (torch.from_numpy(batch[name]).to(self.run.device) for name in PARTS)
-        return Tasks(Split(sx, sy), Split(qx, qy), {})
+        return Tasks(Examples(sx, sy), Examples(qx, qy), {})
 
     def step(self, index: int) -> None:
         if self.workload.kind == "sampling":
