@@ -21,7 +21,7 @@ from metabench.config.explain import explain
 from metabench.config.globs import glob_subfolders
 from metabench.config.guard import guard_hydra
 from metabench.config.overrides import check_command
-from metabench.config.published import register
+from metabench.config.published import fill_published
 from metabench.errors import UserError
 from metabench.sweep import isolate
 from metabench.sweep.launcher import register_launcher
@@ -37,7 +37,7 @@ COMPOSING = (
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
-register()  # here, for wherever a launcher takes a job this module is imported
+fill_published()  # here, for wherever a launcher takes a job this module is imported
 
 
 def hydra_main() -> None:

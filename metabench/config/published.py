@@ -11,13 +11,12 @@ verified  where the number was seen: the paper's text, independent notes that qu
 from __future__ import annotations
 
 import csv
-from functools import cache
+from functools import cache, wraps
 from importlib.resources import files
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from metabench.errors import ConfigError
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig
 
 METRICS = {"accuracy": "accuracy", "error": "accuracy", "mse": "mse"}  # the paper's, and what a run reports
 
@@ -29,11 +28,14 @@ def rows() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+def has_row(experiment: str) -> bool:
+    """Whether the table has a value that `experiment` reproduces."""
+    return any(row["experiment"] == experiment for row in rows())
+
+
 def published(experiment: str) -> dict[str, Any]:
-    """The headline of `experiment`, as `config.Published`, its other cells under `also`; raises `ConfigError`."""
+    """The headline of `experiment`, as `config.Published`, its other cells under `also`."""
     found = [_cell(row) for row in rows() if row["experiment"] == experiment]
-    if not found:
-        raise ConfigError("published", experiment, "no row of published.csv is of this experiment")
     return {**found[0], "also": found[1:]}
 
 
@@ -57,10 +59,19 @@ def _cell(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def register() -> None:
-    """Let a configuration say `published: ${published:omniglot/maml_5w1s}`."""
+def fill_published() -> None:
+    """From now on every configuration of an experiment with a row in the table says what it publishes."""
+    load = ConfigLoaderImpl.load_configuration
+    if hasattr(load, "fills_published"):
+        return
 
-    def resolve(experiment: str) -> DictConfig:  # a dict would not survive OmegaConf.resolve
-        return OmegaConf.create(published(experiment))
+    @wraps(load)
+    def filled(*args: Any, **options: Any) -> DictConfig:
+        config = load(*args, **options)
+        experiment = config.hydra.runtime.choices.get("experiment")
+        if experiment is not None and "published" in config and config.published is None and has_row(experiment):
+            config.published = published(experiment)
+        return config
 
-    OmegaConf.register_new_resolver("published", resolve, replace=True)
+    filled.fills_published = True  # type: ignore[attr-defined]
+    ConfigLoaderImpl.load_configuration = filled  # type: ignore[method-assign]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pkgutil
 import re
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from build import ALGOS, CONF, composed
@@ -16,8 +19,11 @@ from metabench.algo.base import UNREAD, Algorithm
 from metabench.backbone.base import Backbone
 from metabench.cli.commands.validate import check
 from metabench.config.catalog import description
+from metabench.config.compose import compose_plain
 from metabench.data.base import TaskSource
+from metabench.runs.run_id import digest
 
+RECORD = Path(__file__).parent / "golden" / "experiments.json"
 GROUPS = {"algo": Algorithm, "data": TaskSource, "backbone": Backbone}
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
 RECIPES = [name for name in FILES if name.startswith("recipe/")]
@@ -100,26 +106,28 @@ def test_every_algorithm_is_built_for_every_data_set_or_says_why_not(algo, data)
     assert not found.misfit or re.search(MISFITS, found.misfit)
 
 
+def recipe_of(name: str) -> tuple[str, str, str]:
+    """What a recipe is for: task or backbone, which of them, and the algorithm."""
+    _, layer, choice, algo = name.split("/")
+    return layer, choice, algo
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_for_something_there_is(name):
-    kind, _, who = name.removeprefix("recipe/").partition("/")
-    if kind == "net":
-        assert who in {f"{algo}_{backbone}" for algo in ALGOS for backbone in names("backbone")}
-    else:
-        assert kind in DATA.values()
-        assert who in ALGOS
+    layer, choice, algo = recipe_of(name)
+    assert choice in {"task": {*DATA.values()}, "backbone": {*names("backbone")}}[layer]
+    assert algo in ALGOS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_what_a_run_gets(name):
-    kind, _, who = name.removeprefix("recipe/").partition("/")
-    algo, _, backbone = who.partition("_") if kind == "net" else (who, "", "")
+    layer, choice, algo = recipe_of(name)
     expected = raw(name)
     expected.pop("defaults", None)
     for data, task in DATA.items():
-        if task == ("few_shot" if kind == "net" else kind):
-            options = [f"algo={algo}", f"data={data}", *([f"backbone={backbone}"] if backbone else [])]
+        if task == ("few_shot" if layer == "backbone" else choice):
+            options = [f"algo={algo}", f"data={data}", *([f"backbone={choice}"] if layer == "backbone" else [])]
             config = composed(*options).model_dump(by_alias=True)
             assert_within(expected, config, config)
 
@@ -141,7 +149,25 @@ def test_every_experiment_is_built(name):
     assert check((f"experiment={name}",))[2:] == (None, None)
 
 
+def test_every_experiment_composes_to_what_is_on_record():
+    """A changed configuration is another experiment: `python tests/config/test_conf_mirror.py` records it knowingly."""
+    assert digests() == json.loads(RECORD.read_text())
+
+
+def digests() -> dict[str, str]:
+    with ProcessPoolExecutor() as pool:
+        return dict(zip(EXPERIMENTS, pool.map(composition_digest, EXPERIMENTS, chunksize=8), strict=True))
+
+
+def composition_digest(experiment: str) -> str:
+    return digest(compose_plain(f"experiment={experiment}"))[:16]
+
+
 def test_the_installed_configuration_is_this_one():
     package = import_module("metabench.conf")
     assert [CONF.samefile(path) for path in package.__path__] == [True]
     assert CONF.parent.joinpath("metabench").samefile(metabench.__path__[0])
+
+
+if __name__ == "__main__":
+    RECORD.write_text(json.dumps(digests(), indent=1) + "\n")

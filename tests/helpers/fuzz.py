@@ -169,10 +169,23 @@ def any_file(name: str, start: int, stop: int, content: bytes) -> None:
 PLACES = st.integers(0, 10_000)
 FILES = ("summary.json", "status.json", "environment.json", "metrics.jsonl", "config.yaml", "episodes.json")
 CHANGES = st.one_of(st.just(remove), VALUES.map(put))
-OVERRIDES = st.builds("{}={}".format, st.sampled_from(["seed", "+x", "~algo", "algo", "recipe"]), st.text(max_size=20))
+OVERRIDES = st.builds(
+    "{}={}".format, st.sampled_from(["seed", "+x", "~algo", "algo", "recipe/task"]), st.text(max_size=20)
+)
 ANY_KEY = st.sampled_from(
     [
-        *("seed", "algo", "data", "experiment", "budget", "recipe", "run_dir", "train", "train.steps", "algo.inner_lr"),
+        *(
+            "seed",
+            "algo",
+            "data",
+            "experiment",
+            "budget",
+            "recipe/task",
+            "run_dir",
+            "train",
+            "train.steps",
+            "algo.inner_lr",
+        ),
         *("algo._target_", "backbone.hidden", "+new", "++seed", "~seed", "algo@data", "hydra.mode", "hydra/launcher"),
     ]
 )

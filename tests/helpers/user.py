@@ -11,7 +11,7 @@ CODE = {
         import sys
         from typing import Annotated, Unpack
         from pydantic import Field
-        from metabench.algo.maml import MAML, Descent
+        from metabench.api import MAML, Descent
 
         class Shrinking(MAML):
             def __init__(self, spec, backbone, *, shrink: Annotated[float, Field(gt=0, le=1)],
@@ -34,11 +34,9 @@ CODE = {
     ''',
     "data.py": '''
         """y = a x, a uniform in [-steepest, steepest]."""
-        from metabench.config.types import Count, Positive, Seed
-        from metabench.rng import task_keys, uniform
-        from metabench.data.curves import Points
-        from metabench.tasks import SPLITS, Episode, Examples, Tasks, TaskSpec
-        from metabench.data.base import TaskSource
+        from metabench.api import (
+            SPLITS, Count, Episode, Examples, Points, Positive, Seed, Tasks, TaskSource, TaskSpec, task_keys, uniform
+        )
 
         class Lines(TaskSource):
             def __init__(self, seed, device, *, shots: Count, queries: Count, train: Points, eval_seed: Seed,
