@@ -109,6 +109,7 @@ class Summary(_Part):
     train: Trained
     environment: Environment
     experiment: str | None = None
+    inputs: Values = {}
     budget: str = "full"
     published: Published | None = None
 

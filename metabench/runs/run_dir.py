@@ -86,12 +86,17 @@ class RunDirectory:
         foreign = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists() and not first.exists()]
         if foreign:
             raise ConfigError("run_dir", self.path, f"has a {foreign[0]}, but is no run's; choose another folder")
-        try:
-            held = read_json(first).get("identity")
-        except (DamagedError, AttributeError):
-            return
-        if held != self.identity:
+        held = held_identity(self.path)
+        if held is not None and held != self.identity:
             raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+
+    def held(self) -> dict[str, Any] | None:
+        """What `begin` recorded of the run that lies here."""
+        try:
+            found = read_json(self.path / "environment.json")
+        except DamagedError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def check_free(self) -> None:
         """Raise `UserError` if another process has the directory; makes none."""
@@ -194,6 +199,14 @@ class RunDirectory:
         """Write the summary, the last file of a run."""
         self.status(summary["status"])
         write_json(self.path / "summary.json", summary)
+
+
+def held_identity(path: Path) -> str | None:
+    """The id of the run in `path`; None where there is none."""
+    try:
+        return read_json(path / "environment.json").get("identity")
+    except (DamagedError, AttributeError):
+        return None
 
 
 def load_best(path: Path) -> dict[str, Any]:
