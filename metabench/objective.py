@@ -1,4 +1,4 @@
-"""The objectives of the field, per task: a loss to train on and a metric to report."""
+"""Objectives: a loss to train on and a metric to report, both per task."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
-    """Labels `[...]` as rows of the unit matrix, `[..., ways]`.
+    """One-hot labels `[..., ways]` of integer labels `[...]`.
 
-    torch.nn.functional.one_hot looks at the labels first, which a GPU would have to be waited for.
+    torch.nn.functional.one_hot inspects the labels, which synchronises with the GPU; this does not.
     """
     return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy of logits `[T, M, O]` against labels `[T, M]`: `[T]`."""
+    """Mean cross-entropy (nats) of logits `[T, M, O]` against labels `[T, M]`: `[T]`."""
     return F.cross_entropy(prediction.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(1)
 
 
@@ -30,9 +30,9 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def gaussian_nll(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean negative log-likelihood of `[T, M, D]` under means and standard deviations `[T, M, 2D]`: `[T]`.
+    """Mean negative log-likelihood (nats) of `[T, M, D]` under means and standard deviations `[T, M, 2D]`: `[T]`.
 
-    A mean over points, a sum over dimensions.
+    Averaged over points, summed over dimensions.
     """
     mean, std = prediction.chunk(2, dim=-1)
     density = 0.5 * ((target - mean) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)
@@ -45,29 +45,29 @@ def mean_mse(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Share of queries whose largest logit is the label: `[T]`, in 0..1."""
+    """Fraction of queries whose largest logit is the label: `[T]`, in [0, 1]."""
     return (prediction.argmax(-1) == target).to(prediction.dtype).mean(1)
 
 
 def string_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean negative log-likelihood of strings `[T, M, C]`, S logits for each character, `[T, M, C * S]`: `[T]`."""
+    """Mean cross-entropy (nats) of strings `[T, M, C]`, with S logits per character, `[T, M, C * S]`: `[T]`."""
     logits = prediction.unflatten(-1, (target.shape[-1], -1)).flatten(0, 2)
     return F.cross_entropy(logits, target.flatten(), reduction="none").view(target.shape).sum(-1).mean(1)
 
 
 def string_accuracy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Share of queries of which every character is right: `[T]`, in 0..1."""
+    """Fraction of queries with every character right: `[T]`, in [0, 1]."""
     found = prediction.unflatten(-1, (target.shape[-1], -1)).argmax(-1)
     return (found == target).all(-1).to(prediction.dtype).mean(1)
 
 
 def as_strings(y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
-    """Strings `[T, N, C]` as one unit vector a character, `[T, N, C * S]`."""
+    """One-hot characters `[T, N, C * S]` of strings `[T, N, C]`."""
     return one_hot(y, outputs // y.shape[-1], dtype).flatten(2)
 
 
 def as_values(y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
-    """Values as they are."""
+    """Regression targets `[T, N, D]`, unchanged but for `dtype`."""
     return y.to(dtype)
 
 
@@ -80,14 +80,14 @@ class Objective:
     metric_name: str
     higher_is_better: bool
     encode: Callable[[Tensor, int, torch.dtype], Tensor] = one_hot
-    """Labels or values as what a network is given of them, `[T, N, O]`."""
+    """Labels or targets as network inputs `[T, N, O]`, from (y, outputs, dtype)."""
 
     def error(self, value: Tensor) -> Tensor:
-        """How far metric values are from a perfect prediction's: the share of wrong answers, or the value itself."""
+        """Distance of metric values from a perfect score: the error rate, or the value itself."""
         return 1 - value if self.higher_is_better else value
 
     def better(self, a: float, b: float) -> bool:
-        """Whether metric value a is strictly better than b; NaN is worse than anything."""
+        """Return True if metric value a is strictly better than b; NaN is worse than anything."""
         if math.isnan(b):
             return not math.isnan(a)
         return a > b if self.higher_is_better else a < b
@@ -97,6 +97,6 @@ OBJECTIVES = {
     "cross_entropy": Objective(cross_entropy, accuracy, "accuracy", higher_is_better=True),
     "strings": Objective(string_cross_entropy, string_accuracy, "accuracy", higher_is_better=True, encode=as_strings),
     "mse": Objective(mse, mse, "mse", higher_is_better=False, encode=as_values),
-    # of methods that predict intervals
+    # for methods that predict a mean and a standard deviation
     "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False, encode=as_values),
 }

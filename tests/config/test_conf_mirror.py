@@ -30,8 +30,8 @@ RECIPES = [name for name in FILES if name.startswith("recipe/")]
 MISFITS = "|".join(
     [
         *map(re.escape, UNREAD.values()),
-        "compares classes and needs classification data",
-        "is one function for all tasks, which permuted labels do not have",
+        "classification method; choose classification data",
+        "regression method; choose a regression data set",
         "algo.known=.*: should be some of",
     ]
 )
