@@ -60,6 +60,12 @@ class Algorithm(nn.Module, ABC):
             valid = f"needs weights shared by all tasks, but {name} adapts them per task; use running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)
 
+    def require_one_size(self, why: str) -> None:
+        """Raise `ConfigError` with `why` unless predictions have the same size in training and evaluation."""
+        found, wanted = self.spec.train.outputs, self.spec.eval.outputs
+        if found != wanted:
+            raise ConfigError("data.train.ways", found, f"should be data.ways, {wanted}: {why}")
+
     @abstractmethod
     def adapt(self, support: Examples) -> State:
         """Compute the state of each task from its support set."""

@@ -17,7 +17,6 @@ from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
 from metabench.config.types import Whole
-from metabench.errors import ConfigError
 from metabench.tasks import Examples, TaskSpec
 
 Weights = dict[str, Tensor]
@@ -65,12 +64,8 @@ class FastWeights(Algorithm):
         self, spec: TaskSpec, backbone: Backbone, *, inner_steps: int, eval_inner_steps: int, adapt_norm: bool
     ) -> None:
         super().__init__(spec, backbone)
-        if self.learned_head and spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: a linear head has one size in training and test",
-            )
+        if self.learned_head:
+            self.require_one_size("a linear head has one size in training and test")
         self.network = Network(backbone, spec.eval.outputs)
         self.inner_steps, self.eval_inner_steps, self.adapt_norm = inner_steps, eval_inner_steps, adapt_norm
 

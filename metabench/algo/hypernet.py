@@ -63,9 +63,7 @@ class HyperNet(Algorithm):
         self.generates, self.labelled = generates, spec.objective == "cross_entropy"
         features, outputs = backbone.feature_size, spec.train.outputs
         if generates == "weights":
-            if outputs != spec.eval.outputs:
-                valid = f"should be data.ways, {spec.eval.outputs}: with algo.generates=weights a head has one size"
-                raise ConfigError("data.train.ways", outputs, valid)
+            self.require_one_size("with algo.generates=weights a head has one size")
             self.head = Linear(features, outputs)
         else:  # a head is read from the examples of each class, or from all points and their values
             rows, values = (1, 0) if self.labelled else (outputs, outputs)

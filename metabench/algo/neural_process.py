@@ -99,12 +99,8 @@ class NeuralProcess(Algorithm):
         """`beside`: inputs of the decoder besides the representation and the query."""
         super().__init__(spec, backbone)
         self.classes = spec.objective == "cross_entropy"
-        if self.classes and spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: the decoder reads all classes at once",
-            )
+        if self.classes:
+            self.require_one_size("the decoder reads all classes at once")
         if self.classes and min_context is not None:
             raise ConfigError("algo.min_context", min_context, "should be null: a class needs all of its few examples")
         if min_context is not None and min_context > spec.train.shots:

@@ -44,12 +44,7 @@ class SNAIL(Algorithm):
         filters: Count,
     ) -> None:
         super().__init__(spec, backbone)
-        if spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: labels are inputs, of one size in training and test",
-            )
+        self.require_one_size("labels are inputs, of one size in training and test")
         if len(keys) != len(values) or not keys:
             raise ConfigError("algo.values", values, f"should have one size per attention, as algo.keys, {keys}")
         labels = spec.train.outputs
