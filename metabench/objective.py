@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,20 @@ def one_hot(y: Tensor, ways: int, dtype: torch.dtype) -> Tensor:
     torch.nn.functional.one_hot inspects the labels, which synchronises with the GPU; this does not.
     """
     return (y.unsqueeze(-1) == torch.arange(ways, device=y.device)).to(dtype)
+
+
+Judge = Callable[[Tensor, Tensor], Tensor]
+
+
+def of_finite(metric: Judge) -> Judge:
+    """`metric`, NaN for each task with a prediction that is not finite: the largest of NaNs would be class 0."""
+
+    @wraps(metric)
+    def judge(prediction: Tensor, target: Tensor) -> Tensor:
+        strange = ~prediction.isfinite().flatten(1).all(1)
+        return metric(prediction, target).masked_fill(strange, math.nan)
+
+    return judge
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
@@ -39,11 +54,18 @@ def gaussian_nll(prediction: Tensor, target: Tensor) -> Tensor:
     return density.sum(-1).mean(1)
 
 
+@of_finite
 def mean_mse(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of the means of `[T, M, 2D]` against `[T, M, D]`: `[T]`."""
     return mse(prediction[..., : target.shape[-1]], target)
 
 
+def classes(prediction: Tensor) -> Tensor:
+    """The class with the largest of logits `[..., O]`: `[...]`; -1 where a logit is not finite."""
+    return prediction.argmax(-1).masked_fill(~prediction.isfinite().all(-1), -1)
+
+
+@of_finite
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     """Fraction of queries whose largest logit is the label: `[T]`, in [0, 1]."""
     return (prediction.argmax(-1) == target).to(prediction.dtype).mean(1)
@@ -55,6 +77,7 @@ def string_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target.flatten(), reduction="none").view(target.shape).sum(-1).mean(1)
 
 
+@of_finite
 def string_accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     """Fraction of queries with every character right: `[T]`, in [0, 1]."""
     found = prediction.unflatten(-1, (target.shape[-1], -1)).argmax(-1)
@@ -73,10 +96,13 @@ def as_values(y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """A differentiable loss and the metric that papers report, both `[T]` from a batch of tasks."""
+    """A differentiable loss and the metric that papers report, both `[T]`.
 
-    loss: Callable[[Tensor, Tensor], Tensor]
-    metric: Callable[[Tensor, Tensor], Tensor]
+    The metric is NaN for a task with a prediction that is not finite.
+    """
+
+    loss: Judge
+    metric: Judge
     metric_name: str
     higher_is_better: bool
     encode: Callable[[Tensor, int, torch.dtype], Tensor] = one_hot
@@ -96,7 +122,7 @@ class Objective:
 OBJECTIVES = {
     "cross_entropy": Objective(cross_entropy, accuracy, "accuracy", higher_is_better=True),
     "strings": Objective(string_cross_entropy, string_accuracy, "accuracy", higher_is_better=True, encode=as_strings),
-    "mse": Objective(mse, mse, "mse", higher_is_better=False, encode=as_values),
+    "mse": Objective(mse, of_finite(mse), "mse", higher_is_better=False, encode=as_values),
     # for methods that predict a mean and a standard deviation
     "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False, encode=as_values),
 }

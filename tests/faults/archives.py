@@ -79,6 +79,21 @@ def together(attempt: Attempt) -> None:
     assert sorted(reads for _, reads in found) == ["0"] * 7 + ["2"]
 
 
+@fault("an image of another root, or of this one once changed, lies in the cache", "each root has its own", tries=10)
+def another_root(attempt: Attempt) -> None:
+    expected, cache, said = whole(attempt), attempt.folder / "cache", attempt.folder / "said"
+    name = attempt.chance.choice(sorted(drawings(0)))
+    other = fake.write(attempt.folder / "changed", {name: png(attempt.chance.randrange(10**6, 10**7))})
+    _, found = loaded(other, cache, said)
+    assert found.endswith(" 2")
+    assert not found.startswith(expected)
+    assert loaded(attempt.folder / "data", cache, said) == (0, f"{expected} 2")
+    assert loaded(other, cache, said) == (0, found.removesuffix("2") + "0")
+    shutil.copy2(other / f"{ONE}.zip", attempt.folder / "data")
+    assert loaded(attempt.folder / "data", cache, said) == (0, found)  # read again: a pair of zips that is new
+    assert len(list(cache.glob("*.pt"))) == 2  # and its images are packed already
+
+
 @fault("an ingest is killed at a random point", "the next one has the same pictures and leaves nothing else", tries=20)
 def killed(attempt: Attempt) -> None:
     expected, cache, said = whole(attempt), attempt.folder / "cache", attempt.folder / "said"
