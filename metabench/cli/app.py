@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from metabench.config.budgets import register_budgets
 from metabench.config.explain import explain
 from metabench.config.globs import glob_subfolders
 from metabench.config.guard import guard_hydra
@@ -37,6 +38,7 @@ COMPOSING = (
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
+register_budgets()
 fill_published()  # here, for wherever a launcher takes a job this module is imported
 
 
@@ -117,4 +119,11 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
     spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
-    return run(config, spec, Display()), spec.path
+    display = Display()
+    summary = run(config, spec, display)
+    if config.tests:
+        from metabench.runs.reader import RunReader
+        from metabench.training.suite import run_suite
+
+        run_suite(RunReader(spec.path), config.tests, display)
+    return summary, spec.path

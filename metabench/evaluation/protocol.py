@@ -34,6 +34,7 @@ def protocol_card(
         "interval": FORMULA,
     }
     training = {
+        **source.training_card(),
         unit: train.outputs,
         "shots": train.shots,
         "queries": train.queries,

@@ -10,7 +10,7 @@ from typing import Any
 from metabench.utils.files import plain
 
 # What may differ between two runs that are one and the same: where they read, write and report, what they are called.
-NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published")
+NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published", "board", "tests")
 NOT_OF_DATA = ("root", "download")  # the content of the data is on the protocol card
 
 Inputs = Mapping[str, Any]
@@ -30,8 +30,15 @@ def identity(config: Mapping[str, Any], inputs: Inputs | None = None) -> str:
 
 
 def first_identity(config: Mapping[str, Any]) -> str:
-    """The id by the rule of version 0.1.0: of values as they were written. Runs of that version keep it."""
-    return digest(_of_run(config))[:12]
+    """The id by the rule of version 0.1.0: of values as they were written. Runs of that version keep it.
+
+    A key that was added since and has no value is left out, as it was then.
+    """
+    kept = _of_run(config)
+    train = kept["data"].get("train")
+    if isinstance(train, Mapping) and train.get("rotations", "") is None:
+        kept["data"]["train"] = {key: value for key, value in train.items() if key != "rotations"}
+    return digest(kept)[:12]
 
 
 def _of_run(config: Mapping[str, Any]) -> dict[str, Any]:
