@@ -64,7 +64,7 @@ def whole(attempt: Attempt) -> str:
 
 @fault(
     "8 processes ingest one dataset at once",
-    "all have the same pictures, one of them read the archives",
+    "all load the same images; only one process reads the archives",
     tries=20,
     short=0,
 )
@@ -94,7 +94,11 @@ def another_root(attempt: Attempt) -> None:
     assert len(list(cache.glob("*.pt"))) == 2  # and its images are packed already
 
 
-@fault("an ingest is killed at a random point", "the next one has the same pictures and leaves nothing else", tries=20)
+@fault(
+    "an ingest is killed at a random point",
+    "the next ingest gives the same images and leaves no partial file",
+    tries=20,
+)
 def killed(attempt: Attempt) -> None:
     expected, cache, said = whole(attempt), attempt.folder / "cache", attempt.folder / "said"
     pictures = sum(len(drawings(part)) for part in (0, 1))
@@ -173,7 +177,7 @@ def zip_bomb(root: Path, share: float) -> str:
     return f"{root}/{ONE}.zip: {FIRST} has more than 65536 bytes"
 
 
-REFUSED = "one line that names the file and what to do, nothing is kept; with whole archives the next run has all"
+REFUSED = "one line names the file and the remedy; nothing is cached; the next run with intact archives succeeds"
 DAMAGE = {
     "a truncated zip": truncated,
     "the two zips swapped": swapped,
@@ -203,7 +207,7 @@ def refused(attempt: Attempt, damage: str) -> None:
     assert loaded(fake.write(root), cache, said) == (0, f"{expected} 2")
 
 
-@fault("real Omniglot, bad: {}", "exit code 1, one line with the file's name, no run directory", tries=3, short=0,
+@fault("real Omniglot, bad: {}", "exit code 1; one line names the file; no run directory is created", tries=3, short=0,
        over=("a truncated zip", "the two zips swapped", "another zip", "a tree with 3 pictures missing"))  # fmt: skip
 def real(attempt: Attempt, damage: str) -> None:
     home = omniglot_root()

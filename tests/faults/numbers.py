@@ -15,7 +15,7 @@ from faults.fault import Attempt, fault
 from faults.runs import EVERY, MAML, MODELS, STEPS, again
 from metabench.utils.files import load_tensors, read_json
 
-HOLDS = "exit code 3, status nonfinite, the meta-step is named; no checkpoint holds it and the last good one is kept"
+HOLDS = "exit code 3, status nonfinite; the meta-step is named; no checkpoint contains it; the last good one is kept"
 
 
 @fault("the loss is NaN at a random meta-step: {}", HOLDS, tries=10, over=MODELS)
