@@ -51,7 +51,7 @@ def folder(attempt: Attempt, files: dict[str, str | bytes]) -> tuple[Path, list[
     "a bad command line: types, ranges, names, contradictions, what is not there",
     f"{REFUSED}; under 3 s including start-up",
     tries=len(CASES),
-    short=0,  # tests/test_bad_input.py has all of them
+    short=0,  # tests/cli/test_bad_input.py has all of them
     alone=True,
 )
 def command_line(attempt: Attempt) -> None:
@@ -215,4 +215,4 @@ BATCH = 100
     over=fuzz.PROPERTIES,
 )
 def anything(attempt: Attempt, kind: str) -> None:
-    fuzz.search(kind, BATCH, attempt.number)  # tests/test_fuzz.py has a few
+    fuzz.search(kind, BATCH, attempt.number)  # tests/cli/test_fuzz.py has a few
