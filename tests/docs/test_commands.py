@@ -28,9 +28,9 @@ ELSEWHERE = ("hydra/launcher", "doctor", "torchrun")
 SHOWN = [c for path in ("README.md", "docs/usage.md") for c in documents.commands(ROOT / path)]
 DONE = [
     command
-    for command in {c.words: c for c in reversed(SHOWN)}.values()
+    for command in {c.words: c for c in SHOWN}.values()
     if command.words[0] == "metabench" and not any(word.startswith(ELSEWHERE) for word in command.words)
-][::-1]
+]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from metabench.cli.help import PAGE
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose
 from metabench.config.overrides import check_command
-from metabench.sweep.search_space import corners
+from metabench.sweep.search_space import corners, parse
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CI = (ROOT / ".ci/run").read_text()
