@@ -23,6 +23,7 @@ from metabench.runs.run_id import flat
 from metabench.utils.files import DamagedError, tensors_digest
 
 DIGITS = 16
+_SITES = {"site-packages", "dist-packages"}
 _INSTALLED = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
@@ -106,7 +107,12 @@ def _counts(root: str, own: str) -> bool:
         return False
     places = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
     paths = [Path(place).resolve() for place in places if place]
-    return bool(paths) and not any(path.is_relative_to(folder) for path in paths for folder in _INSTALLED)
+    return bool(paths) and not any(map(_is_installed, paths))
+
+
+def _is_installed(path: Path) -> bool:
+    """In this environment, or in one that it builds on: the user's, the system's, one that a .pth file names."""
+    return bool(_SITES & set(path.parts)) or any(path.is_relative_to(folder) for folder in _INSTALLED)
 
 
 def _file(module: str) -> Path | None:

@@ -182,3 +182,13 @@ def test_a_run_whose_data_has_changed_says_so(finished, work):
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("metabench: run: the data has changed since this run: its digest was of others and is ")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_what_another_environment_has_installed_is_no_code_of_the_user(package, monkeypatch):
+    """As with --system-site-packages, pip install --user or a .pth file: torch itself would be digested, file by file."""
+    site = package / "other/lib/site-packages"
+    write(site, {"installed_b/__init__.py": "SIGN = 1\n"})
+    monkeypatch.syspath_prepend(site)
+    write(package, {"mine_b.py": "import installed_b\nfrom metabench.api import MAML\nclass Mine(MAML):\n    pass\n"})
+    before, after = digests(site, "mine_b", "Mine", {"installed_b/__init__.py": "SIGN = 2\n"})
+    assert before == after
