@@ -185,7 +185,7 @@ def test_a_run_whose_data_has_changed_says_so(finished, work):
 
 
 def test_what_another_environment_has_installed_is_no_code_of_the_user(package, monkeypatch):
-    """As with --system-site-packages, pip install --user or a .pth file: torch itself would be digested, file by file."""
+    """With --system-site-packages, pip install --user or a .pth file: else all of torch would be digested."""
     site = package / "other/lib/site-packages"
     write(site, {"installed_b/__init__.py": "SIGN = 1\n"})
     monkeypatch.syspath_prepend(site)
