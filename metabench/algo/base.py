@@ -117,9 +117,10 @@ class Algorithm(nn.Module, ABC):
         return AXIS_OF[self.spec.setting]
 
     @property
-    def coupled(self) -> bool:
-        """True if the tasks of a meta-step depend on each other, so that it cannot be split into chunks."""
-        return any(norm.pooled for norm in batch_norms(self))
+    def coupled(self) -> str:
+        """Why a meta-step cannot be split into chunks: what depends on all of its tasks. Empty if it can be split."""
+        pooled = any(norm.pooled for norm in batch_norms(self))
+        return "backbone.statistics=pooled is of all tasks of a meta-step (running is not)" if pooled else ""
 
     @property
     def modes(self) -> tuple[Mode, ...]:
