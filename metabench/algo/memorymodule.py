@@ -171,7 +171,7 @@ class MemoryModule(Embedder):
         with torch.autocast(q.device.type, enabled=False):
             excess = (q * (wrong_key - right_key)).sum(-1) + self.margin
             loss = (F.relu(excess) * right_key.any(-1)).mean(1)
-            prediction = self.logits(rows, q[:, size:])
+            prediction = self.logits(with_those_of(there, found, rows), q[:, size:])
         if self.training:
             with torch.no_grad():
                 self.keep(q.detach(), numbers, rows, there, own)
@@ -255,6 +255,14 @@ def find(q: Tensor, y: Tensor, rows: Rows) -> Found:
         value, at = torch.where(kind, cosines, NOTHING).max(2, keepdim=True)
         keys.append(rows.keys.take_along_dim(at, 1) * (value > NOTHING))
     return Found(cosine, row, right, *keys)
+
+
+def with_those_of(memory: Found, found: Found, rows: Rows) -> Rows:
+    """A task's own rows and those of the memory into which its support examples went instead."""
+    count = rows.labels.shape[1]
+    cosine, right, key = (part[:, :count] for part in (memory.cosine, memory.right, memory.right_key))
+    away = right & (cosine > found.cosine)
+    return Rows(torch.where(away.unsqueeze(2), key, rows.keys), rows.labels, rows.written | away)
 
 
 def nearer(q: Tensor, a: Tensor, b: Tensor) -> Tensor:

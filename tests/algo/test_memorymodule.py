@@ -157,6 +157,15 @@ def test_the_nearer_of_two_keys_where_one_is_none():
     assert not nearer(q, none, none).any()
 
 
+def test_a_class_that_the_memory_knows_is_answered_by_its_row():
+    """Its support example goes into that row, and makes none of its own."""
+    algo, given = module(), tasks(count=1, shots=1)
+    algo.replace(given.support.x, given.truth["classes"], torch.ones(1, 3, dtype=torch.bool))
+    same = Tasks(given.support, given.support, given.truth)
+    assert algo(same)[1]["accuracy"].item() == 1
+    assert sorted(algo.values.tolist())[-4:] == [-1, 0, 1, 2]
+
+
 def test_new_rows_take_the_oldest_places_and_no_more_than_there_are():
     algo = module(size=4)
     algo.ages.copy_(torch.tensor([1, 7, 0, 5]))
