@@ -10,13 +10,13 @@ first outer gradient of θ is MAML's, second derivatives included. θ and the ML
 by a share `memory_rate` of the way to the mean over the tasks and inner steps of each meta-step, and does not move in
 evaluation.
 
-`memory` says whose statistics these are: `averages`, of all past tasks; or `addressed`, of past tasks like the one at
-hand. Then there are rows (k_r, m_r, v_r), a task's content is the direction e = ∇/‖∇‖ of its first gradient, and
+`memory=averages` keeps these statistics over all past tasks, `memory=addressed` over similar past tasks: it has rows
+(k_r, m_r, v_r), a task is encoded as the direction e = ∇/‖∇‖ of its first gradient, and
 
     w_r = softmax_r(β cos(e, k_r)),   m = Σ_r w_r m_r,   v = Σ_r w_r v_r
-    row r moves w_r · memory_rate of the way to (e, mean of the task's ∇ L_S, mean of their squares)
+    row r moves by w_r · memory_rate towards (e, mean of the task's ∇ L_S, mean of their squares)
 
-which with one row is `averages`. Keys start as random directions. T tasks move a row by the mean of what each would.
+One row equals `averages`. Keys start as random directions. A row moves by the mean over tasks of these moves.
 
 The coordinate-wise rule is in the manner of Andrychowicz et al. 2016 (arXiv 1606.04474), the statistics that outlive a
 task in that of Reptile's inner Adam (Nichol et al. 2018), their addressing in that of memory networks; together they
@@ -40,7 +40,7 @@ from metabench.tasks import TaskSpec
 
 
 class Kept(NamedTuple):
-    """Of the steps so far: the gradients `[T, P]`, and the rows' weights `[T, rows]`, which the first one decides."""
+    """Gradients `[T, P]` of the steps so far, and the addressing weights `[T, rows]` from the first of them."""
 
     gradients: tuple[Tensor, ...] = ()
     weights: Tensor | None = None
@@ -93,7 +93,7 @@ class LearnedUpdate(LearnedRule):
         return self.inner_lr * (a.exp() * gradient + b * usual), Kept((*kept.gradients, met), weights)
 
     def address(self, gradient: Tensor) -> Tensor | None:
-        """w `[T, rows]` of tasks with first gradients `[T, P]`; none where nothing is addressed."""
+        """Addressing weights w `[T, rows]` from first gradients `[T, P]`; None without an addressed memory."""
         if self.keys is None:
             return None
         return content(F.normalize(gradient, dim=-1).unsqueeze(0), self.keys.unsqueeze(0), self.sharpness).squeeze(0)

@@ -9,23 +9,24 @@ k = W f(x), and its nearest rows by cosine n_1, n_2, …,
     else:             the oldest row ← (q, v, 0)
     A_i ← A_i + 1 elsewhere
 
-Keys are constants to the gradient. The row last written for v is looked at too, as in the authors' code. The search is
-one matrix product and a top-k for each block of rows; the two keys that the loss needs are gathered, no other.
+Keys are constants to the gradient. The positive n_p may also be the row last written for v, as in the authors' code.
+The search is one matrix product and a top-k per block of rows; only the two keys in the loss are gathered.
 
-Two things differ. k is batch-normalised, without a learned shift: the nearest of thousands of wrong rows is nearer than
-the right one for long, and without it all keys become one, at which the loss is the margin. And where v has no row yet
-there is no loss; the authors' code takes q · K_{n_p} for 0 there, which drives every first example from all others.
+Two differences from the paper. k is batch-normalised, without a learned shift: among thousands of rows the hardest
+negative is at first always nearer than the positive, and unnormalised keys collapse to one point, where the loss equals
+the margin. And an example without a positive has no loss; the authors' code sets q · K_{n_p} = 0, which pushes the
+first example of each class away from all others.
 
-Values outlive a task, so in training they are the numbers of its classes (`truth["classes"]`), which labels, permuted
-in every task, are not. A meta-step takes tasks side by side: each sees the memory as it was before the step and its own
-rows, which its support examples write one after the other; its queries come together. All of them enter the memory at
-the end of the step: additions to one row are summed, then normalised, and new rows take the oldest places. So its
-company does not change what a task finds. What is left is no mean of what each task alone would leave, though; hence
-`coupled`: a meta-step is neither taken in parts nor shared out.
+Values outlive a task, so in training they are class ids (`truth["classes"]`), not labels, which each task permutes. The
+tasks of a meta-step are parallel: each sees the memory as it was before the step, and its own rows, written by its
+support examples one after the other; its queries are looked up together. All examples enter the memory at the end of
+the step: keys merged into one row are summed and normalised, and new rows replace the oldest ones. A task's loss is
+thus independent of the other tasks (but for pooled batch statistics), and the new memory is not the mean of what each
+task alone would write. Hence `coupled`: a meta-step is neither split into chunks nor sharded across ranks.
 
-In evaluation nothing is written that lasts: a support set makes rows of its own beside the memory, whose classes are
-others; an example that is nearer to one of those than to the row of its own class makes a new row. A query may name the
-classes of its task, whose logits are the cosines of their nearest rows times log(k / 5) / margin, the authors' factor.
+In evaluation the memory is fixed. A support set writes task-specific rows beside it; memory rows, all of other classes,
+compete for the nearest row, and where one is nearer an example gets a new row instead of being merged. Logits are the
+cosines of the nearest task row of each class times log(k / 5) / margin, the authors' temperature.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import Metrics, Tasks, TaskSpec
 
-BLOCK = 1 << 16  # rows searched at once: what is held is a number for each of them and example
-NOTHING = -2.0  # less than any cosine
+BLOCK = 1 << 16  # rows searched at once, which bounds the memory: one cosine per row and example
+NOTHING = -2.0  # in place of a cosine where there is no row: below any cosine
 
 
 class Rows(NamedTuple):
-    """The rows that a task has written itself: keys `[T, N, F]`, labels `[T, N]`, and which there are `[T, N]`."""
+    """Task-specific rows, one per support example: keys `[T, N, F]`, labels and a mask of those in use `[T, N]`."""
 
     keys: Tensor
     labels: Tensor
@@ -60,17 +61,17 @@ class Rows(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a look-up finds for examples `[...]`: the nearest row, and the keys that the loss compares."""
+    """Result of a look-up for examples `[...]`: the nearest row, and the positive and negative key of the loss."""
 
-    cosine: Tensor  # of the nearest row `[...]`
-    row: Tensor  # its number
-    right: Tensor  # whether its value is the example's
-    right_key: Tensor  # of the nearest row of that value `[..., F]`; 0 where there is none
-    wrong_key: Tensor  # of the nearest row of another
+    cosine: Tensor  # to the nearest row
+    row: Tensor  # index of the nearest row
+    right: Tensor  # whether its value is that of the example
+    right_key: Tensor  # positive `[..., F]`, zero if there is none
+    wrong_key: Tensor  # negative `[..., F]`, zero if there is none
 
 
 class MemoryModule(Embedder):
-    """The state is what a support set writes; any number of ways at test, whatever the number in training."""
+    """The state is the rows of the support set; ways may differ between training and test."""
 
     classifies = True
 
@@ -86,16 +87,16 @@ class MemoryModule(Embedder):
     ) -> None:
         super().__init__(spec, backbone)
         if not spec.num_classes:
-            raise ConfigError("algo", type(self).__name__, "remembers classes, which this data does not number")
+            raise ConfigError("algo", type(self).__name__, "needs data that numbers its training classes")
         self.neighbours, self.margin = min(neighbours, memory_size), margin
-        self.temperature = max(1.0, math.log(0.2 * self.neighbours) / margin)
+        self.temperature = max(1.0, math.log(0.2 * neighbours) / margin)
         self.project = Linear(backbone.feature_size, key_size)
         self.norm = BatchNorm(key_size, scale=False, eps=1e-5, statistics=kept_statistics(backbone))
         self.norm.bias.requires_grad_(False)
         self.register_buffer("keys", torch.zeros(memory_size, key_size))
-        self.register_buffer("values", torch.full((memory_size,), -1))  # nobody's
+        self.register_buffer("values", torch.full((memory_size,), -1))  # no class
         self.register_buffer("ages", torch.zeros(memory_size, dtype=torch.long))
-        self.register_buffer("recent", torch.zeros(spec.num_classes + 1, dtype=torch.long))  # a last one for no class
+        self.register_buffer("recent", torch.zeros(spec.num_classes + 1, dtype=torch.long))  # the last entry is a dummy
         self.keys: Tensor
         self.values: Tensor
         self.ages: Tensor
@@ -104,37 +105,37 @@ class MemoryModule(Embedder):
     @property
     def coupled(self) -> str:
         """All tasks of a meta-step write into one memory."""
-        return "algo=memorymodule writes those of all tasks of a meta-step at once"
+        return "algo=memorymodule writes the examples of all tasks of a meta-step into one memory"
 
-    # ---- a task by itself
+    # ---- one task
 
     def fit(self, z: Tensor, y: Tensor) -> Rows:
-        """What the support set writes beside the memory."""
+        """Write the rows of a support set."""
         with torch.no_grad():
             q = self.queries(z)
             near, _ = search(self.keys, q.flatten(0, 1), 1)
             return self.write(q, y, near.view(y.shape), torch.zeros_like(y, dtype=torch.bool))[0]
 
     def read(self, state: Rows, z: Tensor) -> Tensor:
-        """The cosine of the nearest row of each class, sharpened."""
+        """Logits of queries."""
         return self.logits(state, self.queries(z))
 
     def queries(self, z: Tensor) -> Tensor:
-        """q of embeddings; never in less than 32 bits."""
+        """Normalised keys q of embeddings, `[T, N, F]`, in at least 32 bits."""
         with torch.autocast(z.device.type, enabled=False):
             k = self.project(z.to(self.keys.dtype))
             return F.normalize(self.norm(k.transpose(0, 1)).transpose(0, 1), dim=-1)
 
     def logits(self, rows: Rows, q: Tensor) -> Tensor:
-        """`[T, M, ways]` of q `[T, M, F]`."""
+        """Logits `[T, M, ways]` for q `[T, M, F]`: scaled cosine of the nearest row of each class."""
         onehot = one_hot(rows.labels, self.episode.outputs, q.dtype) * rows.written.unsqueeze(-1)
         return self.temperature * nearest(q @ rows.keys.mT, onehot)
 
     def write(self, q: Tensor, y: Tensor, cosine: Tensor, right: Tensor) -> tuple[Rows, Found]:
-        """Examples q `[T, N, F]` with labels y one after the other, and what each found among the rows before it.
+        """Write examples q `[T, N, F]` with labels y one after the other; also returns each one's look-up before that.
 
-        `cosine` and `right` `[T, N]` are those of its nearest row in the memory, into which it goes where that is
-        nearer than all of the task's own and right. A row here has the number of the example that began it.
+        `cosine` and `right` `[T, N]` describe the nearest row of the memory. An example whose nearest row is that one,
+        and right, is left to the memory and gets no row here. Row j is the one started by example j.
         """
         keys, written = torch.zeros_like(q), torch.zeros_like(y, dtype=torch.bool)
         found = []
@@ -145,7 +146,7 @@ class MemoryModule(Embedder):
             away = right[:, j] & (cosine[:, j] > best)
             row = torch.where(own, at, j).unsqueeze(1)
             old = keys.take_along_dim(row.unsqueeze(2), 1)
-            key = F.normalize(q[:, j : j + 1] + old, dim=-1)  # an unwritten row is 0
+            key = F.normalize(q[:, j : j + 1] + old, dim=-1)  # an unused row is 0
             keys = keys.scatter(1, row.unsqueeze(2).expand_as(key), torch.where(away[:, None, None], old, key))
             written = written.scatter(1, row, ~away.unsqueeze(1) | written.take_along_dim(row, 1))
             found.append(seen)
@@ -154,7 +155,7 @@ class MemoryModule(Embedder):
     # ---- training
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The margin loss of every example, support and query alike; the metrics' accuracy is that of queries."""
+        """Margin loss over support and query examples; the accuracy is on queries."""
         support, query = tasks.support, tasks.query
         z, query_z = self.together(support, query.x)
         q, size = self.queries(torch.cat([z, query_z], dim=1)), z.shape[1]
@@ -178,13 +179,13 @@ class MemoryModule(Embedder):
         return loss.mean(), self.metrics(loss, prediction, query.y)
 
     def look_up(self, q: Tensor, numbers: Tensor) -> Found:
-        """What the memory has for q `[T, N, F]` of classes `numbers [T, N]`."""
+        """Look up q `[T, N, F]` of class ids `numbers [T, N]` in the memory."""
         flat, value = q.flatten(0, 1), numbers.flatten().unsqueeze(1)
         cosine, row = search(self.keys, flat, self.neighbours)
         right = self.values[row] == value
         recent = self.recent[value]
         known = torch.cat([right, self.values[recent] == value], dim=1)
-        place = known.long().argmax(1, keepdim=True)  # the first: rows come by their cosine, the recent one last
+        place = known.long().argmax(1, keepdim=True)  # the first: rows are sorted by cosine, the recent row comes last
         right_row = torch.cat([row, recent], dim=1).gather(1, place)
         wrong_row = row.gather(1, (~right).long().argmax(1, keepdim=True))
         right_key = self.keys[right_row.squeeze(1)] * known.any(1, keepdim=True)
@@ -193,10 +194,10 @@ class MemoryModule(Embedder):
         return Found(*(part.unflatten(0, numbers.shape) for part in found))
 
     def keep(self, q: Tensor, numbers: Tensor, rows: Rows, there: Found, own: Found) -> None:
-        """What a meta-step leaves: its examples q `[T, N + M, F]`, of which the tasks' own `rows` hold the first N."""
+        """Write a meta-step to the memory: keys q `[T, N + M, F]` of support and query, and the support `rows`."""
         size = rows.labels.shape[1]
-        near = there.right & (there.cosine > own.cosine)  # is in a row of the memory from now on
-        beside = own.right & (own.cosine >= there.cosine)  # in one of the task's own, as the first N are already
+        near = there.right & (there.cosine > own.cosine)  # to merge into a memory row
+        beside = own.right & (own.cosine >= there.cosine)  # to merge into a task row; support examples already are
         self.add(q, numbers, there.row, near)
         place = own.row[:, size:].unsqueeze(2).expand_as(q[:, size:])
         keys = F.normalize(rows.keys.scatter_add(1, place, q[:, size:] * beside[:, size:].unsqueeze(2)), dim=-1)
@@ -204,7 +205,7 @@ class MemoryModule(Embedder):
         self.replace(torch.cat([keys, q[:, size:]], dim=1), numbers, new)
 
     def add(self, q: Tensor, numbers: Tensor, row: Tensor, chosen: Tensor) -> None:
-        """Add the chosen of q `[T, N, F]` to the memory's rows of those numbers; everything else grows older."""
+        """Merge the chosen q `[T, N, F]` into memory rows `row [T, N]`; the age of all other rows grows by one."""
         row, chosen = row.flatten(), chosen.flatten()
         sums = self.keys.index_add(0, row, q.flatten(0, 1) * chosen.unsqueeze(1))
         self.keys.copy_(F.normalize(sums, dim=-1))
@@ -213,10 +214,10 @@ class MemoryModule(Embedder):
         self.remember(numbers.flatten(), row, chosen)
 
     def replace(self, q: Tensor, numbers: Tensor, chosen: Tensor) -> None:
-        """Write the chosen of q `[T, N, F]` over the oldest rows, the first of equals; as many as there are rows."""
+        """Replace the oldest rows by the chosen q `[T, N, F]`, at most as many as there are rows."""
         chosen, numbers = chosen.flatten(), numbers.flatten()
         count = min(len(chosen), len(self.ages))
-        order = (~chosen).long().argsort(stable=True)[:count]  # the chosen first
+        order = (~chosen).long().argsort(stable=True)[:count]  # chosen examples first
         oldest = self.ages.argsort(descending=True, stable=True)[:count]
         chosen, numbers = chosen[order], numbers[order]
         self.keys[oldest] = torch.where(chosen.unsqueeze(1), q.flatten(0, 1)[order], self.keys[oldest])
@@ -225,13 +226,13 @@ class MemoryModule(Embedder):
         self.remember(numbers, oldest, chosen)
 
     def remember(self, numbers: Tensor, row: Tensor, chosen: Tensor) -> None:
-        """The row of each chosen example as its class's last; the highest row where there are several."""
+        """Record the row last written for each class; the highest index if there are several."""
         to = torch.where(chosen, numbers, len(self.recent) - 1)
         self.recent.copy_(self.recent.scatter_reduce(0, to, row, "amax", include_self=False))
 
 
 def search(keys: Tensor, q: Tensor, count: int, block: int = BLOCK) -> tuple[Tensor, Tensor]:
-    """Cosines `[B, count]` and rows of the nearest of many keys `[R, F]` to each of q `[B, F]`, nearest first."""
+    """Cosines and rows `[B, count]` of the nearest keys `[R, F]` to each q `[B, F]`, nearest first."""
     best: list[tuple[Tensor, Tensor]] = []
     for start in range(0, len(keys), block):
         part = keys[start : start + block]
@@ -245,7 +246,7 @@ def search(keys: Tensor, q: Tensor, count: int, block: int = BLOCK) -> tuple[Ten
 
 
 def find(q: Tensor, y: Tensor, rows: Rows) -> Found:
-    """What each of q `[T, M, F]` with labels y finds among its task's own rows."""
+    """Look up q `[T, M, F]` with labels y among the rows of each task."""
     cosines = (q @ rows.keys.mT).masked_fill(~rows.written.unsqueeze(1), NOTHING)
     same = y.unsqueeze(2) == rows.labels.unsqueeze(1)
     cosine, row = cosines.max(2)
@@ -258,7 +259,7 @@ def find(q: Tensor, y: Tensor, rows: Rows) -> Found:
 
 
 def with_those_of(memory: Found, found: Found, rows: Rows) -> Rows:
-    """A task's own rows and those of the memory into which its support examples went instead."""
+    """Rows of each task, with the memory row in place of a support example that was merged into it."""
     count = rows.labels.shape[1]
     cosine, right, key = (part[:, :count] for part in (memory.cosine, memory.right, memory.right_key))
     away = right & (cosine > found.cosine)
@@ -266,6 +267,6 @@ def with_those_of(memory: Found, found: Found, rows: Rows) -> Rows:
 
 
 def nearer(q: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Of two keys for each of q, all `[..., F]`, that of the greater cosine; a key of 0 is none."""
+    """The key with the greater cosine to q, of two, all `[..., F]`; a zero key means none."""
     first, second = ((q * key).sum(-1, keepdim=True).masked_fill(~key.any(-1, keepdim=True), NOTHING) for key in (a, b))
     return torch.where(first > second, a, b)

@@ -1,25 +1,25 @@
 """An infinitely wide network as the inner learner: gradient flow under its neural tangent kernel, in closed form.
 
-A ReLU network of L hidden layers, each f_l = √(σ_w²/n) W_l relu(f_{l-1}) + σ_b b_l, with W and b standard normal, all
-trained; n its width. As n → ∞ (Jacot, Gabriel, Hongler 2018, arXiv 1806.07572, theorem 1; Arora et al. 2019,
+A ReLU network with L hidden layers f_l = √(σ_w²/n) W_l relu(f_{l-1}) + σ_b b_l of width n, all W and b trained from a
+standard normal initialisation. As n → ∞ (Jacot, Gabriel, Hongler 2018, arXiv 1806.07572, theorem 1; Arora et al. 2019,
 1904.11955, section 3), for features z of size F and θ = arccos ρ,
 
     Σ_0 = Θ_0 = σ_w² z·z' / F + σ_b²,    ρ = Σ_l(z, z') / √(Σ_l(z, z) Σ_l(z', z'))
     Σ_{l+1} = ½ σ_w² √(Σ_l(z, z) Σ_l(z', z')) κ₁(ρ) + σ_b²,    κ₁ = (sin θ + (π - θ) cos θ) / π
     Θ_{l+1} = Σ_{l+1} + Θ_l · ½ σ_w² κ₀(ρ),                    κ₀ = (π - θ) / π
-    Θ = Σ_L π_L Θ_L        several `depths`: the kernel of the sum of networks √π_L f_L; π is a softmax
+    Θ = Σ_L π_L Θ_L        with several `depths`: the kernel of a sum of networks √π_L F_L; π is a softmax
 
-Gradient flow of ½ ‖f - y‖² + ½ ν ‖change of the weights‖² over the support set, with A = Θ(S, S) + ν I, leaves after
-time t a network whose mean over its initial weights is
+Gradient flow on ½ ‖f - y‖² + ½ ν ‖weights - initial weights‖² over the support set up to time t, with
+A = Θ(S, S) + ν I, gives a network whose expectation over its initial weights is
 
     f_t(x) = Θ(x, S) ψ_t y,   ψ_t = A⁻¹ (I - e^(-A t)),   ψ_∞ = A⁻¹
 
-and loss = that of the queries, differentiated through all of it. σ_w², σ_b², ν, t (each as its logarithm) and π are
-meta-learned, and so is the backbone that gives the features; with none the inputs are the features. In classification y
-are one-hot labels less their mean and the logits are s f_t, s learned.
+The loss is the query loss, differentiated through the closed form. σ_w², σ_b², ν, t (as their logarithms) and π are
+meta-learned, as is the backbone, whose features are the inputs of the network. For classification, y are one-hot labels
+minus their mean and the logits are s f_t, with s learned.
 
-ψ_t without an eigendecomposition, whose derivative is infinite at equal eigenvalues: twice the time is one Newton step
-for the inverse, ψ_{2t} = ψ_t (2 I - A ψ_t). The start, at t / 2^40, is a Taylor series.
+ψ_t is computed without an eigendecomposition, whose derivative is infinite at equal eigenvalues: doubling t is a Newton
+step for the inverse, ψ_{2t} = ψ_t (2 I - A ψ_t), and a Taylor series gives the start at t / 2^40.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from metabench.config.types import Positive, Widths
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 
-DOUBLINGS = 40  # of time; a flow that goes 10^12 times further than its fastest direction needs has reached its end
-TERMS = 6  # of the Taylor series of (1 - e^-x) / x; where x is not tiny, the Newton steps mend what it leaves
-COINCIDE = 16  # units in the last place of a cosine, within which two inputs are one
+DOUBLINGS = 40  # of time; at 10^12 times the time constant of its fastest direction a flow has converged
+TERMS = 6  # of the Taylor series of (1 - e^-x) / x; if x is not tiny, the Newton steps correct the remainder
+COINCIDE = 16  # machine epsilons between a cosine and 1, up to which two inputs count as equal
 
 
 class Fit(NamedTuple):
-    """A support set as the kernel sees it: features `[T, N, F]` and coefficients ψ_t y `[T, N, O]`."""
+    """State of a task: support features `[T, N, F]` and coefficients ψ_t y `[T, N, O]`."""
 
     z: Tensor
     coefficients: Tensor
 
 
 class NTK(Embedder):
-    """Kernel regression; any number of ways at test, whatever the number in training."""
+    """Kernel regression with the neural tangent kernel; ways may differ between training and test."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class NTK(Embedder):
         self.scale = None if spec.objective == "mse" else nn.Parameter(torch.tensor(scale))
 
     def fit(self, z: Tensor, y: Tensor) -> Fit:
-        """ψ_t y, in 64 bits: angles between near inputs have half the digits of their cosines."""
+        """Coefficients ψ_t y, in 64 bits: small angles have half the digits of their cosines."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.double()
             if self.scale is None:
@@ -86,13 +86,13 @@ class NTK(Embedder):
             return Fit(z, positive_solve(a, target) if self.log_time is None else flow(a, self.log_time.exp()) @ target)
 
     def read(self, state: Fit, z: Tensor) -> Tensor:
-        """f_t, or logits s f_t."""
+        """Predictions f_t, or logits s f_t, `[T, M, O]`."""
         with torch.autocast(z.device.type, enabled=False):
             f = self.kernel(z.double(), state.z) @ state.coefficients
         return (f if self.scale is None else self.scale * f).to(self.log_noise.dtype)
 
     def kernel(self, a: Tensor, b: Tensor, equal: Tensor | None = None) -> Tensor:
-        """Θ `[T, M, N]` of features a `[T, M, F]` and b `[T, N, F]`; `equal [M, N]` says which are the same."""
+        """Kernel Θ `[T, M, N]` of features a `[T, M, F]` and b `[T, N, F]`; `equal [M, N]` marks identical pairs."""
         weight, bias = self.log_weight.exp(), self.log_bias.exp()
         covariance = weight * (a @ b.mT) / a.shape[-1] + bias
         of_a, of_b = ((weight * x.square().mean(-1) + bias) for x in (a, b))
@@ -112,9 +112,9 @@ class NTK(Embedder):
 
 
 def arc_cosines(cosine: Tensor, equal: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """κ₀ and κ₁ of cosines, 1 at `equal` inputs (Cho, Saul 2009, "arc-cosine kernels" of degree 0 and 1).
+    """Arc-cosine kernels κ₀ and κ₁ (Cho, Saul 2009) of cosines, 1 for `equal` inputs.
 
-    The slope of κ₀ is infinite where inputs coincide, of which a gradient is told nothing.
+    The derivative of κ₀ is infinite for coinciding inputs; the gradient there is 0.
     """
     near = cosine.abs() > 1 - COINCIDE * torch.finfo(cosine.dtype).eps
     if equal is not None:
@@ -128,9 +128,9 @@ def arc_cosines(cosine: Tensor, equal: Tensor | None = None) -> tuple[Tensor, Te
 
 
 def flow(a: Tensor, time: Tensor) -> Tensor:
-    """ψ_t = a⁻¹ (I - e^(-a t)) for positive definite a `[..., N, N]` and a time."""
+    """Compute ψ_t = a⁻¹ (I - e^(-a t)) for positive definite a `[..., N, N]` and a scalar time."""
     eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-    most = 2.0**DOUBLINGS / a.diagonal(dim1=-2, dim2=-1).sum(-1)  # at which the series' argument is at most 1
+    most = 2.0**DOUBLINGS / a.diagonal(dim1=-2, dim2=-1).sum(-1)  # keeps the argument of the series below 1
     start = (time.minimum(most) / 2.0**DOUBLINGS)[..., None, None]
     x, series = -start * a, eye / math.factorial(TERMS)
     for k in range(TERMS - 1, 0, -1):  # Horner: Σ_k x^(k-1) / k!

@@ -1,10 +1,10 @@
-"""Finite networks near the infinite one as their width grows: in their kernel, and in what training makes them predict.
+"""Convergence of finite networks to the infinite one with growing width: tangent kernel and trained predictions.
 
     python scripts/benchmarks/ntk_width.py outputs/reference/ntk/width.png
 
 Ten points of a sinusoid, x and y divided by their ranges; networks of two hidden layers in the parametrisation of
-`metabench.algo.ntk`, trained by gradient descent of ½ Σ (f - y)² to time 2, less what they predict before, which has
-mean zero. Means over ten initial weights; float64.
+`metabench.algo.ntk`, trained by gradient descent on ½ Σ (f - y)² up to time 2; predictions are relative to those before
+training, which have mean zero. Means over ten initialisations; float64.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Finite:
         return x.squeeze(-1)
 
     def kernel(self, x: Tensor) -> Tensor:
-        """The products of the gradients at x, `[N, N]`."""
+        """Tangent kernel at x, `[N, N]`."""
         rows = [torch.cat([g.flatten() for g in torch.autograd.grad(one, self.parameters)]) for one in self._each(x)]
         return torch.stack(rows) @ torch.stack(rows).mT
 
@@ -61,7 +61,7 @@ class Finite:
         return [self(point[None]).squeeze(0) for point in x]
 
     def train(self, support: Examples, x: Tensor) -> Tensor:
-        """What is predicted for x after TIME, less what is before."""
+        """Predictions for x after training for TIME, minus those before."""
         with torch.no_grad():
             at_support, at_x = self(support.x), self(x)
         for _ in range(round(TIME / RATE)):
@@ -77,7 +77,7 @@ def _normal(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 def distance(found: Tensor, exact: Tensor) -> float:
-    """Relative, in the norm of the whole."""
+    """Relative distance in the Frobenius norm."""
     return ((found - exact).norm() / exact.norm()).item()
 
 
@@ -108,7 +108,7 @@ def _mean(values: list[float]) -> float:
 
 
 def draw(found: dict[str, list[float]], curves: dict[str, Tensor]) -> Figure:
-    """Distances against the width, and what the first networks predict."""
+    """Plot distances against width, and the predictions of the first networks."""
     picture = Figure(figsize=(WIDTH, WIDTH / 2.4), dpi=DPI, layout="constrained")
     left, right = picture.subplots(1, 2)
     for (name, values), color in zip(found.items(), (BLUE, ORANGE), strict=True):

@@ -249,5 +249,5 @@ def test_keys_keep_apart_that_share_all_but_a_little():
 
 
 def test_data_without_numbered_classes_are_refused():
-    with pytest.raises(ConfigError, match="does not number"):
+    with pytest.raises(ConfigError, match="numbers its training classes"):
         module(classes=0)

@@ -18,7 +18,7 @@ CASES = {
     "chunk=0": "chunk=0: should be greater than or equal to 1",
     "algo=snail data=glyphs chunk=2": "chunk=2: auto: backbone.statistics=pooled is of all tasks of a meta-step",
     "algo=memorymodule data=glyphs chunk=2": "chunk=2: auto: algo=memorymodule writes the examples of all tasks",
-    "algo=memorymodule data=sinusoid": "algo=MemoryModule: ",
+    "algo=memorymodule data=sinusoid": "algo=MemoryModule: classification method",
     "data=glyphs backbone.statistics=pooled": "pooled: needs weights shared by all tasks, but MAML adapts them",
     "engine=fast": "engine=fast: should be 'auto', 'eager', 'compile' or 'graph'",
     "device=cpu engine=graph": "engine=graph: needs a CUDA device",
