@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from build import Setup, build, small
 from references import identity
+from scipy.stats import binom
 from torch import Tensor, nn
 
 from metabench.algo.memorymodule import MemoryModule, Rows, find, nearer, search
@@ -222,6 +223,17 @@ def test_a_memory_of_past_tasks_moves_the_loss_of_new_ones():
     given = setup.tasks(index=15)
     a, b = (algo(given)[1]["loss"] for algo in (setup.algo, forgetful))
     assert not torch.isclose(a, b).any()
+
+
+def test_a_new_image_of_a_class_of_past_tasks_is_recognised_without_a_support_set():
+    """Far more often than by chance, among all training classes."""
+    setup = build(*small("memorymodule", "glyphs"), "algo.memory_size=512")
+    setup.train(60)
+    algo, given = setup.algo.eval(), setup.tasks(index=10_000, count=50)
+    with torch.no_grad():
+        q = algo.queries(algo.backbone(given.query.x))
+        right = algo.look_up(q, given.truth["classes"].gather(1, given.query.y)).right
+    assert right.sum() > binom.isf(1e-6, right.numel(), 1 / setup.source.spec.num_classes)
 
 
 def test_the_company_of_a_task_changes_neither_its_loss_nor_its_gradient():
