@@ -56,14 +56,20 @@ def _with_ones(z: Tensor) -> Tensor:
 def ridge(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
     """argmin over W of ‖x W - y‖² + penalty ‖W‖², `[..., F, O]`, for x `[..., N, F]` and y `[..., N, O]`.
 
-    By Cholesky factors of the smaller of the two systems. A factorisation that rounding makes fail gives NaN, which
-    stops a run; nothing waits for a GPU to say so.
+    By the smaller of the two systems.
     """
     few = x.shape[-2] <= x.shape[-1]
     gram = x @ x.mT if few else x.mT @ x
     eye = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
-    factor, failed = torch.linalg.cholesky_ex(gram + penalty * eye)
-    factor = factor.masked_fill(failed.bool()[..., None, None], math.nan)
     if few:
-        return x.mT @ torch.cholesky_solve(y, factor)
-    return torch.cholesky_solve(x.mT @ y, factor)
+        return x.mT @ positive_solve(gram + penalty * eye, y)
+    return positive_solve(gram + penalty * eye, x.mT @ y)
+
+
+def positive_solve(a: Tensor, y: Tensor) -> Tensor:
+    """a⁻¹ y, `[..., N, O]`, for positive definite a `[..., N, N]`, by a Cholesky factor.
+
+    A factorisation that rounding makes fail gives NaN, which stops a run; nothing waits for a GPU to say so.
+    """
+    factor, failed = torch.linalg.cholesky_ex(a)
+    return torch.cholesky_solve(y, factor.masked_fill(failed.bool()[..., None, None], math.nan))
