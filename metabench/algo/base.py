@@ -113,9 +113,10 @@ class Algorithm(nn.Module, ABC):
         return AXIS_OF[self.spec.setting]
 
     @property
-    def coupled(self) -> bool:
-        """Whether the tasks of a meta-step inform each other, so that it cannot be taken in parts."""
-        return any(norm.pooled for norm in batch_norms(self))
+    def coupled(self) -> str:
+        """What is of all tasks of a meta-step together, so that it cannot be taken in parts; nothing where it can."""
+        pooled = any(norm.pooled for norm in batch_norms(self))
+        return "backbone.statistics=pooled is of all tasks of a meta-step, running is not" if pooled else ""
 
     @property
     def modes(self) -> tuple[Mode, ...]:

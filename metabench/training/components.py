@@ -75,11 +75,10 @@ class Components:
             raise ConfigError("init", run, "holds a weight that is not finite")
 
     def _refuse_chunks(self) -> None:
-        chunk, whole = self.config.chunk, "backbone.statistics=pooled is of all tasks of a meta-step"
-        if isinstance(chunk, int) and chunk < self.config.train.tasks:
-            raise ConfigError("chunk", chunk, f"{whole}: auto, or statistics=running")
+        if isinstance(self.config.chunk, int) and self.config.chunk < self.config.train.tasks:
+            raise ConfigError("chunk", self.config.chunk, f"auto: {self.algo.coupled}")
         if self.ranks.size > 1:
-            raise ConfigError("device", "ddp", f"{whole}: one process, or statistics=running")
+            raise ConfigError("device", "ddp", f"cpu, cuda or auto: {self.algo.coupled}")
 
     @cached_property
     def card(self) -> dict[str, Any]:
