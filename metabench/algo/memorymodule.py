@@ -1,7 +1,7 @@
 """Life-long memory module (Kaiser, Nachum, Roy, Bengio, ICLR 2017, "Learning to remember rare events", 1703.03129).
 
-A memory of rows (key K_i, value V_i, age A_i) that outlives tasks. For an example x of class v, q = W f(x) / ‖W f(x)‖
-and its nearest rows by cosine n_1, n_2, …, n_k,
+A memory of rows (key K_i, value V_i, age A_i) that outlives tasks. For an example x of class v, q = k / ‖k‖ with k = W f(x),
+and its nearest rows by cosine n_1, n_2, …,
 
     n_p = the first with V = v,  n_b = the first with V ≠ v
     loss = [q · K_{n_b} - q · K_{n_p} + margin]_+
@@ -9,9 +9,12 @@ and its nearest rows by cosine n_1, n_2, …, n_k,
     else:             the oldest row ← (q, v, 0)
     A_i ← A_i + 1 elsewhere
 
-Keys are constants to the gradient. The row last written for v is looked at too, as in the authors' code; where there is
-none q · K_{n_p} is 0. The search is one matrix product and a top-k for each block of rows; the two keys that the loss
-needs are gathered, no other.
+Keys are constants to the gradient. The row last written for v is looked at too, as in the authors' code. The search is
+one matrix product and a top-k for each block of rows; the two keys that the loss needs are gathered, no other.
+
+Two things differ. k is batch-normalised, without a learned shift: the nearest of thousands of wrong rows is nearer than
+the right one for long, and without it all keys become one, at which the loss is the margin. And where v has no row yet
+there is no loss; the authors' code takes q · K_{n_p} for 0 there, which drives every first example from all others.
 
 Values outlive a task, so in training they are the numbers of its classes (`truth["classes"]`), which labels, permuted
 in every task, are not. A meta-step takes tasks side by side: each sees the memory as it was before the step and its own
@@ -36,8 +39,9 @@ from torch import Tensor
 
 from metabench.algo.embedder import Embedder
 from metabench.algo.metric import nearest
-from metabench.backbone.base import Backbone
+from metabench.backbone.base import Backbone, kept_statistics
 from metabench.backbone.layers import Linear
+from metabench.backbone.norm import BatchNorm
 from metabench.config.types import Count, Positive
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
@@ -86,6 +90,8 @@ class MemoryModule(Embedder):
         self.neighbours, self.margin = min(neighbours, memory_size), margin
         self.temperature = max(1.0, math.log(0.2 * self.neighbours) / margin)
         self.project = Linear(backbone.feature_size, key_size)
+        self.norm = BatchNorm(key_size, scale=False, eps=1e-5, statistics=kept_statistics(backbone))
+        self.norm.bias.requires_grad_(False)
         self.register_buffer("keys", torch.zeros(memory_size, key_size))
         self.register_buffer("values", torch.full((memory_size,), -1))  # nobody's
         self.register_buffer("ages", torch.zeros(memory_size, dtype=torch.long))
@@ -98,7 +104,7 @@ class MemoryModule(Embedder):
     @property
     def coupled(self) -> str:
         """All tasks of a meta-step write into one memory."""
-        return super().coupled or "algo=memorymodule writes those of all tasks of a meta-step at once"
+        return "algo=memorymodule writes those of all tasks of a meta-step at once"
 
     # ---- a task by itself
 
@@ -116,7 +122,8 @@ class MemoryModule(Embedder):
     def queries(self, z: Tensor) -> Tensor:
         """q of embeddings; never in less than 32 bits."""
         with torch.autocast(z.device.type, enabled=False):
-            return F.normalize(self.project(z.to(self.keys.dtype)), dim=-1)
+            k = self.project(z.to(self.keys.dtype))
+            return F.normalize(self.norm(k.transpose(0, 1)).transpose(0, 1), dim=-1)
 
     def logits(self, rows: Rows, q: Tensor) -> Tensor:
         """`[T, M, ways]` of q `[T, M, F]`."""
@@ -162,7 +169,8 @@ class MemoryModule(Embedder):
             right_key = nearer(q, there.right_key, own.right_key)
             wrong_key = nearer(q, there.wrong_key, own.wrong_key)
         with torch.autocast(q.device.type, enabled=False):
-            loss = F.relu((q * (wrong_key - right_key)).sum(-1) + self.margin).mean(1)
+            excess = (q * (wrong_key - right_key)).sum(-1) + self.margin
+            loss = (F.relu(excess) * right_key.any(-1)).mean(1)
             prediction = self.logits(rows, q[:, size:])
         if self.training:
             with torch.no_grad():
