@@ -1,7 +1,7 @@
 """Life-long memory module (Kaiser, Nachum, Roy, Bengio, ICLR 2017, "Learning to remember rare events", 1703.03129).
 
-A memory of rows (key K_i, value V_i, age A_i) that outlives tasks. For an example x of class v, q = k / ‖k‖ with k = W f(x),
-and its nearest rows by cosine n_1, n_2, …,
+A memory of rows (key K_i, value V_i, age A_i) that outlives tasks. For an example x of class v, with q = k / ‖k‖ and
+k = W f(x), and its nearest rows by cosine n_1, n_2, …,
 
     n_p = the first with V = v,  n_b = the first with V ≠ v
     loss = [q · K_{n_b} - q · K_{n_p} + margin]_+
