@@ -124,7 +124,7 @@ def test_a_recipe_is_for_something_there_is(name):
 def test_a_recipe_is_what_a_run_gets(name):
     layer, choice, algo = recipe_of(name)
     if layer == "bench":
-        return  # sets lengths by the budget; tests/config/test_budgets.py
+        return  # sets lengths by the budget; tests/config/test_one_test_for_all.py
     expected = raw(name)
     expected.pop("defaults", None)
     for data, task in DATA.items():
