@@ -10,14 +10,12 @@
     film      a scale and a shift per channel of the backbone, from all x_i, and then the head as above from the
               modulated features (CNAPs; Requeima et al. 2019, arXiv 1906.07697)
 
-FiLM (Perez et al. 2018, arXiv 1709.07871) follows normalisations, or linear maps if there are none:
-(1 + γ) ∘ (W z + b) + β has the weights (1 + γ) W and (1 + γ) b + β. All classes share the generator of the head, and
-FiLM sees no labels, so neither fixes the number of ways. The aggregators are in `metabench.algo.sets`.
+FiLM is in `metabench.algo.film`. All classes share the generator of the head, and FiLM sees no labels, so neither fixes
+the number of ways. The aggregators are in `metabench.algo.sets`.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Literal, NamedTuple
 
 import torch
@@ -26,14 +24,14 @@ from torch.func import functional_call
 
 from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import Weights
+from metabench.algo.film import film, film_sites
 from metabench.algo.learned_rule import shaped
 from metabench.algo.sets import Aggregator, SetEncoder
+from metabench.algo.task_encoder import TaskEncoder
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Conv2d, Linear
-from metabench.backbone.norm import Norm
+from metabench.backbone.layers import Linear
 from metabench.config.types import Count
 from metabench.errors import ConfigError
-from metabench.objective import one_hot
 from metabench.tasks import Examples, TaskSpec
 
 
@@ -69,25 +67,27 @@ class HyperNet(Algorithm):
             rows, values = (1, 0) if self.labelled else (outputs, outputs)
             self.read_head = SetEncoder(features + values, size, rows * (features + 1), aggregator)
         if generates != "head":
-            self.reader = copy.deepcopy(backbone)
-            labels = 0 if self.labelled and generates == "film" else outputs
             if generates == "weights":
                 numbers = sum(p.numel() for p in self._base().values())
             else:
-                numbers = sum(2 * len(bias) for _, bias in film_sites(backbone).values())
-            self.read_task = SetEncoder(features + labels, size, numbers, aggregator)
+                self.sites = film_sites(backbone)
+                numbers = 2 * sum(self.sites.values())
+            self.read_task = TaskEncoder(spec, backbone, size, numbers, aggregator, labels=generates == "weights")
 
     def adapt(self, support: Examples) -> Generated:
         """Generate the weights of each task."""
         if self.generates == "weights":
-            rows = self._read_task(support)
+            rows = self.read_task(*support)
             base = {name: p.expand(len(rows), *p.shape) for name, p in self._base().items()}
             body = {name: base[name] + made for name, made in shaped(rows, base).items()}
             weight, bias = body.pop("head.weight"), body.pop("head.bias")
             return Generated(body, weight, bias)
-        body = film(self.backbone, self._read_task(support)) if self.generates == "film" else {}
-        head = self._read_head(self._features(body, support.x), support.y)
-        return Generated(body, head[..., :-1], head[..., -1])
+        modulated: Weights = {}
+        if self.generates == "film":
+            own = {name: p.expand(len(support.x), *p.shape) for name, p in self.backbone.named_parameters()}
+            modulated = film(own, self.sites, self.read_task(*support))
+        head = self._read_head(self._features(modulated, support.x), support.y)
+        return Generated(modulated, head[..., :-1], head[..., -1])
 
     def predict(self, state: Generated, x: Tensor) -> Tensor:
         """Predictions of the generated network."""
@@ -101,15 +101,6 @@ class HyperNet(Algorithm):
         head = {f"head.{name}": p for name, p in self.head.named_parameters()}
         return {**dict(self.backbone.named_parameters()), **head}
 
-    def _read_task(self, support: Examples) -> Tensor:
-        """All numbers generated for the body, `[T, P]`."""
-        z = self.reader(support.x)
-        if not self.labelled:
-            z = torch.cat([z, support.y], dim=-1)
-        elif self.generates == "weights":
-            z = torch.cat([z, one_hot(support.y, self.spec.train.outputs, z.dtype)], dim=-1)
-        return self.read_task(z)
-
     def _read_head(self, z: Tensor, y: Tensor) -> Tensor:
         """Weights and bias per output, `[T, O, F + 1]`; classes have equally many examples."""
         tasks, outputs = len(z), self.episode.outputs
@@ -119,27 +110,3 @@ class HyperNet(Algorithm):
         else:
             sets = torch.cat([z, y], dim=-1)
         return self.read_head(sets).view(tasks, outputs, -1)
-
-
-def film_sites(backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
-    """Scale (or weight) and shift of the layers that FiLM follows: normalisations, or linear maps if there are none."""
-    modules = dict(backbone.named_modules())
-    norms = {name: module for name, module in modules.items() if isinstance(module, Norm)}
-    maps = {name: module for name, module in modules.items() if isinstance(module, Linear | Conv2d)}
-    sites: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, module in (norms or maps).items():
-        if module.weight is None or module.bias is None:
-            raise ConfigError("backbone.norm_scale", "false", "should be true: algo.generates=film scales channels")
-        sites[name] = (module.weight, module.bias)
-    return sites
-
-
-def film(backbone: Backbone, rows: Tensor) -> Weights:
-    """The weights of `film_sites` under the scales and shifts in `rows` `[T, P]`, two numbers per channel."""
-    sites, weights = film_sites(backbone), {}
-    parts = rows.split([2 * len(bias) for _, bias in sites.values()], dim=1)
-    for (name, (weight, bias)), part in zip(sites.items(), parts, strict=True):
-        scale, shift = 1 + part[:, ::2], part[:, 1::2]
-        weights[f"{name}.weight"] = scale.view(*scale.shape, *[1] * (weight.dim() - 1)) * weight
-        weights[f"{name}.bias"] = scale * bias + shift
-    return weights

@@ -27,10 +27,12 @@ REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes und
 POSTERIOR = {"np", "anp"}  # in training the latent variable is inferred from the targets, as the bound wants it
 TOLD = {"toe"}  # beside its labels, which of all classes a task has
 NOT_A_GRADIENT = {  # of the value that `forward` returns
+    "alfa": "takes the gradients that its generator reads for constants",
     "dagan": "sums the losses of players that take each other for constants",
     "dnc": "takes write weights for constants in the usage",
     "fomaml": "takes inner gradients for constants",
     "reptile": "takes the adapted weights for constants",
+    "mtnet": "passes the gradient of a mask straight through that of a relaxed one",
     "imaml": "takes the end of the inner loop for the inner problem's solution",
     "metalstm": "takes what its gates read for constants, or inner gradients too",
     "learnedupdate": "takes what its rule reads for constants",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from build import Setup, build, small
 from torch import Tensor, nn
 
-from metabench.algo.hypernet import film, film_sites
+from metabench.algo.film import film, film_sites
 from metabench.algo.sets import SEEDS, SetEncoder
 from metabench.errors import ConfigError
 from metabench.tasks import Examples
@@ -75,10 +75,12 @@ def test_generated_weights_make_a_network_of_their_own_for_every_task(data):
 def test_film_scales_and_shifts_what_a_layer_gives(data, site):
     setup = hypernet(data, "algo.generates=film")
     backbone, tasks = setup.algo.backbone, setup.tasks("test")
-    sites = {backbone.get_submodule(name): len(bias) for name, (_, bias) in film_sites(backbone).items()}
+    names = film_sites(backbone)
+    sites = {backbone.get_submodule(name): channels for name, channels in names.items()}
     assert list(sites) == list(getattr(backbone, site))
     rows = torch.randn(3, 2 * sum(sites.values())).double()
-    found = torch.func.functional_call(backbone, film(backbone, rows), (tasks.query.x,))
+    own = {name: p.expand(3, *p.shape) for name, p in backbone.named_parameters()}
+    found = torch.func.functional_call(backbone, film(own, names, rows), (tasks.query.x,))
     parts = dict(zip(sites, rows.split([2 * channels for channels in sites.values()], dim=1), strict=True))
 
     def modulate(module: nn.Module, _: object, out: Tensor) -> Tensor:
@@ -130,10 +132,10 @@ def test_permuting_labels_permutes_whole_weights_if_the_layers_that_see_them_are
     setup = hypernet("glyphs", "algo.generates=weights")
     algo, order = setup.algo, torch.tensor([1, 2, 0, 3])
     (x, y), query = setup.tasks("test")[:2]
-    features, last = algo.backbone.feature_size, algo.read_task.vector[-1]
+    features, last = algo.backbone.feature_size, algo.read_task.encoder.vector[-1]
     with torch.no_grad():
         expected = algo.solve(Examples(x, y), query.x)
-        first = algo.read_task.element[0].weight
+        first = algo.read_task.encoder.element[0].weight
         first[:, features + order] = first[:, features : features + 4].clone()
         algo.head.weight[order], algo.head.bias[order] = algo.head.weight.clone(), algo.head.bias.clone()
         for p in last.parameters():  # ends with the rows of the head's weight and bias

@@ -22,7 +22,7 @@ BY_EXPERIMENT = defaultdict(list)
 for row in rows():
     BY_EXPERIMENT[row["experiment"]].append(row)
 CHECKED = (
-    r"(the paper's text|independent notes that quote the paper"
+    r"(the paper's text|the authors' poster|independent notes that quote the paper"
     r"|from memory(, (low confidence|(mean|indirectly) corroborated))?"
     r"|mean from independent notes that quote the paper, interval from memory)"
 )

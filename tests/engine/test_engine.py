@@ -21,7 +21,8 @@ from metabench.engine.cuda_graph import CudaGraphStep
 READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).settings]
 STREAMS = [(algo, "glyphs_sequence", "data.shots=1", "data.train.shots=1") for algo in READERS]
 TRAINED = [case for case in CASES if case[0] not in NOT_TRAINED]
-SECOND_ORDER = [case for case in TRAINED if case[0] in ("maml", "anil", "metasgd", "mamlpp", "cavia", "protomaml")]
+INNER = ["maml", "anil", "boil", "metasgd", "metacurvature", "mamlpp", "alfa", "cavia", "mtnet", "mmaml", "protomaml"]
+SECOND_ORDER = [case for case in TRAINED if case[0] in INNER]
 BACKBONES = [
     (f"backbone.pool={pool}", f"backbone.readout={readout}", f"backbone.norm={norm}", f"backbone.norm_scale={scale}")
     for pool, readout, norm, scale in itertools.product(

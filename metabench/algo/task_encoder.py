@@ -1,0 +1,36 @@
+"""A support set as one vector: a network of its own reads each example, a set encoder all of them."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from metabench.algo.sets import Aggregator, SetEncoder
+from metabench.backbone.base import Backbone
+from metabench.objective import one_hot
+from metabench.tasks import TaskSpec
+
+
+class TaskEncoder(nn.Module):
+    """Vectors `[T, outputs]`. Targets of a regression are read, labels only with `labels`, which then fix the ways."""
+
+    def __init__(
+        self, spec: TaskSpec, backbone: Backbone, size: int, outputs: int, aggregator: Aggregator, *, labels: bool
+    ) -> None:
+        super().__init__()
+        self.targets, self.ways = spec.objective != "cross_entropy", spec.train.outputs
+        self.labels = labels
+        self.reader = copy.deepcopy(backbone)
+        beside = self.ways if labels or self.targets else 0
+        self.encoder = SetEncoder(backbone.feature_size + beside, size, outputs, aggregator)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """From inputs `[T, N, ...]` and targets or labels."""
+        z = self.reader(x)
+        if self.targets:
+            z = torch.cat([z, y], dim=-1)
+        elif self.labels:
+            z = torch.cat([z, one_hot(y, self.ways, z.dtype)], dim=-1)
+        return self.encoder(z)
