@@ -22,7 +22,7 @@ from metabench.training.components import Components
 from metabench.utils.console import Display
 
 FAMILIES = {
-    "gradient": "maml fomaml anil metasgd reptile mamlpp imaml cavia protomaml",
+    "gradient": "maml fomaml anil boil metasgd metacurvature reptile mamlpp alfa imaml cavia mtnet mmaml protomaml",
     "metric": "protonet matchingnet relationnet siamese",
     "closed form": "r2d2 lrd2",
     "memory": "lstm ntm mann dnc",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from metabench.algo.fast_weights import FastWeights, Network
+from metabench.algo.maml import MAML
 from metabench.algo.metric import MetricLearner
 from metabench.backbone.conv4 import Conv4
 from metabench.backbone.mlp import MLP
@@ -14,6 +19,7 @@ from metabench.backbone.norm import GroupNorm
 from metabench.config.build import arguments
 from metabench.tasks import Episode, Examples, Tasks, TaskSpec
 
+Named = dict[str, Tensor]
 LOSS = {"cross_entropy": F.cross_entropy, "mse": F.mse_loss}
 
 
@@ -93,6 +99,54 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 def each(tasks: Tasks) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """(x, y) of the support set and (x, y) of the queries, task by task."""
     return list(zip(*tasks.support, *tasks.query, strict=True))
+
+
+def unrolled(
+    algo: FastWeights,
+    tasks: Tasks,
+    step: Callable[[Named, Named, int, Tensor, Tensor], Named],
+    read: Callable[[Named, Tensor, Tensor], Named] = lambda weights, x, y: weights,
+) -> Named:
+    """The outer gradient of every parameter by plain torch, one task after another.
+
+    `step` gives the weights after an inner step from those before, their gradient, the step's number and the support
+    set; `read` those that the network runs under, of all weights and the support set.
+    """
+    net, loss = Plain(algo.network), LOSS[algo.spec.objective]
+    own, total = dict(algo.network.named_parameters()), torch.zeros(())
+    for x, y, query_x, query_y in each(tasks):
+
+        def value(fast: Named, inputs: Tensor, targets: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
+            return loss(functional_call(net, read({**own, **fast}, x, y), (inputs,)), targets)
+
+        fast: Named = dict(algo.adapted())
+        for number in range(algo.inner_steps):
+            found = torch.autograd.grad(value(fast, x, y), list(fast.values()), create_graph=True)
+            fast = step(fast, dict(zip(fast, found, strict=True)), number, x, y)
+        total = total + value(fast, query_x, query_y) / len(tasks)
+    named = {name: p for name, p in algo.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    return {name: g for name, g in zip(named, found, strict=True) if g is not None}
+
+
+def as_maml(algo: FastWeights, inner_lr: float) -> MAML:
+    """MAML with the network of another method, and its steps."""
+    steps = {name: getattr(algo, name) for name in ("inner_steps", "eval_inner_steps", "adapt_norm")}
+    maml = MAML(algo.spec, copy.deepcopy(algo.backbone), inner_lr=inner_lr, **steps).to(algo.network.head.weight.dtype)
+    maml.load_state_dict(algo.state_dict(), strict=False)
+    return maml
+
+
+def assert_is_maml(algo: FastWeights, tasks: Tasks, inner_lr: float) -> None:
+    """The same predictions after each inner step, and the same outer gradient of the network."""
+    maml = as_maml(algo, inner_lr)
+    for a, b in zip(*(one.outputs(tasks.support, tasks.query.x) for one in (algo, maml)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    for one in (algo, maml):
+        one.zero_grad()
+        one(tasks)[0].backward()
+    expected = {name: p.grad for name, p in maml.named_parameters() if p.grad is not None}
+    assert_same({name: p.grad for name, p in algo.named_parameters() if name in expected}, expected)
 
 
 def adapting(algo: FastWeights, net: Plain) -> list[nn.Parameter]:
