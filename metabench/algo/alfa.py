@@ -10,7 +10,7 @@ the gradients that g reads are constants to the outer loop; those that are follo
 training have the factors of the last one. Two things differ. g starts with a = 1 and b = 0 for every task, which is
 MAML (`start=released`: as torch's linear layers do, so that half of the first steps climb), and the factors are learned
 as multiples of their first value: the authors' learning rates begin at 0.01, and Adam's steps of 0.001 double them in
-ten meta-steps. On sinusoids, where no normalisation bounds a step, either of theirs diverges.
+ten meta-steps. On sinusoids, where no normalisation bounds a step, either of theirs diverged.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from metabench.errors import ConfigError
 
 
 def film_sites(backbone: Backbone) -> dict[str, int]:
-    """What FiLM sets in after, by name, and its channels: normalisations, or where there are none linear maps."""
+    """Channels of the layers before FiLM, by name: normalisations, or where there are none linear maps."""
     modules = dict(backbone.named_modules())
     norms = {name: module for name, module in modules.items() if isinstance(module, Norm)}
     maps = {name: module for name, module in modules.items() if isinstance(module, Linear | Conv2d)}

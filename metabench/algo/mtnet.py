@@ -5,13 +5,13 @@
     mask       a row of M_l is all 1 or all 0, one number m for each output:   m ~ Bernoulli(σ(ζ_l)), for every task
 
 A step on W moves T W by -α T M Tᵀ G, with G the gradient of T W: T is a metric of the layer's outputs, and the rows
-that M lets through span the subspace in which the task is learned. W, b, T and ζ are meta-learned. m is drawn once for
-a task and its gradient passed straight through that of a relaxed draw (Jang et al. 2017; Maddison et al. 2017):
+that M lets through span the subspace in which the task is learned. W, b, T and ζ are meta-learned. m is sampled once
+for a task and its gradient passed straight through that of a relaxed sample (Jang et al. 2017; Maddison et al. 2017):
 
     m = 1 if ζ + g > 0 else 0,    dm = dσ((ζ + g) / τ),    g logistic noise
 
 In training g is a function of the support set, so that a task has its mask at every step and on every device. Outside
-training m is its mean σ(ζ), as after dropout, so that predictions are repeatable (the authors draw it there too).
+training m is its mean σ(ζ), as after dropout, so that predictions are repeatable (the authors sample it there too).
 T begins at the identity, ζ at 0. Without the mask (`mask: false`) this is the paper's T-net.
 """
 
@@ -66,9 +66,9 @@ class MTNet(MAML):
         keys, found = content_keys(x).sum(1), []
         for stream, logit in enumerate(self.logits):
             u = (uniform(keys, NOISE + stream, len(logit)) + 2.0**-54).to(logit.dtype).clamp(1e-7, 1 - 1e-7)
-            drawn = logit + u.logit()
-            relaxed = (drawn / self.temperature).sigmoid()
-            found.append((drawn > 0).to(relaxed.dtype) - relaxed.detach() + relaxed)
+            noisy = logit + u.logit()
+            relaxed = (noisy / self.temperature).sigmoid()
+            found.append((noisy > 0).to(relaxed.dtype) - relaxed.detach() + relaxed)
         return found
 
     def advance(self, fast: Weights, z: Tensor, y: Tensor, step: int) -> Weights:

@@ -5,7 +5,8 @@ cells that one run gives: at several inner steps or instances (`at`), or in two 
 headline, the figure that the run ends with.
 
 ci95      half width of a 95% interval over test tasks, spread: the standard deviation over training runs
-verified  where the number was seen: the paper's text, independent notes that quote the paper, or it is from memory
+verified  where the number was seen: the paper's text, the authors' poster, independent notes that quote the paper;
+          or it is from memory
 """
 
 from __future__ import annotations

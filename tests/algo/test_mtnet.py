@@ -93,7 +93,7 @@ def test_the_meta_gradient_is_that_of_a_loop(data):
     assert_same(setup.gradients(), expected)
 
 
-def test_masks_are_drawn_with_their_probability_and_are_a_task_s_own():
+def test_masks_are_sampled_with_their_probability_and_are_a_task_s_own():
     setup = warped("sinusoid", spread=1.0)
     algo, count = setup.algo.train(), 2000
     tasks = setup.tasks(count=count)
@@ -114,7 +114,7 @@ def test_outside_training_a_mask_is_its_probability():
         torch.testing.assert_close(mask, logit.sigmoid().expand(2, -1))
 
 
-def test_the_gradient_of_a_mask_is_that_of_the_relaxed_draw():
+def test_the_gradient_of_a_mask_is_that_of_the_relaxed_sample():
     """dm/dζ = σ'((ζ + g) / τ) / τ, and g is what a threshold of ζ shows."""
     setup = warped("sinusoid", "algo.temperature=0.5")
     algo, x = setup.algo.train(), setup.tasks().support.x[:1]
