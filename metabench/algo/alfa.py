@@ -1,16 +1,18 @@
-"""ALFA (Baik, Choi, Choi, Kim, Lee, NeurIPS 2020, arXiv 2011.00209): hyperparameters generated for each task and step.
+"""ALFA (Baik, Choi, Choi, Kim, Lee, NeurIPS 2020, arXiv 2011.00209): generated hyperparameters per task and inner step.
 
-    τ_j = [mean of each tensor of θ'_j, mean of each of ∇ L_S(θ'_j)]                  2 L numbers, for L tensors
-    (a, b) = g_φ(τ_j)                            a perceptron 2L-2L-2L, the same for every inner step
+    τ_j = [mean of each tensor of θ'_j, mean of each tensor of ∇ L_S(θ'_j)]           2 L numbers for L tensors
+    (a, b) = g_φ(τ_j)                            an MLP 2L-2L-2L, shared by all inner steps
     θ'_{l,j+1} = (1 - b_l β_{l,j}) θ'_{l,j} - a_l α_{l,j} ∇_l L_S(θ'_j)
 
-So a task has a learning rate and a weight decay of its own for every tensor l and step j. The factors α_{l,j}, from
-`inner_lr`, and β_{l,j}, from `inner_lr` times `weight_decay`, are meta-learned with φ and θ. As in the authors' code,
-the gradients that g reads are constants to the outer loop; those that are followed are not. Steps beyond those of
-training have the factors of the last one. Two things differ. g starts with a = 1 and b = 0 for every task, which is
-MAML (`start=released`: as torch's linear layers do, so that half of the first steps climb), and the factors are learned
-as multiples of their first value: the authors' learning rates begin at 0.01, and Adam's steps of 0.001 double them in
-ten meta-steps. On sinusoids, where no normalisation bounds a step, either of theirs diverged.
+Every task has its own learning rate and weight decay per tensor l and step j. The factors α_{l,j}, initially
+`inner_lr`, and β_{l,j}, initially `inner_lr` times `weight_decay`, are meta-learned with φ and θ. As in the authors'
+code, gradients are constants in τ but not in the update. Further steps at test have the factors of the last training
+step.
+
+Two differences from the authors' code. The last layer of g is initialised so that a = 1 and b = 0, which is MAML
+(`start=released`: torch's default, with learning rates of random sign). The factors are learned as multiples of their
+initial value: the authors' start at 0.01, and Adam's steps of 0.001 can double them in ten meta-steps. On sinusoids,
+where no normalisation bounds an update, training diverged with either of the authors' choices.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class ALFA(FastWeights):
                 last.bias.copy_(torch.cat([torch.ones(tensors), torch.zeros(tensors)]))
 
     def hyperparameters(self, fast: Weights, gradient: Weights, step: int) -> tuple[Tensor, Tensor]:
-        """Learning rates and weight decays of a step, `[T, L]` each."""
+        """Learning rates and weight decays of an inner step (from 0), `[T, L]` each."""
         read = [*fast.values(), *(g.detach() for g in gradient.values())]
         made = self.generator(torch.stack([part.flatten(1).mean(1) for part in read], dim=1))
         step = min(step, self.inner_steps - 1)
@@ -73,10 +75,10 @@ class ALFA(FastWeights):
         )
 
     def descend(self, fast: Weights, gradient: Weights) -> Weights:
-        """Along gradients that have their rates."""
+        """Step along gradients already scaled by their learning rates."""
         return {name: w - gradient[name] for name, w in fast.items()}
 
 
 def of_tasks(numbers: Tensor, like: Tensor) -> Tensor:
-    """One number a task, `[T]`, in the shape that multiplies `like` `[T, ...]`."""
+    """One number per task, `[T]`, shaped to multiply `like` `[T, ...]`."""
     return numbers.view(-1, *[1] * (like.dim() - 1))

@@ -2,8 +2,8 @@
 
     φ' = φ - α ∇_φ L_S(w, φ)   (repeated),   outer loss L_Q(w, φ') on head w and body φ
 
-The complement of ANIL: features move to a head that no task changes, so that representations must change and cannot
-only be used again. The head is learned by the outer loop alone, through the inner steps.
+The complement of ANIL: features move towards a head that is the same for every task, so adaptation must change the
+representation. The head is learned by the outer loop alone, through the inner steps.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from metabench.tasks import TaskSpec
 
 
 class BOIL(MAML):
-    """MAML on the body alone."""
+    """MAML on the body alone. Raises `ConfigError` for a backbone without parameters."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, **descent: Unpack[Descent]) -> None:
         super().__init__(spec, backbone, **descent)
         if not self.adapted():
-            raise ConfigError("backbone.hidden", [], "should have a layer: boil adapts the backbone alone")
+            raise ConfigError("backbone.hidden", [], "needs at least one layer: boil adapts only the backbone")
 
     def adapted(self) -> dict[str, nn.Parameter]:
         """The parameters of the body."""

@@ -1,12 +1,12 @@
-"""Meta-Curvature (Park, Oliva, NeurIPS 2019, arXiv 1902.03356): gradients are transformed before they are followed.
+"""Meta-Curvature (Park, Oliva, NeurIPS 2019, arXiv 1902.03356): learned linear transforms of the inner gradient.
 
     G = ∇_l L_S(θ'_j) of a layer, [outputs, inputs, kernel positions]        (a linear layer has no third mode)
     MC(G) = G ×_3 M_f ×_2 M_i ×_1 M_o                                        (of a bias: m ∘ G)
     θ'_{j+1} = θ'_j - α MC(∇ L_S(θ'_j))
 
-M_f captures how the positions of a filter depend on each other, M_i its input channels, M_o its outputs; as one matrix
-on vec(G) they are M_o ⊗ M_i ⊗ M_f. They are full matrices, meta-learned with θ and shared by tasks and inner steps.
-All begin at the identity: training starts at MAML, exactly.
+M_f captures dependencies between the positions of a filter, M_i between input channels, M_o between outputs; together
+they act on vec(G) as M_o ⊗ M_i ⊗ M_f. They are full matrices, meta-learned with θ and shared by tasks and inner steps.
+All are initialised to the identity, where the method is MAML.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metabench.tasks import TaskSpec
 
 
 class Curvature(nn.Module):
-    """MC for the gradients of one tensor of weights; its kernel's rows and columns are one mode."""
+    """MC for one weight tensor; the rows and columns of a kernel form one mode."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Curvature(nn.Module):
 
 
 class MetaCurvature(MAML):
-    """MAML along transformed gradients."""
+    """MAML with transformed gradients."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, **descent: Unpack[Descent]) -> None:
         super().__init__(spec, backbone, **descent)

@@ -1,13 +1,13 @@
-"""Multimodal MAML (MMAML; Vuorio, Sun, Hu, Lim, NeurIPS 2019, arXiv 1910.13616): a task encoder chooses where to begin.
+"""Multimodal MAML (MMAML; Vuorio, Sun, Hu, Lim, NeurIPS 2019, arXiv 1910.13616): task-dependent initial weights.
 
     υ = h(support),   τ = (γ, β)_l = g_l(υ) for every layer l of the body
-    network    (1 + γ_l) ∘ (W_l x + b_l) + β_l           FiLM; the head is not modulated
-    step       θ'_{j+1} = θ'_j - α clip(∇_θ L_S(θ'_j, τ))   θ the weights W and b; τ stays as it is in the inner loop
+    network    (1 + γ_l) ∘ (W_l x + b_l) + β_l             FiLM; the head is not modulated
+    step       θ'_{j+1} = θ'_j - α clip(∇_θ L_S(θ'_j, τ))   θ the weights; τ does not adapt
     outer      L_Q(θ'_J, τ) on θ and the encoder, through τ and through the inner steps
 
-A mixture of families has no one start from which a few steps reach each of them: the encoder tells the families apart
-and gives each a network of its own, before any gradient is taken. The authors read the points by an LSTM in both
-directions (here `aggregator=gru`), images without their labels, and clip every entry of an inner gradient.
+Few gradient steps from one initialisation do not reach every family of a mixture: the encoder identifies the family
+and modulates the network before the first step. The authors encode points with a bidirectional LSTM (here
+`aggregator=gru`), images without labels, and clip each entry of the inner gradient.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Count, Positive
 from metabench.tasks import TaskSpec
 
-TAU = "modulation"  # its name among the fast weights, beside which it is kept
+TAU = "modulation"  # name of τ among the fast weights
 
 
 class MMAML(MAML):
-    """MAML on a network that a task encoder modulates."""
+    """MAML on a network modulated by a task encoder."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class MMAML(MAML):
         self.encoder = TaskEncoder(spec, backbone, size, numbers, aggregator, labels=False)
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:
-        """θ, and the modulation of each task."""
+        """θ, expanded to every task, and the modulation of each task."""
         return {**super().initial(z, y), TAU: self.encoder(z, y)}
 
     def read(self, fast: Weights, z: Tensor) -> Tensor:
-        """The network under fast weights and modulation."""
+        """Output of the network under fast weights and modulation."""
         rows = fast[TAU]
         weights = {name: p.expand(len(rows), *p.shape) for name, p in self.network.named_parameters()} | fast
         body = {name.removeprefix("backbone."): w for name, w in weights.items()}
@@ -60,7 +60,7 @@ class MMAML(MAML):
         return super().read({name: w for name, w in (fast | modulated).items() if name != TAU}, z)
 
     def advance(self, fast: Weights, z: Tensor, y: Tensor, step: int) -> Weights:
-        """θ' - α clip(∇ L_S(θ', τ)), and τ as it is."""
+        """θ' - α clip(∇ L_S(θ', τ)), with τ unchanged."""
         tau = {TAU: fast[TAU]}
         theta = {name: w for name, w in fast.items() if name != TAU}
         gradient = self.gradient(theta, z, y, fixed=tau)

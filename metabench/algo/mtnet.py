@@ -1,18 +1,18 @@
 """MT-net: a learned metric and subspace for each layer (Lee, Choi, ICML 2018, arXiv 1801.05558).
 
-    layer l    h = T_l (W_l x + b_l),    T_l square, as many rows as outputs
-    step       W_l ← W_l - α M_l ∘ ∇_{W_l} L_S,   b_l likewise;   no T_l moves
-    mask       a row of M_l is all 1 or all 0, one number m for each output:   m ~ Bernoulli(σ(ζ_l)), for every task
+    layer l    h = T_l (W_l x + b_l),    T_l a square matrix over the layer's outputs
+    step       W_l ← W_l - α M_l ∘ ∇_{W_l} L_S,   b_l likewise;   T_l is not adapted
+    mask       M_l has one binary number m per output (row):   m ~ Bernoulli(σ(ζ_l)), sampled per task
 
-A step on W moves T W by -α T M Tᵀ G, with G the gradient of T W: T is a metric of the layer's outputs, and the rows
-that M lets through span the subspace in which the task is learned. W, b, T and ζ are meta-learned. m is sampled once
-for a task and its gradient passed straight through that of a relaxed sample (Jang et al. 2017; Maddison et al. 2017):
+A step on W moves T W by -α T M Tᵀ G, with G the gradient with respect to T W: T is a metric of the layer's outputs, and
+the unmasked rows span the subspace that adapts. W, b, T and ζ are meta-learned, ζ by the straight-through gradient of a
+relaxed sample (Jang et al. 2017; Maddison et al. 2017):
 
     m = 1 if ζ + g > 0 else 0,    dm = dσ((ζ + g) / τ),    g logistic noise
 
-In training g is a function of the support set, so that a task has its mask at every step and on every device. Outside
-training m is its mean σ(ζ), as after dropout, so that predictions are repeatable (the authors sample it there too).
-T begins at the identity, ζ at 0. Without the mask (`mask: false`) this is the paper's T-net.
+In training g is a function of the support set, so a task has the same mask at every inner step and on every device.
+In evaluation m is its mean σ(ζ), as in dropout, so predictions are deterministic (the authors sample it there too).
+T is initialised to the identity, ζ to 0. Without the mask (`mask: false`) this is the paper's T-net.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from metabench.tasks import TaskSpec
 
 
 class MTNet(MAML):
-    """MAML with a learned metric and a learned mask for the outputs of every linear map and convolution."""
+    """MAML with a learned metric and mask over the outputs of every linear layer and convolution."""
 
     def __init__(
         self,
@@ -50,17 +50,17 @@ class MTNet(MAML):
         owners = {name: name.rpartition(".")[0] for name in adapted}
         outputs = {owner: len(adapted[name]) for name, owner in owners.items()}
         order = {owner: i for i, owner in enumerate(outputs)}
-        self.layer = {name: order[owner] for name, owner in owners.items()}  # the number of each parameter's
+        self.layer = {name: order[owner] for name, owner in owners.items()}  # index of each parameter's layer
         self.metric = nn.ParameterList(torch.eye(size) for size in outputs.values())
         self.logits = nn.ParameterList(torch.zeros(size) for size in outputs.values() if mask)
 
     def read(self, fast: Weights, z: Tensor) -> Tensor:
-        """The network with T W and T b for W and b."""
+        """Output of the network with weights T W and T b."""
         warped = {name: mode_product(w, self.metric[self.layer[name]], 1) for name, w in fast.items()}
         return super().read(warped, z)
 
     def masks(self, x: Tensor) -> list[Tensor]:
-        """m of every layer, `[T, outputs]`, for tasks with support inputs x."""
+        """m of every layer, `[T, outputs]` each, for support inputs x `[T, N, ...]`."""
         if not self.training:
             return [logit.sigmoid().expand(len(x), -1) for logit in self.logits]
         keys, found = content_keys(x).sum(1), []
@@ -81,5 +81,5 @@ class MTNet(MAML):
 
 
 def of_outputs(numbers: Tensor, like: Tensor) -> Tensor:
-    """One number an output, `[T, O]`, in the shape that multiplies `like` `[T, O, ...]`."""
+    """One number per output, `[T, O]`, shaped to multiply `like` `[T, O, ...]`."""
     return numbers.view(*numbers.shape, *[1] * (like.dim() - 2))

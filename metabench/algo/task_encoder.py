@@ -1,4 +1,4 @@
-"""A support set as one vector: a network of its own reads each example, a set encoder all of them."""
+"""Task encoder: a second backbone embeds each support example, a set encoder aggregates them into one vector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metabench.tasks import TaskSpec
 
 
 class TaskEncoder(nn.Module):
-    """Vectors `[T, outputs]`. Targets of a regression are read, labels only with `labels`, which then fix the ways."""
+    """Vectors `[T, outputs]` from inputs and regression targets; labels only with `labels`, which fixes the ways."""
 
     def __init__(
         self, spec: TaskSpec, backbone: Backbone, size: int, outputs: int, aggregator: Aggregator, *, labels: bool
@@ -27,7 +27,7 @@ class TaskEncoder(nn.Module):
         self.encoder = SetEncoder(backbone.feature_size + beside, size, outputs, aggregator)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """From inputs `[T, N, ...]` and targets or labels."""
+        """Encode inputs `[T, N, ...]` with targets `[T, N, D]` or labels `[T, N]`."""
         z = self.reader(x)
         if self.targets:
             z = torch.cat([z, y], dim=-1)
