@@ -47,7 +47,9 @@ def bits(keys: Tensor, stream: int, *shape: int) -> Tensor:
     count = 1
     for size in shape:
         count *= size
-    counters = torch.arange(1 + stream * _STREAM, 1 + stream * _STREAM + count, device=keys.device) * _GAMMA
+    # _GAMMA times counters 1 + stream * _STREAM + i, wrapped here: torch.compile would fold the product beyond int64
+    first = _signed((1 + stream * _STREAM) * _GAMMA)
+    counters = torch.arange(count, device=keys.device) * _GAMMA + first
     return _mix(keys[:, None] + counters).view(len(keys), *shape)
 
 

@@ -81,6 +81,7 @@ def test_what_is_recorded_is_the_loop_over_tasks_for_other_weights_and_tasks_too
         (2, ("maml", "sinusoid")),  # chunks of two sizes
         (3, ("reptile", "sinusoid")),
         (3, ("protonet", "glyphs")),  # buffers that move
+        (3, ("mtnet", "sinusoid")),  # noise from a hash of the support set
     ],
 )
 def test_what_is_compiled_is_the_loop_over_tasks(chunk, case):
