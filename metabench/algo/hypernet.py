@@ -31,7 +31,6 @@ from metabench.algo.task_encoder import TaskEncoder
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config.types import Count
-from metabench.errors import ConfigError
 from metabench.tasks import Examples, TaskSpec
 
 
