@@ -20,8 +20,8 @@ from metabench.data.base import TaskSource
 from metabench.objective import classes
 from metabench.plots.theme import GREY, INK, WIDTH, predictions
 from metabench.tasks import Tasks
+from metabench.utils.palette import PALETTE
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a900", "#222222")  # Okabe & Ito
 WIDE = 3  # panels in the usual width
 HEIGHT = 2.4  # inches, of a panel
 NOTE = 0.55  # inches, for title and legend
