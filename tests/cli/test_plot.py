@@ -154,7 +154,7 @@ BAD = {
     "metrics": (
         ["curves", "runs/0"],
         spoil("metrics.jsonl", '{"split": "validation"}\n'),
-        "line 1 is not a line of metrics",
+        "line 1 is not a line of",
     ),
     "no metrics": (["curves", "runs/0"], spoil("metrics.jsonl", ""), "has no line of split=validation yet"),
     "other metric": (
