@@ -60,7 +60,7 @@ def embed(algo: Algorithm, source: TaskSource, episode: int) -> Embedded | None:
 
 
 def embeddings(named: dict[str, Embedded], episode: int, title: str) -> Figure:
-    """One column a model; below the beginning what adaptation made of it, where it adapts its features."""
+    """One column per model; below the features before adaptation those after it, where it changes them."""
     rows = max(len(found.moments) for found in named.values())
     picture = Figure(figsize=(WIDTH * max(1, len(named) / WIDE), rows * HEIGHT + NOTE), layout="constrained")
     panels = picture.subplots(rows, len(named), squeeze=False)

@@ -171,7 +171,7 @@ def _tasks_of(lines: Lines) -> str | None:
 
 
 def _note(groups: Sequence[Group], series: Sequence[Series]) -> str:
-    """What the bands are, and the protocols."""
+    """The meaning of the bands, and the protocols."""
     over = [line.over for line in sorted(series, key=lambda line: len(line.over or ""))]
     words = [f"bands: 95% interval of the mean {', '.join(dict.fromkeys(filter(None, over)))}"] if any(over) else []
     hashes = sorted({run.protocol for g in groups for run in g.runs if run.protocol})

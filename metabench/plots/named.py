@@ -37,7 +37,7 @@ class Group:
 def usable(
     runs: Iterable[RunReader], needed: Callable[[RunReader], Any], skipped: Iterable[Skipped] = ()
 ) -> tuple[list[RunReader], list[Skipped]]:
-    """Those that have what is `needed`, and what the others lack, after what was `skipped` before.
+    """The runs that have what is `needed`, and those left out with the reason, after what was `skipped` before.
 
     Raises `UserError` if a run that was named lacks it, or none has it.
     """
@@ -70,7 +70,7 @@ def group(runs: Iterable[RunReader]) -> tuple[list[Group], list[Skipped]]:
 
 
 def title(groups: Sequence[Group]) -> str:
-    """What all groups have in common of their data and the size of an evaluation task."""
+    """The data and the size of an evaluation task, where all groups have them in common."""
     data = [g.runs[0].config["data"] for g in groups]
     parts = []
     if len({str(d.get("_target_")) for d in data}) == 1:

@@ -115,6 +115,6 @@ def running(values: ndarray) -> ndarray:
 
 
 def _mean(tests: list[Test], name: str, missing: float = np.nan) -> ndarray:
-    """The mean over seeds of a figure of every round; `missing` where a seed has none."""
+    """The mean over seeds of one number per round; `missing` where a seed has none."""
     lists = [test["online"][name] for test in tests]
     return np.mean([[missing if value is None else value for value in values] for values in lists], axis=0, dtype=float)

@@ -67,7 +67,7 @@ class Cell:
 
     @property
     def by_seed(self) -> list[tuple[RunReader, Figure]]:
-        """Each run and its own figure, by seed."""
+        """Each run and its own result, by seed."""
         return sorted(zip(self.runs, self.figures, strict=True), key=lambda pair: pair[0].seed)
 
     @property
@@ -130,7 +130,7 @@ def _algorithms() -> dict[str, str]:
 
 
 def algorithm(run: RunReader) -> str:
-    """The name of its algorithm: that of the config, or of a class that has none."""
+    """The name of a run's algorithm: of its config, or of the class where there is no config of it."""
     algo = (run.sound_config or {}).get("algo")
     target = str(algo.get("_target_")) if isinstance(algo, dict) else clean_text(run.path.name)
     return _algorithms().get(target) or format_value(target.rpartition(".")[2], 40)
@@ -154,10 +154,10 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
     figures = tuple(figure for figure in found if figure is not None)
     final = _is_final(runs[0], at)
     fault = _incomparable(runs[0], paper, experiments)
-    if len(figures) < len(runs):  # there is no such figure: shown is the one that the runs end with
+    if len(figures) < len(runs):  # there is no such result: shown is the one that the runs end with
         where = f"{mode} prediction{'' if at is None else f' at {at}'}"
         lost = max(run.summary.test.modes[mode].nonfinite if mode in run.summary.test.modes else 0 for run in runs)
-        said = f"{lost} test tasks are not finite with {where}" if lost else f"has no figure of {where}"
+        said = f"{lost} test tasks are not finite with {where}" if lost else f"has no result of {where}"
         fault = fault or Verdict(Kind.NOT_COMPARABLE, said)
         mode, final = test.prediction, True
         figures = tuple(_final(run, mode) for run in runs)
@@ -187,7 +187,7 @@ def _over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, final: bool)
 
 
 def _final(run: RunReader, mode: str) -> Figure:
-    """The figure that a run ends with."""
+    """The result that a run ends with."""
     found = run.summary.test.modes[mode]
     assert found.mean is not None  # as `_figure` or the summary's reader has found
     return Figure(found.mean, found.ci95, 1, found.episodes)
@@ -199,7 +199,7 @@ def _is_final(run: RunReader, at: int | None) -> bool:
 
 
 def _figure(run: RunReader, mode: str, at: int | None) -> Figure | None:
-    """The figure of a run in one mode of prediction, at one step; None where it has none."""
+    """The result of a run in one mode of prediction, at one step; None where it has none."""
     test = run.summary.test
     if mode not in test.modes or test.modes[mode].mean is None:
         return None

@@ -78,7 +78,7 @@ class Report:
         return [FOOTNOTE] if any(cell.paper is not None and cell.paper.mark for cell in self.cells) else []
 
     def sections(self) -> list[tuple[str, list[str]]]:
-        """What stands under the tables before the protocol cards: a title and lines; no empty ones."""
+        """The sections between the tables and the protocol cards: a title and lines; no empty ones."""
         every = {
             "how to read this": self.notes,
             "why": self.reasons,
@@ -150,7 +150,7 @@ def _natural(text: str) -> list[tuple[bool, int, str]]:
 
 
 def ours(cell: Cell) -> str:
-    """Our figure with its interval; of two seeds that of each."""
+    """Our result with its interval; of two seeds the result of each."""
     if cell.ours.over == "each seed":
         return " and ".join(format_metric(cell.metric, one.mean, one.ci95) for _, one in cell.by_seed)
     return format_metric(cell.metric, cell.ours.mean, cell.ours.ci95)

@@ -16,7 +16,7 @@ SELECTION = ("validate.every", "validate.episodes")  # which play no part where 
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the number: dotted keys and values. `init` says only whether a run starts from another."""
+    """The settings that decide the number: dotted keys and values. `init` says only that a run starts from another."""
     found = {
         key: value
         for key, value in flat(config).items()
@@ -69,12 +69,12 @@ def _plain(value: Any) -> Any:
 
 
 def key(run: RunReader) -> tuple[str | None, str]:
-    """What runs of one cell share: the protocol, and the digest of all that decides a number but the seed."""
+    """The protocol, and the digest of all that decides a number but the seed: runs of one cell share both."""
     return run.protocol, digest(facts(run))
 
 
 def same_cell(a: RunReader, b: RunReader) -> bool:
-    """Whether two finished runs may be averaged."""
+    """True where two finished runs may be averaged."""
     return key(a) == key(b)
 
 

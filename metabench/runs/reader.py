@@ -45,7 +45,7 @@ class RunReader:
 
     @property
     def finished(self) -> bool:
-        """Whether there is a sound summary."""
+        """True where there is a sound summary."""
         try:
             return bool(self.summary)
         except DamagedError:
@@ -76,7 +76,7 @@ class RunReader:
 
     @cached_property
     def config_fault(self) -> str | None:
-        """What is wrong with config.yaml."""
+        """The fault of config.yaml, if any."""
         try:
             return None if self.config else "config.yaml: is empty"
         except DamagedError as fault:
@@ -89,7 +89,7 @@ class RunReader:
 
     @cached_property
     def inputs(self) -> Values:
-        """What decided its numbers beside the configuration (`runs.inputs`): empty for most, and for older runs."""
+        """The inputs beside the configuration that decided its numbers (`runs.inputs`): for most runs none."""
         if self.finished:
             return self.summary.inputs
         try:
@@ -239,7 +239,7 @@ def find(folders: Iterable[Path]) -> tuple[list[RunReader], list[Skipped]]:
 
 
 def _link_fault(path: Path) -> str | None:
-    """What is wrong with where a link leads."""
+    """The fault of a link, if it leads neither to a folder nor to a file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -81,7 +81,7 @@ class Protocol(_Part):
 
 
 class Trained(_Part):
-    """What training took."""
+    """The length of training."""
 
     steps: Annotated[int, Field(ge=0, le=2**63)]
     seconds: Amount

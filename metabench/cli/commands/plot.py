@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg")
 ROWS = 3  # tasks of `fits`
+FOLDERS = "a run directory, or a folder of them; links are followed, hidden folders are not entered"
 
 
 def main(arguments: list[str]) -> None:
@@ -55,12 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     made = {}
     for kind, (draw, needed, text) in KINDS.items():
         made[kind] = own = kinds.add_parser(kind, help=text, description=text)
-        own.add_argument("folders", nargs="+", metavar="DIR", help="a run directory, or a folder of them")
+        own.add_argument("folders", nargs="+", metavar="DIR", help=FOLDERS)
         own.add_argument("--output", "-o", metavar="FILE", help=f"FILE.png or FILE.svg; {kind}.png by default")
         own.set_defaults(draw=draw, needed=needed)
     made["curves"].add_argument("--split", choices=("validation", "train"), default="validation", help="of which tasks")
     made["embedding"].add_argument("--task", type=_count, default=0, help="which validation task; 0 by default")
-    made["embedding"].add_argument("--queries", type=_count, help="queries a class; as in the run by default")
+    made["embedding"].add_argument("--queries", type=_count, help="queries per class; as in the run by default")
     for one in (parser, *made.values()):
         one.error = lambda message: leave(f"plot: {message}; see metabench plot --help", 2)  # type: ignore[method-assign]
     return parser
