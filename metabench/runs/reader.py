@@ -23,6 +23,7 @@ from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, rea
 from metabench.utils.files import DamagedError
 
 MARKS = {"summary.json", "status.json", "metrics.jsonl"}
+GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
 SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
 
 
@@ -40,7 +41,9 @@ class RunReader:
         """The summary of a finished run."""
         file = self.path / "summary.json"
         if not os.path.lexists(file):
-            raise DamagedError(f"is not finished: {self._status()}; the same command continues it")
+            status = self._status()
+            hint = "; the same command continues it" if status.startswith(GOES_ON) else ""
+            raise DamagedError(f"is not finished: {status}{hint}")
         return parse(read_content(file))
 
     @property
