@@ -51,7 +51,7 @@ def versus(a: Path, b: Path, prediction: str | None = None) -> list[str]:
 
 
 def _side(name: str, folder: Path) -> Side:
-    runs, skipped = find([folder])
+    runs, skipped = find([folder], tests=False)
     if skipped:
         raise UserError(str(skipped[0]))
     if not runs:

@@ -7,10 +7,10 @@ from typing import Any
 
 from metabench.runs import experiment
 from metabench.runs.reader import RunReader, Skipped
-from metabench.runs.run_id import digest, flat
+from metabench.runs.run_id import NOT_IDENTITY, digest, flat
 
 # What may differ between two runs of one cell; of the device, the precision may not.
-FREE = {*experiment.FREE, "published"} - {"device"}
+FREE = {*experiment.FREE, *NOT_IDENTITY} - {"device"}
 FREE_PARTS = {*experiment.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
 SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
 
@@ -45,7 +45,12 @@ def facts(run: RunReader) -> dict[str, Any]:
 
 
 def start(run: RunReader) -> str | None:
-    """The model that a run starts from, by digest or by path; None where it starts anew."""
+    """The model that a run starts from, by digest or by path; None where it starts anew.
+
+    A test of a finished run starts from what that run is a seed of, so that tests of all its seeds are one cell.
+    """
+    if (tested := run.tested) is not None:
+        return f"a test of {digest(facts(tested))[:12]}"
     init = run.inputs.get("init")
     if init is None and run.finished:
         init = run.summary.protocol.training.get("init")

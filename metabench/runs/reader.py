@@ -22,6 +22,7 @@ from metabench.runs.summary import HUGE, Summary, Values, parse
 from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, read_content, read_yaml
 from metabench.utils.files import DamagedError
 
+TESTS = "tests"  # the folder of a run that holds further tests of it, each a run
 MARKS = {"summary.json", "status.json", "metrics.jsonl"}
 GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
 SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
@@ -89,6 +90,16 @@ class RunReader:
     def sound_config(self) -> Values | None:
         """The configuration; None where something is wrong with it."""
         return self.config if self.config_fault is None else None
+
+    @cached_property
+    def tested(self) -> RunReader | None:
+        """The finished run that this is a test of, if it lies where `metabench test` puts tests: below that run."""
+        if not self.finished or self.summary.test_of is None or self.path.absolute().parent.name != TESTS:
+            return None
+        above = RunReader(self.path.absolute().parents[1])
+        known = above.finished and above.config_fault is None and above.summary.test_of is None
+        named = known and above.summary.identity == self.summary.test_of.get("run")
+        return above if named and above.seed == self.seed else None
 
     @cached_property
     def inputs(self) -> Values:
@@ -196,15 +207,17 @@ class Skipped:
         return f"{clean_text(self.path.as_posix())}: {self.reason}"
 
 
-def find(folders: Iterable[Path]) -> tuple[list[RunReader], list[Skipped]]:
+def find(folders: Iterable[Path], tests: bool = True) -> tuple[list[RunReader], list[Skipped]]:
     """Every run in `folders` and below, each once, in order; and what could not be entered.
 
     Links to folders are followed, each folder once. Hidden folders, and those within a run that hold checkpoints and
-    pictures, are not entered. Raises `UserError` for a given path that is no folder.
+    pictures, are not entered; nor, without `tests`, the one of further tests. Raises `UserError` for a given path that
+    is no folder.
     """
     runs: list[RunReader] = []
     skipped: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
+    own = {*FOLDERS} if tests else {*FOLDERS, TESTS}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: {'is not a folder' if os.path.lexists(folder) else 'no such folder'}")
@@ -226,7 +239,7 @@ def find(folders: Iterable[Path]) -> tuple[list[RunReader], list[Skipped]]:
                 runs.append(RunReader(here, named=here == folder))
             inner = []
             for entry in entries:
-                if entry.name.startswith(".") or (is_run and entry.name in FOLDERS):
+                if entry.name.startswith(".") or (is_run and entry.name in own):
                     continue
                 path = here / entry.name
                 if entry.is_symlink():

@@ -118,6 +118,7 @@ class Summary(_Part):
     environment: Environment
     experiment: str | None = None
     inputs: Values = {}  # beside the configuration: see `runs.inputs`
+    test_of: Values | None = None  # the run whose chosen weights were tested, where this is such a test
     budget: str = "full"
     published: Published | None = None
 

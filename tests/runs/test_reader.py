@@ -172,6 +172,32 @@ def test_runs_of_two_protocols_are_apart_in_plots_too(tmp_path):
     assert "MAML shots=11 (1 seed): runs/2\n" in done.out
 
 
+def test_tests_of_all_seeds_are_one_cell_and_those_of_another_model_another(tmp_path):
+    for model, overrides in {"a": (), "b": ("algo.inner_lr=0.5",)}.items():
+        for seed in range(3):
+            given = (*overrides, f"seed={seed}")
+            run = write_run(tmp_path / f"{model}{seed}", *given, per_step=STEPS)
+            of = {"run": RunReader(run).summary.identity, "name": None, "overrides": []}
+            inputs = {"init": {"digest": f"{model}{seed}", "meta_steps": 1}}  # each seed has weights of its own
+            write_run(run / "tests/x", *given, "train.steps=0", card={"shots": 5}, test_of=of, inputs=inputs)
+    cells, spare = gather(find([tmp_path])[0])
+    assert ([len(cell) for cell in cells], spare) == ([3, 3, 3, 3], [])
+    assert sum(run.path.parent.name == "tests" for run in cells[1].values()) == 3
+    shutil.move(tmp_path / "a0/tests/x", tmp_path / "moved")  # nothing says any more what it is a seed of
+    assert sorted(len(cell) for cell in gather(find([tmp_path])[0])[0]) == [1, 2, 3, 3, 3]
+
+
+def test_plots_and_comparisons_leave_further_tests_to_the_report(tmp_path):
+    for name in "ab":
+        run = write_run(tmp_path / f"{name}/0", f"algo={'maml' if name == 'a' else 'anil'}", per_step=STEPS)
+        write_run(run / "tests/x", "train.steps=0", card={"shots": 5}, per_step=STEPS)
+    done = run_metabench("compare", "a", "b", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    done = run_metabench("plot", "steps", "a", cwd=tmp_path)
+    assert (done.code, done.out.count("a/0")) == (0, 1)
+    assert "a/0/tests/x" in run_metabench("report", ".", cwd=tmp_path).out.replace("\n", "")
+
+
 def test_a_config_of_another_run_is_refused(tmp_path):
     run = write_run(tmp_path / "a")
     change(run, "identity", to="0" * 12)

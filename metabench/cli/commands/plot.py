@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         from metabench.plots.named import group, usable
         from metabench.runs.reader import find
 
-        found, skipped = find(Path(folder).expanduser() for folder in options.folders)
+        found, skipped = find((Path(folder).expanduser() for folder in options.folders), tests=False)
         if not found and not skipped:
             raise UserError(f"{', '.join(options.folders)}: holds no run, which is a folder with a summary.json")
         runs, left_out = usable(found, lambda run: options.needed(run, options), skipped)
