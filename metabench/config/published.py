@@ -1,12 +1,14 @@
-"""What papers report, `published.csv`: a row a cell of a table, in the paper's units, with how it was checked.
+"""The values that papers report, `published.csv`: one row per cell of a table, in the paper's units.
 
 A row names the experiment that runs it, or says in `without` why there is none. Several rows of one experiment are
 cells that one run gives: at several inner steps or instances (`at`), or in two ways of prediction. The first is the
-headline, the figure that the run ends with.
+headline, the value that the run ends with.
 
 ci95      half width of a 95% interval over test tasks, spread: the standard deviation over training runs
-verified  where the number was seen: the paper's text, the authors' poster, independent notes that quote the paper;
-          or it is from memory
+verified  where the number was seen: the paper's text, its authors' poster, independent notes that quote the paper, or
+          nowhere: a value from memory is marked with a dagger wherever it is shown
+place     which notes or poster, where they are known
+note      what the value is of, where that is not the method as it stands
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
-METRICS = {"accuracy": "accuracy", "error": "accuracy", "mse": "mse"}  # the paper's, and what a run reports
+METRICS = {"accuracy": "accuracy", "error": "accuracy", "mse": "mse"}  # the paper's, and the run's
 
 
 @cache
 def rows() -> list[dict[str, str]]:
-    """The table as it is."""
+    """All rows, as text."""
     text = (files("metabench.config") / "published.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
 def has_row(experiment: str) -> bool:
-    """Whether the table has a value that `experiment` reproduces."""
+    """True where the table has a value that `experiment` reproduces."""
     return any(row["experiment"] == experiment for row in rows())
 
 
@@ -57,11 +59,12 @@ def _cell(row: dict[str, str]) -> dict[str, Any]:
         "prediction": row["prediction"] or None,
         "at": int(row["at"]) if row["at"] else None,
         **{name: row[name] or None for name in ("row", "column", "source", "arxiv", "verified")},
+        **({"note": row["note"]} if row["note"] else {}),
     }
 
 
 def fill_published() -> None:
-    """From now on every configuration of an experiment with a row in the table says what it publishes."""
+    """Make Hydra fill in `published` for every experiment that has a row in the table."""
     load = ConfigLoaderImpl.load_configuration
     if hasattr(load, "fills_published"):
         return

@@ -64,6 +64,15 @@ class Device(Section):
     keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system
 
 
+DAGGER = "†"
+FOOTNOTE = f"{DAGGER} quoted from memory: no public text was found that confirms the value, or its interval"
+
+
+def mark(verified: object) -> str:
+    """A dagger for a value that was `verified` from memory alone."""
+    return DAGGER if "memory" in str(verified) else ""
+
+
 class Published(Section):
     """What a paper reports, in this program's units: accuracies are fractions. `config/published.csv` has the table."""
 
@@ -79,8 +88,14 @@ class Published(Section):
     source: str
     arxiv: str | None = None
     verified: str | None = None  # how the number was checked against the paper
+    note: str | None = None  # what the value is of, where that is not the method as it stands: an ensemble
     at: Whole | None = None  # the inner step, or the instance of a class, that the value is of; None: the final one
     also: Sequence[Published] = ()  # other cells that the same run gives
+
+    @property
+    def mark(self) -> str:
+        """A dagger where the value, or its interval, is from memory and no public text was found that confirms it."""
+        return mark(self.verified)
 
 
 class Config(Section):

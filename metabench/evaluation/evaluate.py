@@ -15,6 +15,7 @@ from metabench.axis import INNER_STEPS, Axis
 from metabench.data.base import TaskSource
 from metabench.tasks import Metrics, SplitName
 from metabench.utils.distributed import SINGLE, Distributed
+from metabench.utils.interval import half_width
 
 FORMULA = "mean ± t(0.975, n-1) · s / √n over n test tasks"
 
@@ -36,11 +37,7 @@ def estimate(values: Tensor) -> Estimate:
     values = values.double()
     if not bool(values.isfinite().all()):
         return Estimate(math.nan, math.nan, values.numel())
-    from scipy.special import stdtrit  # a quarter of a second
-
-    n = values.numel()
-    half = stdtrit(n - 1, 0.975) * values.std(correction=1).item() / math.sqrt(n) if n > 1 else math.nan
-    return Estimate(values.mean().item(), float(half), n)
+    return Estimate(values.mean().item(), half_width(values.numpy()), values.numel())
 
 
 def evaluate(

@@ -57,7 +57,7 @@ def along_axis(per_step: Lines, algo: Algorithm) -> Figure:
 
 
 def _settings(algo: Algorithm) -> tuple[str, str]:
-    """What makes the metric of training and that of validation differ by more than their tasks."""
+    """The settings by which the metrics of training and validation differ beside their tasks."""
     train, validation = f", {algo.spec.train.outputs}-way", f", {algo.spec.eval.outputs}-way"
     if algo.spec.setting == "sequence":
         train, validation = f"{train}, all instances", f"{validation}, instance {algo.spec.eval.shots}"
@@ -94,7 +94,7 @@ def column(lines: Lines, name: str) -> ndarray:
 
 
 def scale(metric: str) -> float:
-    """What a metric is multiplied by to be drawn."""
+    """The factor from a metric to the unit of its axis."""
     return UNITS.get(metric, (metric, 1))[1]
 
 

@@ -20,8 +20,8 @@ from metabench.data.base import TaskSource
 from metabench.objective import classes
 from metabench.plots.theme import GREY, INK, WIDTH, predictions
 from metabench.tasks import Tasks
+from metabench.utils.palette import PALETTE
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a900", "#222222")  # Okabe & Ito
 WIDE = 3  # panels in the usual width
 HEIGHT = 2.4  # inches, of a panel
 NOTE = 0.55  # inches, for title and legend
@@ -60,7 +60,7 @@ def embed(algo: Algorithm, source: TaskSource, episode: int) -> Embedded | None:
 
 
 def embeddings(named: dict[str, Embedded], episode: int, title: str) -> Figure:
-    """One column a model; below the beginning what adaptation made of it, where it adapts its features."""
+    """One column per model; below the features before adaptation those after it, where it changes them."""
     rows = max(len(found.moments) for found in named.values())
     picture = Figure(figsize=(WIDTH * max(1, len(named) / WIDE), rows * HEIGHT + NOTE), layout="constrained")
     panels = picture.subplots(rows, len(named), squeeze=False)

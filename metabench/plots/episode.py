@@ -27,7 +27,7 @@ DRAWING = 0.92  # the rest is the space to the next
 
 
 class Plan:
-    """What of the episodes is shown, and where: a column a class, broken into bands where there are many."""
+    """The shown part of the episodes, and its place: one column per class, broken into bands where there are many."""
 
     def __init__(self, episode: Episode) -> None:
         self.tasks = 2 if 2 * episode.outputs <= SIDE_BY_SIDE else 1
@@ -40,15 +40,15 @@ class Plan:
         self.band = NAME + self.shots + BREAK + self.asked + GAP  # height of everything
         self.pitch = MARGIN + max(self.columns, TITLE_WIDTH) + GAP
         self.width = self.tasks * self.pitch - GAP
-        shown = [(self.classes, episode.outputs, "classes"), (self.shots, episode.shots, "support drawings a class")]
-        shown.append((self.queries, episode.queries, "queries a class"))
+        shown = [(self.classes, episode.outputs, "classes"), (self.shots, episode.shots, "support images per class")]
+        shown.append((self.queries, episode.queries, "queries per class"))
         parts = [f"{some} of {whole} {name}" for some, whole, name in shown if some < whole]
         self.note = f"shown: {', '.join(parts)}" if parts else ""
         self.legend = TITLE + self.bands * self.band - GAP / 2  # top
         self.height = self.legend + (2 if parts else 1) * LEGEND
 
     def corner(self, task: int, label: int) -> tuple[float, float]:
-        """Left and top of what is drawn of a class."""
+        """Left and top of the images of a class."""
         band, column = divmod(label, self.columns)
         left = (PAGE - self.width) / 2 + task * self.pitch + MARGIN
         return left + column, TITLE + band * self.band

@@ -39,7 +39,7 @@ def fits(algo: Algorithm, source: Curves) -> Figure:
 
 
 def side_by_side(named: dict[str, Fits], title: str) -> Figure:
-    """The same validation tasks under several models: one column a model, one row a task."""
+    """Fits of the same validation tasks by several models: one column per model, one row per task."""
     rows = min(len(drawn.tasks) for drawn in named.values())
     picture = Figure(figsize=(WIDTH * max(1, len(named) / COLUMNS), 0.9 + 1.85 * rows), layout="constrained")
     panels = picture.subplots(rows, len(named), sharex=True, sharey=True, squeeze=False)
@@ -107,7 +107,7 @@ def frame(picture: Figure, panels: ndarray, drawn: Fits, title: str | None = Non
 
 
 def predicts_intervals(algo: Algorithm) -> bool:
-    """Whether predictions are means and standard deviations."""
+    """True where predictions are means and standard deviations."""
     return algo.objective is OBJECTIVES["gaussian"]
 
 
@@ -119,7 +119,7 @@ def coverage(algo: Algorithm, source: Curves) -> float:
 
 
 def _shown(last: int) -> dict[int, dict[str, Any]]:
-    """Which of the steps 0..last to draw, and how: before, after 1 and 5 (or 10, if many follow), and the last."""
+    """The steps of 0..last that are drawn, and how: before, after 1 and 5 (or 10, if many follow), and the last."""
     final = {"color": BLUE, "linewidth": 1.8, "zorder": 3}
     if last == 0:
         return {0: {**final, "label": "prediction"}}

@@ -13,9 +13,12 @@ from numpy import ndarray
 
 from metabench.errors import UserError
 from metabench.plots.curves import UNITS, column
-from metabench.plots.groups import COLOURS, DASHES
+from metabench.plots.groups import DASHES
+from metabench.plots.named import Group, title
 from metabench.plots.theme import GREY, WIDTH
-from metabench.runs.reader import Group, RunReader, title
+from metabench.runs.reader import RunReader
+from metabench.utils.files import DamagedError
+from metabench.utils.palette import PALETTE
 
 Test = dict[str, Any]  # of a summary
 SMOOTH = 10  # parts of a run, over each of which curves are means
@@ -26,12 +29,12 @@ def beside(run: Path, protocol: str) -> dict[str, list[Test]]:
     found: dict[str, list[Test]] = {}
     for path in sorted(run.resolve().parent.parent.glob("*/*/summary.json")):
         try:
-            other = RunReader(path.parent, found=True)
-            name = other.config["algo"]["_target_"].rpartition(".")[2]
+            other = RunReader(path.parent, named=False)
+            name = str(other.config["algo"].get("_target_")).rpartition(".")[2]
             if other.path != run.resolve() and other.protocol == protocol:
                 names = (name if i == 1 else f"{name} {i}" for i in count(1))
-                found[next(name for name in names if name not in found)] = [other.summary["test"]]
-        except (UserError, KeyError):  # another program's files
+                found[next(name for name in names if name not in found)] = [test_of(other)]
+        except (DamagedError, UserError):  # another program's files
             continue
     return found
 
@@ -40,12 +43,18 @@ def rounds_of(groups: Sequence[Group]) -> Figure:
     """`rounds` of finished runs, which must have met the same stream."""
     first = groups[0].runs[0]
     for run in (run for g in groups for run in g.runs):
-        if "online" not in run.summary["test"]:
-            raise UserError(f"{run.path}: has no rounds: its tasks did not come one after the other")
+        test_of(run)
         if run.protocol != first.protocol:
             raise UserError(f"{run.path}: is of protocol {run.protocol}, {first.path} of {first.protocol}")
-    named = {g.label: [run.summary["test"] for run in g.runs] for g in groups}
+    named = {g.label: [test_of(run) for run in g.runs] for g in groups}
     return rounds(named, f"{title(groups)}, protocol {first.protocol}")
+
+
+def test_of(run: RunReader) -> Test:
+    """The test of a finished run, as its summary has it; raises `UserError` where it has no rounds."""
+    if run.summary.test.online is None:
+        raise UserError(f"{run.path}: has no rounds: its tasks did not come one after the other")
+    return run.summary.test.model_dump()
 
 
 def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
@@ -61,7 +70,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
     panels = picture.subplots(2, 2)
     (shot, final), (needed, error) = panels
     for i, (label, own) in enumerate(named.items()):
-        look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[(i + i // len(COLOURS)) % len(DASHES)]}
+        look = {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[(i + i // len(PALETTE)) % len(DASHES)]}
         look |= {"linewidth": 2.0 if i == 0 else 1.4, "zorder": 3 if i == 0 else 2}
         by_shot = np.mean([column(test["per_step"], "mean") for test in own], axis=0)
         shot.plot(shots, scale * by_shot, label=label, **look)
@@ -75,7 +84,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
     low = min(0, *regret[np.isfinite(regret)], 0)
     label = f"less that of {name}'s last weights"
     error.plot(
-        np.arange(1, len(regret) + 1), regret, color=COLOURS[0], linestyle=(0, (1, 1.5)), linewidth=1.4, label=label
+        np.arange(1, len(regret) + 1), regret, color=PALETTE[0], linestyle=(0, (1, 1.5)), linewidth=1.4, label=label
     )
     for axes in (shot, final):
         axes.axhline(scale * threshold, color=GREY, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
@@ -106,6 +115,6 @@ def running(values: ndarray) -> ndarray:
 
 
 def _mean(tests: list[Test], name: str, missing: float = np.nan) -> ndarray:
-    """The mean over seeds of a figure of every round; `missing` where a seed has none."""
+    """The mean over seeds of one number per round; `missing` where a seed has none."""
     lists = [test["online"][name] for test in tests]
     return np.mean([[missing if value is None else value for value in values] for values in lists], axis=0, dtype=float)

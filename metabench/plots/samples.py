@@ -1,4 +1,4 @@
-"""What a generative method draws after a support set."""
+"""New images that a generative method makes from a support set."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from metabench.data.base import TaskSource
 from metabench.plots.episode import BREAK, DRAWING, NAME, PAGE, SIDE_BY_SIDE, tile
 from metabench.plots.theme import BLUE, GREY, PALE, WIDTH
 
-SUPPORT, MADE = 3, 5  # drawings of a class that are shown, and that are made
+SUPPORT, MADE = 3, 5  # images of a class that are shown, and that are made
 TITLE = 0.5
 
 
 def samples(algo: Algorithm, source: TaskSource) -> Figure | None:
-    """A column a class of a validation task: support drawings, and below them new ones; None if none are made."""
+    """One column per class of a validation task: support images, and below them new ones; None if none are made."""
     (x, y), episode = source.sample("validation", 0, 1).support, source.spec.eval
     made = _generated(algo, source)
     if made is None:

@@ -1,4 +1,4 @@
-"""What all pictures share: their look, and predictions as evaluation makes them."""
+"""The look that all pictures share, and predictions as evaluation makes them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def predictions(algo: Algorithm, tasks: Tasks, x: Tensor) -> list[Tensor]:
 
 
 def draws(algo: Algorithm, tasks: Tasks, x: Tensor, count: int) -> list[Tensor]:
-    """The same under `count` draws of what the support set leaves open, if the model draws any."""
+    """Predictions under `count` samples of what the support set leaves open, if the model samples any."""
     return _seen(algo, partial(algo.draws, count=count), tasks, x)
 
 

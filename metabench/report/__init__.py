@@ -1,1 +1,1 @@
-"""From run directories to tables: reading, grouping, verdicts, and one file a format. Needs no torch."""
+"""From run directories to tables: reading, grouping, verdicts, and one file per format. Needs no torch."""

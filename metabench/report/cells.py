@@ -1,4 +1,4 @@
-"""Runs into cells: what is one row and column, what may be averaged, and how each cell stands to its paper."""
+"""Cells made of runs: the row and column of each, its runs over seeds, and its verdict against the paper."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import yaml
 
 from metabench.config.catalog import folders
 from metabench.errors import format_value
-from metabench.report.expected import Experiments, conform, decisive
-from metabench.report.read import Run, Skipped
-from metabench.report.summary import Published
-from metabench.report.verdict import Figure, Kind, Verdict, judge, over_seeds
+from metabench.report.expected import Experiments, conform
+from metabench.report.verdict import Figure, Kind, Verdict, judge
 from metabench.runs.experiment import FULL
-from metabench.runs.run_id import digest
+from metabench.runs.groups import facts, gather
+from metabench.runs.reader import RunReader, Skipped
+from metabench.runs.run_id import flat
+from metabench.runs.summary import Published
+from metabench.runs.untrusted import clean_text
+from metabench.utils.files import DamagedError
+from metabench.utils.interval import FEWEST, added, crossed
 
-Runs = tuple[Run, ...]
+Runs = tuple[RunReader, ...]
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,11 @@ class Cell:
     data: str  # the table it stands in
     column: str
     row: str
-    variant: str  # what sets it apart from other cells of its row and column
-    runs: Runs  # one a seed
+    variant: str  # how it differs from other cells of its row and column
+    runs: Runs  # one for each seed
     prediction: str
     figures: tuple[Figure, ...]  # of each run
-    final: bool  # whether they are what the runs end with, and not of an earlier inner step or instance
+    final: bool  # they are what the runs end with, and not of an earlier inner step or instance
     ours: Figure
     paper: Published | None
     verdict: Verdict
@@ -50,15 +55,20 @@ class Cell:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What that hash is of."""
+        """The content of which that is the hash."""
         return self.runs[0].summary.protocol.test
 
     @property
     def difference(self) -> float | None:
         """Ours less the paper's, where the two may be set against each other."""
-        if self.paper is None or self.verdict.kind in (Kind.OTHER, Kind.NONE):
+        if self.paper is None or self.verdict.kind in (Kind.NOT_COMPARABLE, Kind.NONE):
             return None
         return self.ours.mean - self.paper.value
+
+    @property
+    def by_seed(self) -> list[tuple[RunReader, Figure]]:
+        """Each run and its own result, by seed."""
+        return sorted(zip(self.runs, self.figures, strict=True), key=lambda pair: pair[0].seed)
 
     @property
     def seconds(self) -> float:
@@ -67,24 +77,17 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """It in words, on one line."""
+        """The cell in words, on one line."""
         return f"{self.row}{f' ({self.variant})' if self.variant else ''}, {self.data} {self.column}"
 
 
-def make_cells(runs: Iterable[Run], experiments: Experiments) -> tuple[list[Cell], list[Skipped], list[str]]:
+def make_cells(runs: Iterable[RunReader], experiments: Experiments) -> tuple[list[Cell], list[Skipped], list[str]]:
     """The cells; the runs left out because their seed was there already; and what was not averaged, a line each."""
-    groups: dict[tuple[str, str], dict[int, Run]] = defaultdict(dict)
-    spare = []
-    runs = list(runs)
-    for run in sorted(runs, key=lambda run: (run.seed, run.summary.experiment is None)):
-        group = groups[_key(run)]
-        if run.seed in group:
-            spare.append(Skipped(run.path, f"seed {run.seed} is there already: {group[run.seed].path}"))
-        else:
-            group[run.seed] = run
+    runs = sorted(runs, key=lambda run: (run.seed, run.summary.experiment is None))
+    groups, spare = gather(runs)
     experiments.prepare(run.summary.experiment for run in runs if run.summary.experiment)
     places: dict[tuple[str, ...], list[tuple[Runs, Published | None]]] = defaultdict(list)
-    for group in groups.values():
+    for group in groups:
         members = tuple(sorted(group.values(), key=lambda run: run.summary.experiment is None))
         for paper in _published(members[0], experiments):
             places[_place(members[0], paper)].append((members, paper))
@@ -104,19 +107,7 @@ def make_cells(runs: Iterable[Run], experiments: Experiments) -> tuple[list[Cell
     return sorted(cells, key=lambda cell: (cell.data, cell.row.lower(), cell.variant)), spare, apart
 
 
-def _key(run: Run) -> tuple[str, str]:
-    """What runs that may be averaged share: the protocol, and all that decides a number but the seed."""
-    training = {key: value for key, value in run.summary.protocol.training.items() if key != "seed"}
-    decides = training if run.config is None else decisive(run.config)
-    return run.summary.protocol.hash, digest(decides)
-
-
-def same_cell(a: Run, b: Run) -> bool:
-    """Whether two runs may be averaged: they differ in their seed alone."""
-    return _key(a) == _key(b)
-
-
-def _place(run: Run, paper: Published | None) -> tuple[str, str, str, str]:
+def _place(run: RunReader, paper: Published | None) -> tuple[str, str, str, str]:
     """The table, the column, the row, and the source of the published value that it is set against."""
     card = run.summary.protocol.test
     data = card["data"] if isinstance(card["data"], dict) else {}
@@ -138,15 +129,15 @@ def _algorithms() -> dict[str, str]:
     return found
 
 
-def algorithm(run: Run) -> str:
-    """The name of its algorithm: that of the config, or of a class that has none."""
-    algo = (run.config or {}).get("algo")
-    target = str(algo.get("_target_")) if isinstance(algo, dict) else run.path.name
+def algorithm(run: RunReader) -> str:
+    """The name of a run's algorithm: of its config, or of the class where there is no config of it."""
+    algo = (run.sound_config or {}).get("algo")
+    target = str(algo.get("_target_")) if isinstance(algo, dict) else clean_text(run.path.name)
     return _algorithms().get(target) or format_value(target.rpartition(".")[2], 40)
 
 
-def _published(run: Run, experiments: Experiments) -> list[Published | None]:
-    """What the experiment publishes now; what the run wrote down, where this program does not know the experiment."""
+def _published(run: RunReader, experiments: Experiments) -> list[Published | None]:
+    """The experiment's published values now; those that the run wrote down, where the experiment is not known here."""
     headline = None
     if run.summary.experiment is not None:
         asked = experiments[run.summary.experiment]
@@ -163,34 +154,52 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
     figures = tuple(figure for figure in found if figure is not None)
     final = _is_final(runs[0], at)
     fault = _incomparable(runs[0], paper, experiments)
-    if len(figures) < len(runs):  # there is no such figure: shown is the one that the runs end with
+    if len(figures) < len(runs):  # there is no such result: shown is the one that the runs end with
         where = f"{mode} prediction{'' if at is None else f' at {at}'}"
         lost = max(run.summary.test.modes[mode].nonfinite if mode in run.summary.test.modes else 0 for run in runs)
-        said = f"{lost} test tasks are not finite with {where}" if lost else f"has no figure of {where}"
-        fault = fault or Verdict(Kind.OTHER, said)
-        mode = test.prediction
+        said = f"{lost} test tasks are not finite with {where}" if lost else f"has no result of {where}"
+        fault = fault or Verdict(Kind.NOT_COMPARABLE, said)
+        mode, final = test.prediction, True
         figures = tuple(_final(run, mode) for run in runs)
-    ours = over_seeds([figure.mean for figure in figures]) if len(runs) > 1 else figures[0]
+    ours = _over_seeds(runs, figures, mode, final)
     verdict = Verdict(Kind.NONE)
     if paper is not None:
-        verdict = fault or judge(ours, paper.value, paper.ci95, higher_is_better=test.metric == "accuracy")
+        verdict = fault or judge(ours, paper.value, paper.ci95, test.metric, figures)
     return Cell(*place, runs, mode, figures, final, ours, paper, verdict)
 
 
-def _final(run: Run, mode: str) -> Figure:
-    """What a run ends with."""
+def _over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, final: bool) -> Figure:
+    """The mean over seeds and its interval; see `verdict.METHOD`."""
+    if len(runs) == 1:
+        return figures[0]
+    means, tasks = [figure.mean for figure in figures], figures[0].tasks
+    mean = float(np.mean(means))
+    if len(runs) < FEWEST or tasks < 2:
+        return Figure(mean, None, len(runs), tasks, "each seed")
+    try:
+        if not final:
+            raise DamagedError("episodes.json has the final values alone")
+        values = np.array([run.episodes(mode) for run in runs])
+        return Figure(mean, crossed(values).half_width(), len(runs), tasks, "seeds and tasks")
+    except DamagedError:
+        half = added(means, [figure.ci95 or 0.0 for figure in figures], tasks).half_width()
+        return Figure(mean, half, len(runs), tasks, "seeds plus tasks")
+
+
+def _final(run: RunReader, mode: str) -> Figure:
+    """The result that a run ends with."""
     found = run.summary.test.modes[mode]
     assert found.mean is not None  # as `_figure` or the summary's reader has found
-    return Figure(found.mean, found.ci95, found.episodes, "tasks")
+    return Figure(found.mean, found.ci95, 1, found.episodes)
 
 
-def _is_final(run: Run, at: int | None) -> bool:
+def _is_final(run: RunReader, at: int | None) -> bool:
     steps = run.summary.test.per_step
     return at is None or bool(steps and steps[-1].step == at)
 
 
-def _figure(run: Run, mode: str, at: int | None) -> Figure | None:
-    """The figure of a run in one mode of prediction, at one step; None where it has none."""
+def _figure(run: RunReader, mode: str, at: int | None) -> Figure | None:
+    """The result of a run in one mode of prediction, at one step; None where it has none."""
     test = run.summary.test
     if mode not in test.modes or test.modes[mode].mean is None:
         return None
@@ -198,50 +207,47 @@ def _figure(run: Run, mode: str, at: int | None) -> Figure | None:
         return _final(run, mode)
     for point in test.per_step if mode == test.prediction else []:
         if point.step == at and point.mean is not None:
-            return Figure(point.mean, point.ci95, test.modes[mode].episodes, "tasks")
+            return Figure(point.mean, point.ci95, 1, test.modes[mode].episodes)
     return None
 
 
-def _incomparable(run: Run, paper: Published | None, experiments: Experiments) -> Verdict | None:
+def _incomparable(run: RunReader, paper: Published | None, experiments: Experiments) -> Verdict | None:
     """Why a run cannot be held against its paper, if so."""
     summary = run.summary
     if paper is None or summary.experiment is None:
         return None
     if paper.metric != summary.test.metric:
-        return Verdict(Kind.OTHER, f"metric {summary.test.metric} for {paper.metric}")
+        return Verdict(Kind.NOT_COMPARABLE, f"metric {summary.test.metric} for {paper.metric}")
     asked = experiments[summary.experiment]
     if asked is None:
-        return Verdict(Kind.OTHER, f"experiment {summary.experiment} is none of this program's")
-    if run.config is None:
-        return Verdict(Kind.OTHER, run.config_fault or "config.yaml is missing")
+        return Verdict(Kind.NOT_COMPARABLE, f"experiment {summary.experiment} is not one of this program's")
+    if run.config_fault is not None:
+        return Verdict(Kind.NOT_COMPARABLE, run.config_fault)
     if (fault := conform(run.config, asked)) is not None:
         return fault
-    return Verdict(Kind.SHORT, f"budget {summary.budget}") if summary.budget != FULL else None
+    return Verdict(Kind.SHORT_RUN, f"budget {summary.budget}") if summary.budget != FULL else None
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: RunReader) -> dict[str, Any]:
     """All that two cells of one place may differ in."""
-    card = decisive({"protocol": run.summary.protocol.test})
-    if run.config is None:
-        return {**card, **decisive({"training": run.summary.protocol.training}), "training.seed": None}
-    return {**card, **decisive(run.config)}
+    return {**flat({"protocol": run.summary.protocol.test}), **facts(run)}
 
 
 def _differing(groups: list[Runs]) -> list[str]:
     """The keys in which groups differ; those of the protocol only where the configuration does not say them."""
-    facts = [_facts(members[0]) for members in groups]
-    keys = sorted({key for each in facts for key in each})
-    differ = [key for key in keys if any(each.get(key) != facts[0].get(key) for each in facts)]
+    found = [_facts(members[0]) for members in groups]
+    keys = sorted({key for each in found for key in each})
+    differ = [key for key in keys if len({repr(each.get(key)) for each in found}) > 1]
     return [key for key in differ if not key.startswith("protocol.")] or differ
 
 
 def _variants(groups: list[Runs]) -> list[str]:
-    """What sets each group apart, by the two keys that say most."""
-    facts = [_facts(members[0]) for members in groups]
-    keys = sorted(_differing(groups), key=lambda key: -len({format_value(each.get(key)) for each in facts}))[:2]
+    """The two keys that say most of how each group differs from the others, with their values."""
+    found = [_facts(members[0]) for members in groups]
+    keys = sorted(_differing(groups), key=lambda key: -len({format_value(each.get(key)) for each in found}))[:2]
     names = [
         ", ".join(f"{key.removeprefix('protocol.')} {format_value(each.get(key), 40)}" for key in keys)
-        for each in facts
+        for each in found
     ]
     return [name if names.count(name) == 1 else f"{name} · {i}" for i, name in enumerate(names, start=1)]
 

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
 from metabench.report.cells import Cell
-from metabench.report.episodes import Validation
-from metabench.report.verdict import half_width
+from metabench.utils.interval import FEWEST, over_seeds
+from metabench.utils.palette import PALETTE
 
-SERIES = 8  # colours; further rows take them again with another line
+SERIES = len(PALETTE)  # colours; further rows take them again with another line
 VARIABLES = {
     "#010101": "var(--ink)",
     "#020202": "var(--muted)",
@@ -58,7 +58,8 @@ LOOK: dict[str, Any] = {
     "ytick.labelcolor": MUTED,
     "lines.solid_capstyle": "round",
 }
-Curves = Sequence[tuple[Cell, Sequence[Sequence[Validation]]]]
+Lines = Sequence[Mapping[str, Any]]  # of metrics.jsonl: step, metric, ci95
+Curves = Sequence[tuple[Cell, Sequence[Lines]]]
 
 
 def look(rank: int) -> tuple[str, Any]:
@@ -67,22 +68,23 @@ def look(rank: int) -> tuple[str, Any]:
 
 
 def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
-    """The metric on validation tasks against meta-steps, a line a cell.
+    """The metric on validation tasks against meta-steps: one line per cell, or per seed of fewer than three.
 
-    The band is the 95% interval: over seeds where several validated at the same meta-steps, else over tasks.
+    The band is the 95% interval: over seeds and tasks where three seeds or more validated at the same meta-steps, else
+    over tasks.
     """
     with style.context(LOOK, after_reset=True):
         figure, axes = _axes()
         metric = curves[0][0].metric
+        scale = 100 if metric == "accuracy" else 1
         drawn = []
         for cell, seeds in curves:
             colour, line = look(ranks[cell.row, cell.variant])
-            x, mean, half = _band(seeds)
-            scale = 100 if metric == "accuracy" else 1
-            mean, half = scale * mean, scale * np.nan_to_num(half)
-            axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.6, marker="o" if len(x) == 1 else "")
-            axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
-            drawn.append(mean[np.isfinite(mean)])
+            for x, mean, half in _bands(seeds, metric, cell.runs[0].validation_tasks):
+                mean, half = scale * mean, scale * np.nan_to_num(half)
+                axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.6, marker="o" if len(x) == 1 else "")
+                axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+                drawn.append(mean[np.isfinite(mean)])
         axes.set_xlabel("meta-step")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
@@ -91,18 +93,21 @@ def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
         return _svg(figure, f"{metric} on validation tasks against meta-steps")
 
 
-def _band(seeds: Sequence[Sequence[Validation]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps, means and half-widths."""
-    first = seeds[0]
-    x = np.array([point.step for point in first])
-    if len(seeds) == 1 or any([point.step for point in one] != x.tolist() for one in seeds):
-        return x, np.array([point.value for point in first]), np.array([point.ci95 for point in first])
-    values = np.array([[point.value for point in one] for one in seeds])
-    return x, values.mean(0), np.array([half_width(column.tolist()) for column in values.T])
+Band = tuple[np.ndarray, np.ndarray, np.ndarray]  # steps, means and half-widths
+
+
+def _bands(seeds: Sequence[Lines], metric: str, tasks: int | None) -> list[Band]:
+    """One band over all seeds, or one for each of fewer than three, or where their meta-steps differ."""
+    steps, means, halves = ([[line[name] for line in one] for one in seeds] for name in ("step", metric, "ci95"))
+    if len(seeds) < FEWEST or any(one != steps[0] for one in steps):
+        return [(np.array(x), np.array(y), np.array(h)) for x, y, h in zip(steps, means, halves, strict=True)]
+    points = zip(zip(*means, strict=True), zip(*halves, strict=True), strict=True)
+    half = [over_seeds(mean, own, tasks) for mean, own in points]
+    return [(np.array(steps[0]), np.mean(means, axis=0), np.array(half))]
 
 
 def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
-    """The metric on test tasks against the seconds of meta-training, a point a cell with its 95% interval."""
+    """The metric on test tasks against the seconds of meta-training: one point per cell with its 95% interval."""
     with style.context(LOOK, after_reset=True):
         figure, axes = _axes()
         metric = cells[0].metric

@@ -1,4 +1,4 @@
-"""`metabench compare`: which runs may be set against each other, and the outcome in words."""
+"""`metabench compare`: two runs, or two groups of seeds, on the same test tasks, and the outcome in words."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy import ndarray
 
 from metabench.errors import UserError, format_value
-from metabench.report.cells import algorithm, same_cell
-from metabench.report.episodes import read_episodes
-from metabench.report.paired_tests import Paired, chance, compare, welch
-from metabench.report.read import Run, find, read_run
+from metabench.report.cells import algorithm
+from metabench.report.paired_tests import Paired, chance, compare, over_seeds
+from metabench.runs.groups import facts, same_cell
+from metabench.runs.reader import RunReader, find
 from metabench.runs.run_id import flat
 from metabench.utils.console import format_metric
 from metabench.utils.files import DamagedError
@@ -24,18 +24,14 @@ class Side:
 
     name: str
     folder: Path
-    runs: list[Run]
+    runs: list[RunReader]
 
     def values(self, mode: str) -> ndarray:
-        """The figure of every test task `[E]`, its mean over the runs; raises `UserError`."""
+        """The value of every test task, of each run `[S, E]`; raises `UserError`."""
         try:
-            return np.mean([read_episodes(run, mode) for run in self.runs], axis=0)
+            return np.array([run.episodes(mode) for run in self.runs])
         except DamagedError as fault:
             raise UserError(f"{self.folder}: {fault}") from None
-
-    def means(self, mode: str) -> list[float]:
-        """The mean of each run."""
-        return [mean for run in self.runs if (mean := run.summary.test.modes[mode].mean) is not None]
 
 
 def versus(a: Path, b: Path, prediction: str | None = None) -> list[str]:
@@ -47,27 +43,38 @@ def versus(a: Path, b: Path, prediction: str | None = None) -> list[str]:
         for run in side.runs:
             if mode not in run.summary.test.modes:
                 raise UserError(f"--prediction={mode}: {run.path} has {', '.join(run.summary.test.modes)}")
-    found = compare(sides[0].values(mode), sides[1].values(mode))
+    values = [side.values(mode) for side in sides]
+    found = compare(values[0].mean(0), values[1].mean(0))
     metric = sides[0].runs[0].summary.test.metric
     lines = [_about(side, metric, mean) for side, mean in zip(sides, (found.a, found.b), strict=True)]
-    return [*lines, "", *_words(found, metric, mode), *_over_seeds(sides, metric, mode)]
+    return [*lines, "", *_words(found, metric, mode), *_over_seeds(values[0], values[1], metric)]
 
 
 def _side(name: str, folder: Path) -> Side:
-    paths = [folder] if (folder / "summary.json").exists() else find([folder])
-    if not paths:
+    runs, skipped = find([folder], tests=False)
+    if skipped:
+        raise UserError(str(skipped[0]))
+    if not runs:
         raise UserError(f"{folder}: holds no run, which is a folder with a summary.json")
-    runs = []
-    for path in paths:
+    for run in runs:
         try:
-            runs.append(read_run(path))
+            run.summary  # noqa: B018
         except DamagedError as fault:
-            raise UserError(f"{path}: {fault}") from None
+            raise UserError(f"{run.path}: {fault}") from None
     if not all(same_cell(run, runs[0]) for run in runs):
-        raise UserError(f"{folder}: holds {len(runs)} runs that differ in more than their seed; name one of them")
+        differ = f"{len(runs)} runs that differ in more than their seed: {_differing(runs)}"
+        raise UserError(f"{folder}: holds {differ}; name one of them")
     if len({run.seed for run in runs}) < len(runs):
         raise UserError(f"{folder}: holds several runs of one seed; name one of them")
     return Side(name, folder, runs)
+
+
+def _differing(runs: list[RunReader]) -> str:
+    """The keys in which runs differ, the first few; `protocol` where only that does."""
+    found = [facts(run) for run in runs]
+    keys = dict.fromkeys(key for each in found for key in each)
+    differ = [key for key in keys if len({repr(each.get(key)) for each in found}) > 1] or ["protocol"]
+    return ", ".join(differ[:6]) + (f" and {len(differ) - 6} more" if len(differ) > 6 else "")
 
 
 def _same_test(a: Side, b: Side, chosen: bool) -> None:
@@ -110,13 +117,12 @@ def _words(found: Paired, metric: str, mode: str) -> list[str]:
     return lines
 
 
-def _over_seeds(sides: tuple[Side, Side], metric: str, mode: str) -> list[str]:
-    counts = [len(side.runs) for side in sides]
-    if min(counts) == 1:
+def _over_seeds(a: ndarray, b: ndarray, metric: str) -> list[str]:
+    if min(len(a), len(b)) == 1:
         return ["These are the models of the seeds above; what another seed would bring is not in the interval."]
-    if (found := welch(sides[0].means(mode), sides[1].means(mode))) is None:
+    if (found := over_seeds(a, b)) is None:
         return []
     half, p = found
-    gap = float(np.mean(sides[0].means(mode)) - np.mean(sides[1].means(mode)))
-    size = format_metric(metric, gap, half)
-    return [f"Over seeds, {counts[0]} and {counts[1]} of them: A - B = {size} (95%), p = {p:.2g} (Welch's t)."]
+    size = format_metric(metric, float(a.mean() - b.mean()), half)
+    how = "95% interval, seeds and tasks crossed"
+    return [f"For other seeds and other tasks, from {len(a)} and {len(b)} seeds: A - B = {size} ({how}), p = {p:.2g}."]

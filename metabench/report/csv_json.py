@@ -10,13 +10,14 @@ from typing import Any
 from metabench import __version__
 from metabench.report.cells import Cell
 from metabench.report.tables import Report
+from metabench.report.verdict import Kind
+from metabench.runs.untrusted import clean_text
 from metabench.utils.files import plain
 
 
 def record(cell: Cell) -> dict[str, Any]:
     """A cell as plain values."""
-    pairs = sorted(zip(cell.runs, cell.figures, strict=True), key=lambda pair: pair[0].seed)
-    runs = [run for run, _ in pairs]
+    runs = [run for run, _ in cell.by_seed]
     summaries = [run.summary for run in runs]
     paper = cell.paper
     return {
@@ -29,15 +30,21 @@ def record(cell: Cell) -> dict[str, Any]:
         "at": paper.at if paper else None,
         "paper": paper.value if paper else None,
         "paper_ci95": paper.ci95 if paper else None,
+        "paper_spread": paper.spread if paper else None,
+        "paper_note": paper.note if paper else None,
+        "paper_verified": paper.verified if paper else None,
+        "paper_from_memory": bool(paper.mark) if paper else None,
         "ours": cell.ours.mean,
         "ours_ci95": cell.ours.ci95,
         "interval_over": cell.ours.over,
-        "interval_n": cell.ours.count,
+        "interval_seeds": cell.ours.seeds,
+        "interval_tasks": cell.ours.tasks,
         "difference": cell.difference,
-        "verdict": cell.verdict.kind.name.lower(),
+        "verdict": "" if cell.verdict.kind is Kind.NONE else str(cell.verdict.kind),
         "reason": cell.verdict.reason,
         "seeds": [run.seed for run in runs],
-        "means": [figure.mean for _, figure in pairs],
+        "means": [figure.mean for _, figure in cell.by_seed],
+        "ci95s": [figure.ci95 for _, figure in cell.by_seed],
         "protocol": cell.protocol,
         "experiment": summaries[0].experiment,
         "budget": summaries[0].budget,
@@ -46,13 +53,13 @@ def record(cell: Cell) -> dict[str, Any]:
         "device": [summary.environment.device for summary in summaries],
         "commit": [summary.environment.git for summary in summaries],
         "command": [summary.environment.command for summary in summaries],
-        "run": [run.path.as_posix() for run in runs],
+        "run": [clean_text(run.path.as_posix()) for run in runs],
         "source": paper.source if paper else None,
     }
 
 
 def as_csv(report: Report) -> str:
-    """One line a cell; what there is one of a seed is joined by ' | '."""
+    """One line per cell; values that each seed has one of are joined by ' | '."""
     rows = [
         {key: " | ".join(map(str, value)) if isinstance(value, list) else value for key, value in record(cell).items()}
         for cell in report.cells
@@ -73,6 +80,6 @@ def as_json(report: Report) -> str:
         "protocols": {cell.protocol: cell.card for cell in report.cells},
         "notes": report.notes,
         "not_averaged": report.apart,
-        "left_out": [{"path": skip.path.as_posix(), "reason": skip.reason} for skip in report.skipped],
+        "left_out": [{"path": clean_text(skip.path.as_posix()), "reason": skip.reason} for skip in report.skipped],
     }
     return json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n"

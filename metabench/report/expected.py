@@ -1,4 +1,4 @@
-"""What an experiment asks for, composed anew from its name, and where a run's configuration differs from it."""
+"""The configuration that an experiment asks for, composed anew by name, and where a run's differs from it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,11 @@ from typing import Any
 
 from metabench.errors import format_value
 from metabench.report.verdict import Kind, Verdict
-from metabench.runs import experiment
-from metabench.runs.run_id import flat
+from metabench.runs.groups import decisive
 
-# What may differ between two runs of one cell; of the device, the precision may not.
-FREE = {*experiment.FREE, "published"} - {"device"}
-FREE_PARTS = {*experiment.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
 LENGTHS = ("train.steps", "train.tasks", "validate.episodes", "test.episodes")
-SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
 NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 MANY = 8  # experiments that are worth more than one process
-
-
-def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the number: dotted keys and values. `init` says only whether a run starts from another."""
-    found = {
-        key: value
-        for key, value in flat(config).items()
-        if key.split(".")[0] not in FREE and key not in FREE_PARTS and not key.startswith("init.")
-    }
-    if found.get("validate.select") == "last":
-        found = {key: value for key, value in found.items() if key not in SELECTION}
-    found["init"] = found.get("init") is not None
-    return found
 
 
 class Experiments:
@@ -46,7 +28,7 @@ class Experiments:
         self._answers: dict[str, dict[str, Any] | None] = dict(known or {})
 
     def __getitem__(self, name: str) -> dict[str, Any] | None:
-        """What the experiment asks for."""
+        """The composed configuration of the experiment."""
         if name not in self._answers:
             self._answers[name] = self._compose(name)
         return self._answers[name]
@@ -87,8 +69,8 @@ def conform(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Verdict | No
         shorter = fewer_steps if key == "validate.every" else key in LENGTHS and _shorter(have, want)
         (short if shorter else other).append(f"{key} {format_value(have, 60)} for {format_value(want, 60)}")
     if other:
-        return Verdict(Kind.OTHER, ", ".join([*other, *short]))
-    return Verdict(Kind.SHORT, ", ".join(short)) if short else None
+        return Verdict(Kind.NOT_COMPARABLE, ", ".join([*other, *short]))
+    return Verdict(Kind.SHORT_RUN, ", ".join(short)) if short else None
 
 
 def _shorter(have: Any, want: Any) -> bool:

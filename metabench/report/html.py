@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metabench import __version__
 from metabench.report import tables
 from metabench.report.cells import Cell
-from metabench.report.episodes import Validation, read_validations
-from metabench.report.read import Skipped
 from metabench.report.tables import Report, Table
 from metabench.report.verdict import DEFINITION
+from metabench.runs.reader import Skipped
 from metabench.utils.files import DamagedError
+from metabench.utils.palette import ON_DARK, PALETTE
 
-LEARNING = ("how it learned", "Validation tasks; bands are 95% intervals, over seeds where there are several.")
-COST = ("what it cost", "Meta-training on the machines that the cards name, and the test figure with its 95% interval.")
-CLASSES = {kind: kind.name.lower() for kind in DEFINITION}
+LEARNING = (
+    "learning curves",
+    "Validation tasks; bands are 95% intervals, over seeds and tasks, or over tasks for each of one or two seeds.",
+)
+COST = (
+    "cost",
+    "Seconds of meta-training on the machines that the cards name, and the test metric with its 95% interval.",
+)
+Lines = list[dict[str, Any]]  # of metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,8 @@ def as_html(report: Report) -> str:
         left_out=[*report.skipped, *damaged],
         tally={kind: count for kind, count in tally.items() if count},
         definition=DEFINITION,
-        classes=CLASSES,
+        light=PALETTE,
+        dark=ON_DARK,
         content=tables,
         runs=sum(len(cell.runs) for cell in report.cells),
         version=__version__,
@@ -74,12 +83,17 @@ def _sections(report: Report) -> tuple[list[Section], list[Skipped]]:
     return sections, list(damaged.values())
 
 
-def _curves(cell: Cell, damaged: dict[Path, Skipped]) -> list[list[Validation]]:
-    """The validations of each seed that has any; what cannot be read is noted in `damaged`."""
-    found = []
+def _curves(cell: Cell, damaged: dict[Path, Skipped]) -> list[Lines]:
+    """The validations of each seed that has any; those that cannot be read are noted in `damaged`."""
+    found, metric = [], cell.metric
     for run in cell.runs:
+        if not os.path.lexists(run.path / "metrics.jsonl"):
+            continue
         try:
-            found.append(read_validations(run))
+            lines = run.lines("validation", required=False)
+            if not all(metric in line and "ci95" in line for line in lines):
+                raise DamagedError(f"metrics.jsonl: has validations without {metric} or ci95")
+            found.append(lines)
         except DamagedError as fault:
             damaged[run.path] = Skipped(run.path, f"{fault}; no learning curve")
-    return [points for points in found if any(math.isfinite(point.value) for point in points)]
+    return [lines for lines in found if any(math.isfinite(line[metric]) for line in lines)]

@@ -1,4 +1,4 @@
-r"""The report in LaTeX: a `tabular` a data set, with booktabs; needs \usepackage{booktabs} and UTF-8 input."""
+r"""The report in LaTeX: one `tabular` per data set, with booktabs; needs \usepackage{booktabs} and UTF-8 input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{letter: rf"\{letter}" for letter in "&%$#_{}"},
     "±": r"$\pm$", "−": "$-$", "·": r"$\cdot$", "√": r"$\surd$", "×": r"$\times$", "<": "$<$", ">": "$>$", "|": "$|$",
-    "–": "--", "…": r"\dots{}",
+    "†": r"$\dagger$", "²": "$^2$", "–": "--", "…": r"\dots{}",
 }  # fmt: skip
 
 

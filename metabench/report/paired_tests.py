@@ -1,4 +1,4 @@
-"""Two sets of figures over the same test tasks: their difference task by task, and how far chance could make it."""
+"""Two sets of values over the same test tasks: their difference task by task, and how far chance could make it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from metabench.report.verdict import half_width
+from metabench.utils.interval import crossed, half_width
 
 FLIPS = 10_000  # random sign flips
 
@@ -27,12 +27,12 @@ class Paired:
 
     @property
     def identical(self) -> bool:
-        """Whether every task has the same figure in both."""
+        """True where every task has the same value in both."""
         return self.difference == 0 and self.ci95 == 0
 
 
 def compare(a: ndarray, b: ndarray) -> Paired:
-    """Paired statistics of figures `a [E]` and `b [E]` of the same E ≥ 2 tasks."""
+    """Paired statistics of values `a [E]` and `b [E]` of the same E ≥ 2 tasks."""
     from scipy import special, stats
 
     differences = a - b
@@ -44,7 +44,7 @@ def compare(a: ndarray, b: ndarray) -> Paired:
         float(a.mean()),
         float(b.mean()),
         float(differences.mean()),
-        half_width(differences.tolist()),
+        half_width(differences),
         float(2 * special.stdtr(len(a) - 1, -abs(t))),
         _sign_flips(differences),
         float(stats.wilcoxon(differences).pvalue),
@@ -63,15 +63,18 @@ def _sign_flips(differences: ndarray) -> float:
     return (beyond + 1) / (FLIPS + 1)
 
 
-def welch(a: list[float], b: list[float]) -> tuple[float, float] | None:
-    """Half-width and p of the difference of means over seeds (Welch's t); None where a side has one seed."""
-    from scipy import stats
+def over_seeds(a: ndarray, b: ndarray) -> tuple[float, float] | None:
+    """Half-width of the 95% interval and p of mean(a) - mean(b), of `a [S, E]` and `b [S', E]` over the same tasks.
 
-    if min(len(a), len(b)) < 2 or np.ptp(a) == np.ptp(b) == 0:
+    Other seeds and other tasks are both chance: see `utils.interval.crossed`. None where a side has a single seed, or
+    nothing varies.
+    """
+    if min(len(a), len(b)) < 2:
         return None
-    found = stats.ttest_ind(a, b, equal_var=False)
-    interval = found.confidence_interval(0.95)
-    return float(interval.high - interval.low) / 2, float(found.pvalue)
+    spread = crossed(a, b)
+    if spread.standard_error == 0:
+        return None
+    return spread.half_width(), spread.p(float(a.mean() - b.mean()))
 
 
 def chance(p: float) -> str:

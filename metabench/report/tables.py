@@ -1,4 +1,4 @@
-"""What every format shows: tables of cells, the reasons and rules under them, and the protocol cards."""
+"""The content of every format: tables of cells, the reasons and rules under them, and the protocol cards."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metabench.config.schema import FOOTNOTE
 from metabench.report.cells import Cell, make_cells
 from metabench.report.expected import Experiments
-from metabench.report.read import Run, Skipped, find, read_runs
-from metabench.report.verdict import DEFINITION, Kind
+from metabench.report.verdict import DEFINITION, METHOD, Kind
+from metabench.runs.reader import Skipped, find
+from metabench.runs.untrusted import clean_text
 from metabench.utils.console import format_metric, inline
+from metabench.utils.files import DamagedError
 
 MOST = 5  # values of different seeds that a card shows
-INTERVALS = (
-    "± is a 95% interval of the mean: over seeds, t(0.975, n-1) · s / √n, where there are several; "
-    "over test tasks where there is one"
-)
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is to be shown."""
+    """The whole content of a report."""
 
     cells: list[Cell]
     tables: list[Table]
@@ -65,10 +64,21 @@ class Report:
         """How to read the tables, a line each: only what they have."""
         kinds = {cell.verdict.kind for cell in self.cells}
         rules = [f"{kind}: {text}" for kind, text in DEFINITION.items() if kind in kinds]
-        return [INTERVALS, *rules]
+        return [*self.intervals, *rules, *self.footnotes]
+
+    @property
+    def intervals(self) -> list[str]:
+        """The formula of each kind of interval in the tables."""
+        kinds = {cell.ours.over for cell in self.cells}
+        return [f"± is a 95% interval of the mean {text}" for kind, text in METHOD.items() if kind in kinds]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The meaning of the marks at published values."""
+        return [FOOTNOTE] if any(cell.paper is not None and cell.paper.mark for cell in self.cells) else []
 
     def sections(self) -> list[tuple[str, list[str]]]:
-        """What stands under the tables before the protocol cards: a title and lines; no empty ones."""
+        """The sections between the tables and the protocol cards: a title and lines; no empty ones."""
         every = {
             "how to read this": self.notes,
             "why": self.reasons,
@@ -79,15 +89,20 @@ class Report:
 
     @property
     def skips(self) -> list[str]:
-        """What was left out, and why."""
-        return [f"{skip.path.as_posix()}: {skip.reason}" for skip in self.skipped]
+        """The folders and files that were left out, each with the reason."""
+        return [str(skip) for skip in self.skipped]
 
 
 def make_report(folders: Iterable[Path], experiments: Experiments) -> Report:
-    """Every run below `folders`, against what `experiments` ask for; raises `UserError` where a folder is none."""
-    runs, skipped = [], []
-    for found in read_runs(find(folders)):
-        runs.append(found) if isinstance(found, Run) else skipped.append(found)
+    """Every run below `folders`, against what `experiments` ask for; raises `UserError` for what is no folder."""
+    found, skipped = find(folders)
+    runs = []
+    for run in found:
+        try:
+            if run.summary:
+                runs.append(run)
+        except DamagedError as fault:
+            skipped.append(Skipped(run.path, str(fault)))
     cells, spare, apart = make_cells(runs, experiments)
     hashes = dict.fromkeys(cell.protocol for cell in cells)
     marks = {protocol: _letters(i) for i, protocol in enumerate(hashes)}
@@ -135,16 +150,20 @@ def _natural(text: str) -> list[tuple[bool, int, str]]:
 
 
 def ours(cell: Cell) -> str:
-    """Our figure with its interval."""
+    """Our result with its interval; of two seeds the result of each."""
+    if cell.ours.over == "each seed":
+        return " and ".join(format_metric(cell.metric, one.mean, one.ci95) for _, one in cell.by_seed)
     return format_metric(cell.metric, cell.ours.mean, cell.ours.ci95)
 
 
 def paper(cell: Cell) -> str | None:
-    """The published one."""
+    """The published one, with a dagger where it is from memory, and what else it takes to read it."""
     if cell.paper is None:
         return None
-    spread = "" if cell.paper.spread is None else f" (s = {format_metric(cell.metric, cell.paper.spread)})"
-    return format_metric(cell.paper.metric, cell.paper.value, cell.paper.ci95) + spread
+    spread = None if cell.paper.spread is None else f"s = {format_metric(cell.metric, cell.paper.spread)}"
+    more = "; ".join(filter(None, (spread, cell.paper.note)))
+    value = format_metric(cell.paper.metric, cell.paper.value, cell.paper.ci95)
+    return f"{value}{cell.paper.mark}{f' ({more})' if more else ''}"
 
 
 def difference(cell: Cell) -> str | None:
@@ -156,8 +175,10 @@ def difference(cell: Cell) -> str | None:
 
 
 def count(cell: Cell) -> str:
-    """What the interval is over."""
-    return f"{cell.ours.count} seeds" if cell.ours.over == "seeds" else "1 seed"
+    """The seeds and tasks that the interval is over: × where they are crossed, + where they are added in squares."""
+    seeds, tasks = f"{cell.ours.seeds} seed{'s' if cell.ours.seeds > 1 else ''}", f"{cell.ours.tasks:,} tasks"
+    joined = {"seeds and tasks": f"{seeds} × {tasks}", "seeds plus tasks": f"{seeds} + {tasks}"}
+    return joined.get(cell.ours.over, f"{seeds}, {tasks}")
 
 
 # ---- where the numbers come from
@@ -169,12 +190,12 @@ def test_card(cell: Cell) -> dict[str, str]:
 
 
 def origin(cell: Cell) -> dict[str, str]:
-    """What else decides the number: training, versions, machine, commit, command; what differs between seeds, each."""
-    summaries = [run.summary for run in sorted(cell.runs, key=lambda run: run.seed)]
+    """All else that decides the number: training, versions, machine, commit, command; each value where seeds differ."""
+    summaries = [run.summary for run, _ in cell.by_seed]
     first = summaries[0]
     training = {key: value for key, value in first.protocol.training.items() if key != "seed" and value is not None}
     found = {
-        "shown": f"{cell.prediction} predictions, interval over {cell.ours.count} {cell.ours.over}",
+        "shown": f"{cell.prediction} predictions, interval over {_interval(cell)}",
         "experiment": _each(s.experiment or "none" for s in summaries),
         "budget": _each(s.budget for s in summaries),
         "published": _source(cell),
@@ -185,9 +206,19 @@ def origin(cell: Cell) -> dict[str, str]:
         "device": _each(s.environment.device for s in summaries),
         "commit": _each(s.environment.git or "not known" for s in summaries),
         "command": _each(s.environment.command for s in summaries),
-        "folder": _each(run.path.as_posix() for run in cell.runs),
+        "folder": _each(clean_text(run.path.as_posix()) for run in cell.runs),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _interval(cell: Cell) -> str:
+    seeds, tasks = cell.ours.seeds, f"{cell.ours.tasks:,} tasks"
+    return {
+        "tasks": tasks,
+        "each seed": f"{tasks} for each seed",
+        "seeds and tasks": f"{seeds} seeds and {tasks}, crossed",
+        "seeds plus tasks": f"{seeds} seeds and {tasks}, added in squares",
+    }[cell.ours.over]
 
 
 def _source(cell: Cell) -> str:

@@ -11,11 +11,12 @@ from metabench.report.tables import Report, Table, count, difference, origin, ou
 from metabench.report.verdict import Kind
 
 COLOURS = {
-    Kind.WITHIN: "green",
-    Kind.ABOVE: "bold green",
-    Kind.BELOW: "red",
-    Kind.SHORT: "yellow",
-    Kind.OTHER: "magenta",
+    Kind.MATCHES: "green",
+    Kind.BETTER: "bold green",
+    Kind.WORSE: "red",
+    Kind.UNDECIDED: "cyan",
+    Kind.SHORT_RUN: "yellow",
+    Kind.NOT_COMPARABLE: "magenta",
 }
 CELL, LABEL = 30, 26  # columns of text that a cell and a row's name are given
 

@@ -1,4 +1,4 @@
-"""How a figure of ours stands to a published one: the rule, and the words for it."""
+"""The comparison of a result with a published one: the rule, and the words for it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
+from metabench.errors import format_value
 
-PROBABILITY = 0.975  # of Student's t: two-sided 95%
+# The widest half of an interval that says anything, for each metric: of an error half the published value (a wider one
+# has in it values that are three times each other), of an accuracy ten points (twenty test tasks give as much).
+WIDEST = {"mse": 0.5, "accuracy": 0.1}
 
 
 class Kind(StrEnum):
-    """The verdicts."""
+    """The verdicts, as every format writes them."""
 
-    WITHIN = "within"
-    ABOVE = "above"
-    BELOW = "below"
-    SHORT = "short run"
-    OTHER = "not comparable"
+    MATCHES = "matches"
+    BETTER = "better"
+    WORSE = "worse"
+    UNDECIDED = "undecided"
+    SHORT_RUN = "short run"
+    NOT_COMPARABLE = "not comparable"
     NONE = "–"  # nothing is published for it
+
+    @property
+    def identifier(self) -> str:
+        """The verdict as a name without spaces, for style sheets."""
+        return self.value.replace(" ", "-")
 
 
 DEFINITION = {
-    Kind.WITHIN: "the 95% intervals overlap; a value published without one counts as a point",
-    Kind.ABOVE: "the intervals do not overlap, and ours is better: accuracy higher, error lower",
-    Kind.BELOW: "the intervals do not overlap, and ours is worse",
-    Kind.SHORT: "fewer meta-steps or tasks than the experiment asks for, which decides nothing",
-    Kind.OTHER: "another configuration or protocol than the experiment's; what differs is named",
+    Kind.MATCHES: "the 95% intervals overlap; a value published without one counts as a point",
+    Kind.BETTER: "the intervals do not overlap, and ours is better: accuracy higher, error lower",
+    Kind.WORSE: "the intervals do not overlap, and ours is worse",
+    Kind.UNDECIDED: "the intervals overlap, but ours is so wide that this says nothing: to either side more than half "
+    "of the published error, or ten points of accuracy; or two seeds have different verdicts",
+    Kind.SHORT_RUN: "fewer meta-steps or tasks than the experiment asks for, which decides nothing",
+    Kind.NOT_COMPARABLE: "another configuration or protocol than the experiment's; what differs is named",
 }
 
 
@@ -42,31 +52,44 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean and the half-width of its 95% interval, over so many seeds or test tasks."""
+    """A mean, the half-width of its 95% interval, and over how many seeds and tasks that is, by which method.
+
+    `over` is one of: "tasks" of a single seed; "seeds and tasks", from the value of every task (crossed); "seeds plus
+    tasks", from the seeds' means and their own intervals (added in squares); "each seed", where two have no interval
+    together.
+    """
 
     mean: float
     ci95: float | None
-    count: int
-    over: str  # "seeds" or "tasks"
+    seeds: int
+    tasks: int
+    over: str = "tasks"
 
 
-def over_seeds(means: Sequence[float]) -> Figure:
-    """Mean ± t(0.975, n-1) · s / √n of the means of n ≥ 2 runs that differ in their seed alone."""
-    return Figure(float(np.mean(means)), half_width(means), len(means), "seeds")
+METHOD = {
+    "tasks": "over test tasks, for one seed: t(0.975, n-1) · s / √n",
+    "seeds and tasks": "over seeds and test tasks (seeds × tasks), from the value of every test task: crossed random "
+    "effects (Searle et al. 1992), the half-widths that seeds and tasks add, in squares (Howe 1974)",
+    "seeds plus tasks": "over seeds and test tasks (seeds + tasks), where single tasks' values are not recorded: the "
+    "half-width over the seeds' means and the mean one over tasks, in squares; never narrower than tasks alone give",
+    "each seed": "over test tasks, for each of two seeds by itself: two say too little about how seeds vary",
+}
 
 
-def half_width(values: Sequence[float]) -> float:
-    """t(0.975, n-1) · s / √n of n ≥ 2 values."""
-    from scipy.special import stdtrit  # a quarter of a second
-
-    n = len(values)
-    return float(stdtrit(n - 1, PROBABILITY) * np.std(values, ddof=1) / math.sqrt(n))
-
-
-def judge(ours: Figure, value: float, ci95: float | None, higher_is_better: bool) -> Verdict:
-    """Within, above or below, by whether the intervals overlap; they do where they touch."""
-    difference = ours.mean - value if higher_is_better else value - ours.mean
-    reach = (ours.ci95 or 0.0) + (ci95 or 0.0)
-    if abs(difference) <= reach or math.isclose(abs(difference), reach, rel_tol=1e-9):
-        return Verdict(Kind.WITHIN)
-    return Verdict(Kind.ABOVE if difference > 0 else Kind.BELOW)
+def judge(ours: Figure, value: float, ci95: float | None, metric: str, each: Sequence[Figure] = ()) -> Verdict:
+    """The verdict on `ours` against a published value; `each` are the figures of two seeds that are judged apart."""
+    if ours.over == "each seed":
+        found = [judge(one, value, ci95, metric) for one in each]
+        kinds = dict.fromkeys(verdict.kind for verdict in found)
+        return found[0] if len(kinds) == 1 else Verdict(Kind.UNDECIDED, f"one seed {' and one '.join(kinds)}")
+    half = ours.ci95 or 0.0
+    difference = ours.mean - value if metric == "accuracy" else value - ours.mean
+    reach = half + (ci95 or 0.0)
+    if abs(difference) > reach and not math.isclose(abs(difference), reach, rel_tol=1e-9):
+        return Verdict(Kind.BETTER if difference > 0 else Kind.WORSE)
+    widest = WIDEST[metric] * (value if metric == "mse" else 1.0)
+    if half > widest:
+        unit, scale = ("%", 100) if metric == "accuracy" else ("", 1)
+        said = [format_value(f"{scale * number:.3g}{unit}") for number in (half, widest)]
+        return Verdict(Kind.UNDECIDED, f"± {said[0]} is wider than ± {said[1]}, the widest that says anything here")
+    return Verdict(Kind.MATCHES)

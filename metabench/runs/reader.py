@@ -1,192 +1,265 @@
-"""Runs as they lie on disk, read for pictures: found in folders, grouped over seeds, and named by how they differ."""
+"""The one reader of run directories: found in folders, read part by part, checked; nothing in them is trusted.
+
+A folder is a run if it holds one of the files in `MARKS`. Torch is imported for weights alone.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import math
+import os
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from metabench.errors import UserError, format_value
-from metabench.runs.run_dir import load_best
-from metabench.runs.run_id import NOT_IDENTITY, flat, identity
-from metabench.utils.files import DamagedError, read_json
+from metabench.runs.run_dir import FOLDERS, load_best
+from metabench.runs.run_id import first_identity, identity
+from metabench.runs.summary import HUGE, Summary, Values, parse
+from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, read_content, read_yaml
+from metabench.utils.files import DamagedError
 
-MOST = 3  # differences that a name lists
-COMPONENTS = ("algo", "data", "backbone", "optim")
-SECTIONS = (*COMPONENTS, "train", "device")
+TESTS = "tests"  # the folder of a run that holds further tests of it, each a run
+MARKS = {"summary.json", "status.json", "metrics.jsonl"}
+GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
+SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
 
 
 class RunReader:
-    """The directory of a run, finished or not; nothing in it is changed. Raises `UserError` for what is damaged."""
+    """The directory of a run, finished or not; nothing in it is changed.
 
-    def __init__(self, path: Path, found: bool = False) -> None:
-        self.path, self.found = path, found  # found in a folder, not named by the user
+    Every part raises `DamagedError` that names the file within the directory and what is wrong with it.
+    """
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The composed configuration, as it was written."""
-        path = self.path / "config.yaml"
-        try:
-            content = OmegaConf.to_container(OmegaConf.load(path))
-        except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as fault:
-            raise UserError(f"{path}: cannot be read: {' '.join(str(fault).split())}") from None
-        if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in SECTIONS):
-            raise UserError(f"{path}: is not the configuration of a run")
-        return {str(key): value for key, value in content.items()}
+    def __init__(self, path: Path, named: bool = True) -> None:
+        self.path, self.named = path, named  # by the user, or found in a folder
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The summary of a finished run."""
-        path = self.path / "summary.json"
-        if not path.exists():
-            raise UserError(f"{self.path}: is not finished: there is no summary.json; the same command continues it")
+        file = self.path / "summary.json"
+        if not os.path.lexists(file):
+            status = self._status()
+            hint = "; the same command continues it" if status.startswith(GOES_ON) else ""
+            raise DamagedError(f"is not finished: {status}{hint}")
+        return parse(read_content(file))
+
+    @property
+    def finished(self) -> bool:
+        """True where there is a sound summary."""
         try:
-            content = read_json(path)
-            if content["protocol"]["hash"] and content["test"]["per_step"]:
-                return content
-        except (DamagedError, KeyError, TypeError):
-            pass
-        raise UserError(f"{path}: is not the summary of a run")
+            return bool(self.summary)
+        except DamagedError:
+            return False
+
+    def _status(self) -> str:
+        try:
+            status = clean(read_content(self.path / "status.json"))
+            said = [str(status[key]) for key in ("status", "reason") if status.get(key)]
+        except (DamagedError, ValueError, AttributeError):
+            said = []
+        return format_value(", ".join(said) or "no status")
 
     @cached_property
-    def weights(self) -> dict[str, Any] | None:
-        """The state of the model that validation chose; None for a run without meta-training, which chooses nothing."""
-        if not self.config["train"]["steps"]:
-            return None
+    def config(self) -> Values:
+        """The composed configuration, as it was written; that of the summary, where the run is finished."""
+        content = read_yaml(self.path / "config.yaml")
+        if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in SECTIONS):
+            raise DamagedError("config.yaml: is not the configuration of a run")
+        if self.finished:
+            try:
+                known = (identity(content, self.summary.inputs), first_identity(content))
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+                raise DamagedError("config.yaml: is not a configuration") from None
+            if self.summary.identity not in known:
+                raise DamagedError("config.yaml: is not the configuration that this run had")
+        return content
+
+    @cached_property
+    def config_fault(self) -> str | None:
+        """The fault of config.yaml, if any."""
         try:
-            return load_best(self.path)["algo"]
-        except (DamagedError, KeyError) as fault:
-            raise UserError(f"{self.path}: no model to draw: {fault}") from None
+            return None if self.config else "config.yaml: is empty"
+        except DamagedError as fault:
+            return str(fault)
+
+    @property
+    def sound_config(self) -> Values | None:
+        """The configuration; None where something is wrong with it."""
+        return self.config if self.config_fault is None else None
+
+    @cached_property
+    def tested(self) -> RunReader | None:
+        """The finished run that this is a test of, if it lies where `metabench test` puts tests: below that run."""
+        if not self.finished or self.summary.test_of is None or self.path.absolute().parent.name != TESTS:
+            return None
+        above = RunReader(self.path.absolute().parents[1])
+        known = above.finished and above.config_fault is None and above.summary.test_of is None
+        named = known and above.summary.identity == self.summary.test_of.get("run")
+        return above if named and above.seed == self.seed else None
+
+    @cached_property
+    def inputs(self) -> Values:
+        """The inputs beside the configuration that decided its numbers (`runs.inputs`): for most runs none."""
+        if self.finished:
+            return self.summary.inputs
+        try:
+            found = clean(read_content(self.path / "environment.json"))["inputs"]
+        except (DamagedError, ValueError, KeyError, TypeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training; 0 where an unfinished run does not say it."""
+        if self.finished:
+            return self.summary.protocol.training["seed"]
+        seed = self.config.get("seed")
+        return seed if type(seed) is int else 0
+
+    @property
+    def validation_tasks(self) -> int | None:
+        """The number of tasks of a validation; None where the configuration does not say it."""
+        validation = (self.sound_config or {}).get("validate")
+        count = validation.get("episodes") if isinstance(validation, dict) else None
+        return count if type(count) is int else None
 
     @property
     def protocol(self) -> str | None:
         """The protocol's hash, once the run is finished."""
-        return self.summary["protocol"]["hash"] if (self.path / "summary.json").exists() else None
+        return self.summary.protocol.hash if self.finished else None
 
-    def lines(self, split: str) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl of one split; a last one that a kill cut short is left out."""
-        path = self.path / "metrics.jsonl"
+    def episodes(self, mode: str) -> list[float]:
+        """The final metric of every test task in one mode of prediction."""
+        test = self.summary.test
+        content = read_content(self.path / "episodes.json")
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as fault:
-            raise UserError(f"{path}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from None
-        whole = text[: text.rfind("\n") + 1].splitlines()
-        found = []
-        for number, line in enumerate(whole, start=1):
-            try:
-                entry = json.loads(line)
-                if entry["split"] == split and entry["step"] >= 0:
-                    found.append(entry)
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path}: line {number} is not a line of metrics") from None
-        if not found:
-            raise UserError(f"{path}: has no line of split={split} yet")
+            metric, values = content["metric"], content["modes"][mode]
+            finite = [value for value in values if type(value) in (int, float) and math.isfinite(value)]
+        except (KeyError, TypeError, OverflowError):
+            raise DamagedError(f"episodes.json: has no values of {mode} prediction") from None
+        if metric != test.metric or len(values) != test.modes[mode].episodes:
+            raise DamagedError("episodes.json: is not of the test in summary.json")
+        if len(finite) < len(values):
+            raise DamagedError(f"episodes.json: {len(values) - len(finite)} of {len(values)} values are not finite")
+        mean = test.modes[mode].mean
+        if mean is None or not math.isclose(math.fsum(finite) / len(finite), mean, rel_tol=1e-6, abs_tol=1e-9):
+            raise DamagedError("episodes.json: its mean is not the one in summary.json")
+        return finite
+
+    def lines(self, split: str, required: bool = True) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl of one split: `split`, `step`, and numbers, NaN where one is null or absurd.
+
+        A last line that a kill cut short is left out. Having none is a fault if they are `required`.
+        """
+        file = self.path / "metrics.jsonl"
+        check_file(file, LONGEST)
+        found, number, mark = [], 0, f'"{split}"'
+        try:
+            with file.open(encoding="utf-8") as lines:
+                for number, text in enumerate(lines, start=1):  # noqa: B007
+                    if mark in text and text.endswith("\n"):
+                        entry = json.loads(text)
+                        if entry["split"] == split:
+                            numbers = {k: _number(v) for k, v in entry.items() if k not in ("split", "step")}
+                            found.append({**numbers, "split": split, "step": _step(entry["step"])})
+        except OSError as fault:
+            raise DamagedError(f"metrics.jsonl: {fault.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            raise DamagedError(f"metrics.jsonl: line {number} is not a line of metrics") from None
+        if required and not found:
+            raise DamagedError(f"metrics.jsonl: has no line of split={split} yet")
         return found
+
+    @cached_property
+    def weights(self) -> dict[str, Any] | None:
+        """The state of the model that validation chose; None for a run without meta-training, which chooses nothing."""
+        if not self.config["train"].get("steps"):
+            return None
+        try:
+            return load_best(self.path)["algo"]
+        except (DamagedError, KeyError) as fault:
+            raise DamagedError(f"has no model: {fault}") from None
+
+
+def _step(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 2**53:
+        raise ValueError(value)
+    return value
+
+
+def _number(value: Any) -> float:
+    number = math.nan if value is None else float(value)
+    return number if abs(number) <= HUGE else math.nan
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs of one configuration that differ in their seed alone, by seed; and what tells it from the other groups."""
+class Skipped:
+    """A folder, or a file of one, that could not be used, and why."""
 
-    name: str
-    runs: tuple[RunReader, ...]
+    path: Path
+    reason: str
 
-    @property
-    def label(self) -> str:
-        """The name and the number of seeds."""
-        return f"{self.name} ({len(self.runs)} seed{'s' if len(self.runs) > 1 else ''})"
+    def __str__(self) -> str:
+        return f"{clean_text(self.path.as_posix())}: {self.reason}"
 
 
-def find(paths: Iterable[Path]) -> list[RunReader]:
-    """The runs in `paths`, run directories or folders of them, each once; raises `UserError` where there is none."""
-    found: dict[Path, RunReader] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise UserError(f"{path}: no such folder; give run directories, or a folder of them")
-        if (path / "config.yaml").exists():
-            found[path.resolve()] = RunReader(path)
-            continue
-        here = sorted(config.parent for config in path.rglob("config.yaml"))
-        if not here:
-            raise UserError(f"{path}: holds no run: there is no config.yaml in it or below")
-        for run in here:
-            found.setdefault(run.resolve(), RunReader(run, found=True))
-    return list(found.values())
+def find(folders: Iterable[Path], tests: bool = True) -> tuple[list[RunReader], list[Skipped]]:
+    """Every run in `folders` and below, each once, in order; and what could not be entered.
 
-
-def usable(runs: Iterable[RunReader], needed: Callable[[RunReader], Any]) -> tuple[list[RunReader], list[str]]:
-    """Those that have what is `needed`, and what the others lack.
-
-    Raises `UserError` if a run that was named lacks it, or every one does.
+    Links to folders are followed, each folder once. Hidden folders, and those within a run that hold checkpoints and
+    pictures, are not entered; nor, without `tests`, the one of further tests. Raises `UserError` for a given path that
+    is no folder.
     """
-    kept, reasons = [], []
-    for run in runs:
-        try:
-            run.config, needed(run)
-            kept.append(run)
-        except UserError as fault:
-            if not run.found:
-                raise
-            reasons.append(str(fault))
-    if not kept:
-        raise UserError(reasons[0])
-    return kept, reasons
+    runs: list[RunReader] = []
+    skipped: list[Skipped] = []
+    seen: set[tuple[int, int]] = set()
+    own = {*FOLDERS} if tests else {*FOLDERS, TESTS}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: {'is not a folder' if os.path.lexists(folder) else 'no such folder'}")
+        waiting = [folder]  # folders by name, then links, so that a run goes by its own name
+        linked: list[Path] = []
+        while waiting or linked:
+            here = waiting.pop(0) if waiting else linked.pop(0)
+            try:
+                status = here.stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            except OSError as fault:
+                skipped.append(Skipped(here, f"cannot be entered: {fault.strerror}"))
+                continue
+            is_run = any(entry.name in MARKS for entry in entries)
+            if is_run:
+                runs.append(RunReader(here, named=here == folder))
+            inner = []
+            for entry in entries:
+                if entry.name.startswith(".") or (is_run and entry.name in own):
+                    continue
+                path = here / entry.name
+                if entry.is_symlink():
+                    broken = _link_fault(path)
+                    if broken is not None and entry.name not in MARKS:
+                        skipped.append(Skipped(path, broken))
+                    elif broken is None and path.is_dir():
+                        linked.append(path)
+                elif entry.is_dir(follow_symlinks=False):
+                    inner.append(path)
+            waiting = inner + waiting
+    return runs, skipped
 
 
-def group(runs: Iterable[RunReader]) -> list[Group]:
-    """Runs of one configuration but for the seed are together; in the order in which they were given."""
-    together: dict[str, dict[int, RunReader]] = {}
-    for run in runs:
-        same = together.setdefault(identity({**run.config, "seed": 0}), {})
-        seed = run.config.get("seed", 0)
-        if seed in same:
-            raise UserError(f"{run.path}: is the run of {same[seed].path} once more; give one of them")
-        same[seed] = run
-    members = [tuple(run for _, run in sorted(seeds.items())) for seeds in together.values()]
-    return [Group(name, runs) for name, runs in zip(_names([m[0].config for m in members]), members, strict=True)]
-
-
-def title(groups: Sequence[Group]) -> str:
-    """What all groups have in common of their data and the size of an evaluation task."""
-    data = [g.runs[0].config["data"] for g in groups]
-    parts = []
-    if len({d["_target_"] for d in data}) == 1:
-        parts.append(_short(data[0]["_target_"]))
-    if len({(d.get("ways"), d.get("shots")) for d in data}) == 1 and "shots" in data[0]:
-        ways = f"{data[0]['ways']}-way " if "ways" in data[0] else ""
-        parts.append(f"{ways}{data[0]['shots']}-shot")
-    return ", ".join(parts)
-
-
-def _names(configs: list[dict[str, Any]]) -> list[str]:
-    """The class of the algorithm, and where two share it, the keys in which they differ."""
-    classes = [_short(config["algo"]["_target_"]) for config in configs]
-    leaves = [flat({k: v for k, v in c.items() if k not in (*NOT_IDENTITY, "seed")}) for c in configs]
-    names = []
-    for cls, mine in zip(classes, leaves, strict=True):
-        rivals = [other for other, theirs in zip(leaves, classes, strict=True) if theirs == cls]
-        differing = [k for k in mine if any(k not in other or other[k] != mine[k] for other in rivals)]
-        differing.sort(key=lambda key: (key.startswith("data.train."), not key.startswith(("data.", "algo."))))
-        said = [f"{_brief(key)}={_value(mine[key])}" for key in differing[:MOST]]
-        names.append(" ".join([cls, *said, *(["…"] if len(differing) > MOST else [])]))
-    return names
-
-
-def _brief(key: str) -> str:
-    group, _, rest = key.partition(".")
-    return rest if group in COMPONENTS else key
-
-
-def _value(value: Any) -> str:
-    return format_value(Path(value).name if isinstance(value, str) and "/" in value else value, 20)
-
-
-def _short(target: str) -> str:
-    return target.rpartition(".")[2]
+def _link_fault(path: Path) -> str | None:
+    """The fault of a link, if it leads neither to a folder nor to a file."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"is a broken link to {clean_text(str(path.readlink()))}"
+    except OSError as fault:
+        return f"is a link that cannot be followed: {fault.strerror}"
+    return None if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else "is a link to what is neither a folder nor a file"

@@ -12,6 +12,7 @@ from metabench.errors import UserError, last_line
 from metabench.runs.reader import RunReader
 from metabench.training.components import Components
 from metabench.utils.console import Display
+from metabench.utils.files import DamagedError
 
 
 def trained(run: RunReader, queries: int | None = None) -> tuple[Algorithm, TaskSource]:
@@ -19,16 +20,16 @@ def trained(run: RunReader, queries: int | None = None) -> tuple[Algorithm, Task
 
     Raises `UserError` where the configuration is of another version of the program.
     """
-    plain = deepcopy(run.config)
-    plain["device"] = {**plain["device"], "type": "cpu"}
-    if queries is not None:
-        plain["data"]["queries"] = queries
-    if run.weights is not None:
-        plain["init"] = None  # it was taken up when training began
     try:
+        plain = deepcopy(run.config)
+        plain["device"] = {**plain["device"], "type": "cpu"}
+        if queries is not None:
+            plain["data"]["queries"] = queries
+        if run.weights is not None:
+            plain["init"] = None  # it was taken up when training began
         built = Components(check(Config, plain), Display())
         if run.weights is not None:
             built.algo.load_state_dict(run.weights)
-    except (UserError, RuntimeError) as fault:
+    except (UserError, DamagedError, RuntimeError) as fault:
         raise UserError(f"{run.path}: the model cannot be built again: {last_line(fault)}") from None
     return built.algo, built.source

@@ -18,11 +18,12 @@ from metabench.config.schema import Config
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
 from metabench.runs.inputs import find_inputs
-from metabench.runs.reader import RunReader
+from metabench.runs.reader import TESTS, RunReader
 from metabench.runs.run_id import identity
 from metabench.training.components import find_components
 from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
+from metabench.utils.files import DamagedError
 
 SECTIONS = ("data", "algo", "test", "device", "chunk", "log", "resume")  # what a test may set
 
@@ -40,12 +41,14 @@ def retest(
 
     Raises `UserError` for a run that is not finished, and for an override that a test cannot have.
     """
-    if tested.summary is None:
-        raise UserError(f"{tested.path}: is not finished")
-    plain = changed(tested.config, overrides, config_dir)
+    try:
+        before, trained = tested.summary, tested.config
+    except DamagedError as fault:
+        raise UserError(f"{tested.path}: {fault}") from None
+    plain = changed(trained, overrides, config_dir)
     if (tested.path / "checkpoints" / "best.pt").exists():
         plain["init"] = str(tested.path)
-    elif tested.config["train"]["steps"] and tested.summary["train"]["steps"]:
+    elif trained["train"]["steps"] and before.train.steps:
         raise UserError(f"{tested.path}: holds no checkpoint to test; the command of the run makes it anew")
     plain |= {"train": {**plain["train"], "steps": 0}, "published": None, "tests": None, "run_dir": None}
     config = check(Config, plain)
@@ -53,9 +56,9 @@ def retest(
     inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
     content = settled(config, components)
     key = identity(content, inputs)
-    of = {"run": tested.summary["identity"], "name": name, "overrides": list(overrides)}
+    of = {"run": before.identity, "name": name, "overrides": list(overrides)}
     about = {**cell(config, None, ()), "test_of": of}
-    return run(config, RunSpec(tested.path / "tests" / key, key, content, inputs, about, command), display)
+    return run(config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command), display)
 
 
 def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:

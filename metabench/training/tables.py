@@ -1,4 +1,4 @@
-"""What a run shows on a terminal: its protocol card, and the result of its test."""
+"""The tables that a run prints: its protocol card, and the result of its test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from metabench.axis import AXES, INNER_STEPS
+from metabench.config.schema import FOOTNOTE, mark
 from metabench.utils.console import format_metric, inline
 
 
@@ -47,8 +48,10 @@ def result_table(summary: dict[str, Any]) -> Table:
         whole = budget == "full" and not summary.get("changes")
         for one in (published, *published.get("also", ())):
             label = f"published{'' if whole else ', of the whole'}: {one['row']}, {one['column']}"
-            doubt = f" ({one['verified']})" if "memory" in (one["verified"] or "") else ""
-            table.add_row(label, format_metric(name, one["value"], one["ci95"]), one["source"] + doubt)
+            value = format_metric(name, one["value"], one["ci95"]) + mark(one["verified"])
+            table.add_row(label, value, "; ".join(filter(None, (one["source"], one.get("note")))))
+        if any(mark(one["verified"]) for one in (published, *published.get("also", ()))):
+            table.add_row("", "", FOOTNOTE)
     return table
 
 

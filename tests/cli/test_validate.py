@@ -11,7 +11,6 @@ FAULTS = {
     "unknown_key": ("algo: {inner_step: 3}", "algo.inner_step=3: no such key; did you mean inner_steps?"),
     "wrong_value": ("train: {tasks: 0}", "train.tasks=0: should be greater than or equal to 1"),
     "no_such_algo": ("defaults: [override /algo: mamml]", "algo=mamml: no such algo; did you mean maml?"),
-    "no_such_row": ("published: ${published:mine}", "published=mine: no row of published.csv is of this experiment"),
     "does_not_fit": ("defaults: [override /algo: protonet]", "algo=ProtoNet: classification method"),
     "other_metric": (
         f"published: {{value: 0.9, metric: accuracy, {ROW}}}",
@@ -52,6 +51,14 @@ def test_what_can_be_built_is_shown_with_its_cost_and_no_data_is_read(tmp_path):
     assert "omniglot/maml_5w1s 60,000 meta-steps of 32 tasks, 600 test tasks 98.70 ± 0.40% Finn et al. 2017" in said
     assert "2 configurations, all can be built" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_from_memory_is_marked_and_an_ensemble_said(tmp_path):
+    done = run_metabench("validate", "omniglot/cnp_5w1s", "omniglot/mamlpp_20w1s", cwd=tmp_path)
+    said = " ".join(done.out.split())
+    assert "95.30%† Garnelo et al. 2018" in said
+    assert "97.65% Antoniou et al. 2019, table 1; an ensemble of 3 models" in said
+    assert "† quoted from memory" in said
 
 
 @pytest.mark.parametrize(

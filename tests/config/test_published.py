@@ -11,6 +11,7 @@ from paths import CONF
 
 from metabench.config.catalog import description
 from metabench.config.published import published, rows
+from metabench.config.schema import mark
 
 FOLDER = CONF / "experiment"
 EXPERIMENTS = {
@@ -22,15 +23,17 @@ BY_EXPERIMENT = defaultdict(list)
 for row in rows():
     BY_EXPERIMENT[row["experiment"]].append(row)
 CHECKED = (
-    r"(the paper's text|the authors' poster|independent notes that quote the paper"
-    r"|from memory(, (low confidence|(mean|indirectly) corroborated))?"
-    r"|mean from independent notes that quote the paper, interval from memory)"
+    r"(the paper's text|the authors' (poster|slides)|independent notes that quote the paper"
+    r"|the text of a paper that quotes it|the poster of authors that quote it"
+    r"|from memory|mean from independent notes that quote the paper, interval from memory)"
 )
+AUTHORS = r"[A-Z][a-z]+ (et al\.|and [A-Z][a-z]+) 20\d\d"
+TABLE = r"(the )?(Omniglot (to EMNIST )?)?table( \d| of results| of the (poster|repository))?"
 
 
 def test_every_row_is_whole():
     cells = [(row["source"], row["arxiv"], row["row"], row["column"]) for row in rows()]
-    assert len(set(cells)) == len(cells) > 200
+    assert len(set(cells)) == len(cells) > 300
     for row in rows():
         assert bool(row["experiment"]) != bool(row["without"]), row
         assert float(row["value"]) >= 0
@@ -38,9 +41,7 @@ def test_every_row_is_whole():
         assert row["prediction"] in {"transductive", "inductive", ""}
         assert not (row["ci95"] and row["spread"])
         assert all(re.fullmatch(r"\d+(\.\d+)?", row[name]) for name in ("value", "ci95", "spread") if row[name])
-        assert re.fullmatch(r"[A-Z][a-z]+ et al\. 20\d\d, (the )?(Omniglot )?table( \d| of results)?", row["source"]), (
-            row
-        )
+        assert re.fullmatch(rf"{AUTHORS}, {TABLE}( of {AUTHORS})?", row["source"]), row
         assert re.fullmatch(r"\d{4}\.\d{5}(v\d)?|", row["arxiv"])
         assert re.fullmatch(CHECKED, row["verified"]), row
 
@@ -56,6 +57,7 @@ def test_an_experiment_says_what_its_rows_say(name):
     found = composed(f"experiment={name}").published
     assert (found is not None) == (name in BY_EXPERIMENT)
     said = description(EXPERIMENTS[name])
+    notes = {row["note"] for row in BY_EXPERIMENT[name]} - {""}
     numbers = re.findall(r"\d+\.\d+", said)
     cells = BY_EXPERIMENT[name]
     expected = {row["value"] for row in cells}
@@ -65,6 +67,17 @@ def test_an_experiment_says_what_its_rows_say(name):
     for row in cells:
         assert row["source"] in said
         assert ("from memory" in said) == ("from memory" in row["verified"])
+    assert all(note in said for note in notes)
+
+
+def test_a_value_from_memory_is_marked_and_an_ensemble_said():
+    doubtful = [row for row in rows() if "from memory" in row["verified"]]
+    assert len(doubtful) == 57  # of means or intervals that no public text was found for
+    assert mark("from memory") == mark(doubtful[-1]["verified"]) == "†"
+    assert mark("the paper's text") == mark(None) == ""
+    assert {row["note"] for row in rows() if row["row"] == "MAML++"} == {"an ensemble of 3 models"}
+    assert published("omniglot/mamlpp_20w1s")["note"] == "an ensemble of 3 models"
+    assert "note" not in published("omniglot/maml_5w1s")
 
 
 @pytest.mark.parametrize(

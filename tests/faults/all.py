@@ -6,6 +6,7 @@ from faults import (  # noqa: F401
     archives,
     damage,
     disk,
+    folders,
     hostile,
     jobs,
     kill,

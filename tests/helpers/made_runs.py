@@ -27,9 +27,13 @@ def write_run(
     validations: Sequence[float] = (),
     per_step: Sequence[dict[str, Any]] = (),
     card: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
     **summary: Any,
 ) -> Path:
-    """A finished run of `metabench OVERRIDES…` whose test tasks had these values; `card` changes its protocol."""
+    """A finished run of `metabench OVERRIDES…` whose test tasks had these values.
+
+    `card` changes its protocol, `training` the part of it that is about training.
+    """
     config = composed(*overrides)
     experiment = next((o.partition("=")[2] for o in overrides if o.startswith("experiment=")), None)
     test = {
@@ -45,13 +49,18 @@ def write_run(
     }
     n = len(values)
     estimate = {"mean": sum(values) / n, "ci95": stats.t.ppf(0.975, n - 1) * stats.sem(values), "episodes": n}
+    trained = {"seed": config["seed"], "meta_steps": 1, **(training or {})}
     content = {
         "status": "complete",
-        "identity": identity(config),
+        "identity": identity(config, summary.get("inputs")),
         "experiment": experiment,
         "budget": config["budget"],
         "published": config["published"],
-        "protocol": {"hash": digest(test)[:12], "test": test, "training": {"seed": config["seed"], "meta_steps": 1}},
+        "protocol": {
+            "hash": digest(test)[:12],
+            "test": test,
+            "training": trained,
+        },
         "test": {
             "metric": metric,
             **estimate,

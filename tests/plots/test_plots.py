@@ -152,7 +152,7 @@ def test_twenty_ways_are_legible_and_small(tmp_path):
     assert path.stat().st_size < 150_000
     words = texts(episodes(setup.algo, setup.source))
     assert len([w for w in words if w[:1] in "✓✗" and w]) == 20 * 5 + 2
-    assert "shown: 2 of 5 support drawings a class, 5 of 15 queries a class" in words
+    assert "shown: 2 of 5 support images per class, 5 of 15 queries per class" in words
 
 
 @pytest.mark.parametrize("ways", [2, 3, 5, 6, 10, 11, 20, 60])

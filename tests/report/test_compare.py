@@ -15,7 +15,7 @@ from scipy import stats
 
 from metabench.errors import UserError
 from metabench.report.compare import versus
-from metabench.report.paired_tests import chance, compare, welch
+from metabench.report.paired_tests import chance, compare, over_seeds
 
 NORMAL = np.random.default_rng(0).normal
 
@@ -85,13 +85,21 @@ def test_a_p_value_in_words(p, words):
     assert chance(p) == words
 
 
-def test_over_seeds_it_is_welch():
-    a, b = [0.9, 0.92, 0.91], [0.85, 0.9]
-    half, p = welch(a, b)
-    expected = stats.ttest_ind(a, b, equal_var=False)
+def test_over_seeds_it_is_welch_where_only_seeds_vary():
+    a, b = (np.array(means)[:, None] + np.zeros(50) for means in ([0.9, 0.92, 0.91], [0.85, 0.9]))
+    half, p = over_seeds(a, b)
+    expected = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False)
     interval = expected.confidence_interval(0.95)
     assert (half, p) == pytest.approx(((interval.high - interval.low) / 2, expected.pvalue))
-    assert welch(a, [0.9]) is None
+    assert over_seeds(a, b[:1]) is None
+    assert over_seeds(a * 0, b * 0) is None
+
+
+def test_over_seeds_it_is_the_paired_test_where_only_tasks_vary():
+    tasks, other = NORMAL(1, 0.3, 40), NORMAL(1, 0.3, 40)
+    half, p = over_seeds(np.tile(tasks, (3, 1)), np.tile(other, (4, 1)))
+    paired = compare(tasks, other)
+    assert (half, p) == pytest.approx((paired.ci95, paired.p))
 
 
 def test_a_lower_error_and_a_higher_accuracy_are_better(tmp_path):
@@ -141,8 +149,9 @@ def test_seeds_are_averaged_task_by_task(tmp_path):
     words = said(tmp_path / "a", tmp_path / "b")
     assert "maml, seeds 0, 1, 2" in words
     assert "A is 0.2000 better than B in mse: 0.2000 ± 0.0000" in words
-    half, p = welch(values.mean(1).tolist(), (values + 0.2).mean(1).tolist())
-    assert f"Over seeds, 3 and 3 of them: A - B = -0.2000 ± {half:.4f} (95%), p = {p:.2g} (Welch's t)." in words
+    half, p = over_seeds(values, values + 0.2)
+    how = f"A - B = -0.2000 ± {half:.4f} (95% interval, seeds and tasks crossed), p = {p:.2g}."
+    assert f"For other seeds and other tasks, from 3 and 3 seeds: {how}" in words
 
 
 def test_a_group_must_be_one_configuration_once(tmp_path):
@@ -151,7 +160,7 @@ def test_a_group_must_be_one_configuration_once(tmp_path):
     write_run(tmp_path / "mixed/b", "algo=anil")
     write_run(tmp_path / "twice/a")
     write_run(tmp_path / "twice/b", "device=cpu")
-    with pytest.raises(UserError, match="mixed: holds 2 runs that differ in more than their seed; name one of them"):
+    with pytest.raises(UserError, match=r"mixed: holds 2 runs that differ in more than their seed: algo\..*; name one"):
         versus(one, tmp_path / "mixed")
     with pytest.raises(UserError, match="twice: holds several runs of one seed"):
         versus(tmp_path / "twice", one)
@@ -162,11 +171,11 @@ def test_a_group_must_be_one_configuration_once(tmp_path):
     [
         (None, "is missing"),
         ("{", "Expecting"),
-        ("[]", "has no figures of inductive prediction"),
-        ('{"metric": "mse", "modes": {"inductive": 3}}', "has no figures of inductive"),
+        ("[]", "has no values of inductive prediction"),
+        ('{"metric": "mse", "modes": {"inductive": 3}}', "has no values of inductive"),
         ('{"metric": "mse", "modes": {"inductive": [0.1]}}', "is not of the test"),
         ('{"metric": "accuracy", "modes": {"inductive": [0.4, 0.5, 0.6, 0.7]}}', "is not of the test"),
-        ('{"metric": "mse", "modes": {"inductive": [0.4, null, 0.6, true]}}', "2 of 4 figures are not finite"),
+        ('{"metric": "mse", "modes": {"inductive": [0.4, null, 0.6, true]}}', "2 of 4 values are not finite"),
         ('{"metric": "mse", "modes": {"inductive": [0.4, 0.5, 0.6, 0.8]}}', "its mean is not the one in summary.json"),
     ],
 )

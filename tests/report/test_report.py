@@ -9,28 +9,29 @@ import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import change, composed, write_run
-from paths import CONF
+from paths import CONF, ROOT
 from program import run_fresh, run_metabench
 from rich.console import Console
-from scipy import stats
 
 from metabench.evaluation.evaluate import estimate
 from metabench.report.expected import Experiments
 from metabench.report.formats import MODULES, SUFFIXES, writer
 from metabench.report.tables import Report, make_report
 from metabench.report.terminal import show
-from metabench.report.verdict import Figure, Kind, half_width, judge
+from metabench.report.verdict import DEFINITION, Figure, Kind, judge
+from metabench.utils.interval import crossed, half_width
 
 CELL = "experiment=omniglot/protonet_5w1s"
 PAPER = {"metric": "accuracy", "row": "ProtoNet", "column": "5-way 1-shot", "source": "Snell et al. 2017, table 1"}
-GOOD, BAD = [0.8, 0.9, 1.0, 1.0], [0.1, 0.2, 0.3, 0.2]
+GOOD, BAD = [0.9, 0.92, 0.94, 0.94], [0.1, 0.2, 0.3, 0.2]
 
 
 KNOWN = {"omniglot/protonet_5w1s": {**composed(CELL), "published": {"value": 0.92, **PAPER}}}
@@ -71,19 +72,19 @@ def text(report: Report) -> str:
 @pytest.mark.parametrize(
     ("ours", "ci95", "paper", "paper_ci95", "kind"),
     [
-        (0.90, 0.02, 0.95, 0.03, Kind.WITHIN),  # they touch
-        (0.90, 0.02, 0.95, 0.02, Kind.BELOW),
-        (0.95, 0.02, 0.90, 0.02, Kind.ABOVE),
-        (0.95, 0.06, 0.90, None, Kind.WITHIN),  # a value without an interval is a point
-        (0.95, 0.04, 0.90, None, Kind.ABOVE),
-        (0.90, None, 0.90, None, Kind.WITHIN),
-        (0.90, 0.001, 0.95, 0.10, Kind.WITHIN),  # ours within the paper's
+        (0.90, 0.02, 0.95, 0.03, Kind.MATCHES),  # they touch
+        (0.90, 0.02, 0.95, 0.02, Kind.WORSE),
+        (0.95, 0.02, 0.90, 0.02, Kind.BETTER),
+        (0.95, 0.06, 0.90, None, Kind.MATCHES),  # a value without an interval is a point
+        (0.95, 0.04, 0.90, None, Kind.BETTER),
+        (0.90, None, 0.90, None, Kind.MATCHES),
+        (0.90, 0.001, 0.95, 0.10, Kind.MATCHES),  # ours within the paper's
     ],
 )
 def test_a_verdict_is_whether_the_intervals_overlap_and_who_is_better(ours, ci95, paper, paper_ci95, kind):
-    assert judge(Figure(ours, ci95, 600, "tasks"), paper, paper_ci95, higher_is_better=True).kind == kind
-    mirrored = {Kind.ABOVE: Kind.BELOW, Kind.BELOW: Kind.ABOVE}
-    error = judge(Figure(ours, ci95, 600, "tasks"), paper, paper_ci95, higher_is_better=False).kind
+    assert judge(Figure(ours, ci95, 1, 600), paper, paper_ci95, "accuracy").kind == kind
+    mirrored = {Kind.BETTER: Kind.WORSE, Kind.WORSE: Kind.BETTER}
+    error = judge(Figure(ours, ci95, 1, 600), paper, paper_ci95, "mse").kind
     assert error == mirrored.get(kind, kind)
 
 
@@ -92,22 +93,100 @@ def test_the_half_width_is_that_of_an_evaluation():
     assert half_width(values.tolist()) == pytest.approx(estimate(values).ci95)
 
 
-def test_over_seeds_the_interval_is_of_the_means(tmp_path):
-    sets = [[0.90, 0.92], [0.91, 0.95], [0.88, 0.96]]
-    for seed, values in enumerate(sets):
-        cell_run(tmp_path / str(seed), f"seed={seed}", values=values)
-    cell, means = one_cell(tmp_path), list(map(mean, sets))
-    assert (cell.ours.over, cell.ours.count) == ("seeds", 3)
+SETS = [[0.90, 0.92, 0.93], [0.91, 0.95, 0.92], [0.88, 0.96, 0.94]]  # of three seeds, over the same tasks
+
+
+def seeds_of(root: Path, sets, *overrides: str, **made) -> list[Path]:
+    return [cell_run(root / str(i), f"seed={i}", *overrides, values=v, **made) for i, v in enumerate(sets)]
+
+
+def test_over_seeds_the_interval_is_of_seeds_and_tasks(tmp_path):
+    seeds_of(tmp_path, SETS)
+    cell, means = one_cell(tmp_path), list(map(mean, SETS))
+    assert (cell.ours.over, cell.ours.seeds, cell.ours.tasks) == ("seeds and tasks", 3, 3)
     assert cell.ours.mean == pytest.approx(mean(means))
-    assert cell.ours.ci95 == pytest.approx(stats.t.ppf(0.975, 2) * stdev(means) / math.sqrt(3))
+    assert cell.ours.ci95 == pytest.approx(crossed(np.array(SETS)).half_width())
     assert cell.difference == pytest.approx(mean(means) - 0.92)
-    assert cell.verdict.kind == Kind.WITHIN
+    assert cell.verdict.kind == Kind.MATCHES
+    assert "3 seeds × 3 tasks" in text(made_report(tmp_path))
+    assert "Searle" in " ".join(made_report(tmp_path).notes)
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"metric": "accuracy", "modes": {"inductive": [0.9, null, 0.9]}}'])
+def test_without_the_value_of_every_task_what_seeds_and_tasks_give_is_added(content, tmp_path):
+    runs = seeds_of(tmp_path, SETS)
+    (runs[1] / "episodes.json").unlink() if content is None else (runs[1] / "episodes.json").write_text(content)
+    cell, means = one_cell(tmp_path), list(map(mean, SETS))
+    assert cell.ours.over == "seeds plus tasks"
+    over_seeds, over_tasks = half_width(means), mean(half_width(values) for values in SETS)
+    assert cell.ours.ci95 == pytest.approx(math.hypot(over_seeds, over_tasks))
+    assert "3 seeds + 3 tasks" in text(made_report(tmp_path))
+
+
+def test_the_value_of_an_earlier_step_has_its_tasks_in_it(published, tmp_path):
+    for seed, first in enumerate((0.50, 0.51, 0.49)):
+        steps = [{"step": 1, "mean": first, "ci95": 0.05}, {"step": 2, "mean": mean(GOOD), "ci95": 0.1}]
+        cell_run(tmp_path / str(seed), f"seed={seed}", per_step=steps)
+    published |= {"at": 2, "also": [{**published, "value": 0.55, "at": 1, "column": "after 1 step"}]}
+    cells = {cell.column: cell for cell in made_report(tmp_path).cells}
+    assert cells["after 1 step"].ours.ci95 == pytest.approx(math.hypot(0.05, half_width((0.50, 0.51, 0.49))))
+    assert cells["after 1 step"].ours.over == "seeds plus tasks"
+    assert cells["after 1 step"].verdict.kind == Kind.MATCHES
+
+
+def test_seeds_that_agree_are_no_surer_than_their_tasks(tmp_path):
+    seeds_of(tmp_path, [GOOD] * 3)  # as methods without training
+    assert one_cell(tmp_path).ours.ci95 == pytest.approx(half_width(GOOD))
+
+
+def test_two_seeds_are_shown_and_judged_each_by_itself(published, tmp_path):
+    seeds_of(tmp_path, [[0.90, 0.92], [0.98, 1.0]])
+    cell = one_cell(tmp_path)
+    assert (cell.ours.over, cell.ours.ci95, cell.ours.mean) == ("each seed", None, pytest.approx(0.95))
+    shown = [f"{100 * mean(v):.2f} ± {100 * half_width(v):.2f}%" for v in ([0.90, 0.92], [0.98, 1.0])]
+    assert " and ".join(shown) in writer("md")(made_report(tmp_path))
+    published["value"] = 0.5
+    assert cell.runs[0].summary.test.modes["inductive"].ci95 > 0.1  # too wide to match
+    assert one_cell(tmp_path).verdict.kind == Kind.BETTER
+    entry = json.loads(writer("json")(made_report(tmp_path)))["cells"][0]
+    assert (entry["ours_ci95"], len(entry["ci95s"]), entry["interval_over"]) == (None, 2, "each seed")
+
+
+def test_two_seeds_that_differ_in_their_verdict_decide_nothing():
+    each = [Figure(0.9, 0.01, 1, 600), Figure(0.95, 0.01, 1, 600)]
+    both = Figure(0.925, None, 2, 600, "each seed")
+    assert judge(both, 0.90, None, "accuracy", each).kind == Kind.UNDECIDED
+    assert judge(both, 0.90, None, "accuracy", each).reason == "one seed matches and one better"
+    assert judge(both, 0.80, None, "accuracy", each).kind == Kind.BETTER
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "ci95", "paper", "kind"),
+    [
+        ("mse", 8.08, 23.6, 2.41, Kind.UNDECIDED),
+        ("mse", 0.358, 0.105, 0.35, Kind.MATCHES),
+        ("mse", 0.5, 0.2, 0.35, Kind.UNDECIDED),  # more than half of 0.35
+        ("mse", 8.08, 2.0, 2.41, Kind.WORSE),  # wide, and yet it decides
+        ("accuracy", 0.3782, 1.2774, 0.9, Kind.UNDECIDED),
+        ("accuracy", 0.93, 0.06, 0.98, Kind.MATCHES),
+        ("accuracy", 0.9989, 0.0012, 0.999, Kind.MATCHES),  # as wide as the error is large: well measured
+        ("accuracy", 0.4, 0.2, 0.98, Kind.WORSE),
+    ],
+)
+def test_an_interval_that_says_nothing_is_undecided(metric, ours, ci95, paper, kind):
+    assert judge(Figure(ours, ci95, 3, 1000, "seeds and tasks"), paper, None, metric).kind == kind
+
+
+def test_verdicts_read_the_same_everywhere():
+    assert list(DEFINITION) == ["matches", "better", "worse", "undecided", "short run", "not comparable"]
+    style = (ROOT / "metabench/report/templates/page.css").read_text()
+    assert all(f".{kind.identifier} " in style for kind in DEFINITION)
 
 
 def test_of_one_seed_the_interval_is_over_tasks(tmp_path):
     cell_run(tmp_path / "a")
     cell = one_cell(tmp_path)
-    assert (cell.ours.over, cell.ours.count) == ("tasks", 4)
+    assert (cell.ours.over, cell.ours.seeds, cell.ours.tasks) == ("tasks", 1, 4)
     assert cell.ours.ci95 == pytest.approx(estimate(torch.tensor(GOOD)).ci95, rel=1e-5)
     assert "interval over 4 tasks" in text(made_report(tmp_path))
 
@@ -115,14 +194,14 @@ def test_of_one_seed_the_interval_is_over_tasks(tmp_path):
 def test_a_shorter_run_is_called_short_whatever_it_reaches(tmp_path):
     cell_run(tmp_path / "a", "train.steps=100")
     cell = one_cell(tmp_path)
-    assert cell.verdict.kind == Kind.SHORT
+    assert cell.verdict.kind == Kind.SHORT_RUN
     assert cell.verdict.reason == "train.steps 100 for 20000"
 
 
 def test_a_smaller_budget_is_a_short_run(tmp_path):
     cell_run(tmp_path / "a", "budget=short")
     cell = one_cell(tmp_path)
-    assert cell.verdict.kind == Kind.SHORT
+    assert cell.verdict.kind == Kind.SHORT_RUN
     assert "train.steps 1000 for 20000" in cell.verdict.reason
 
 
@@ -143,7 +222,7 @@ def test_a_smaller_budget_is_a_short_run(tmp_path):
 def test_another_configuration_is_not_comparable_and_what_differs_is_named(override, reason, tmp_path):
     cell_run(tmp_path / "a", override)
     cell = one_cell(tmp_path)
-    assert cell.verdict.kind == Kind.OTHER
+    assert cell.verdict.kind == Kind.NOT_COMPARABLE
     assert reason in cell.verdict.reason
     assert cell.difference is None
 
@@ -153,7 +232,7 @@ def test_another_configuration_is_not_comparable_and_what_differs_is_named(overr
 )
 def test_seed_place_and_machine_leave_a_run_comparable(override, tmp_path):
     cell_run(tmp_path / "a", override)
-    assert one_cell(tmp_path).verdict.kind == Kind.WITHIN
+    assert one_cell(tmp_path).verdict.kind == Kind.MATCHES
 
 
 def test_what_the_paper_predicts_with_is_what_it_is_set_against(published, tmp_path):
@@ -161,13 +240,13 @@ def test_what_the_paper_predicts_with_is_what_it_is_set_against(published, tmp_p
     change(run, "test", "modes", "transductive", "mean", to=0.5)
     published["prediction"] = "transductive"
     cell = one_cell(tmp_path)
-    assert (cell.prediction, cell.ours.mean, cell.verdict.kind) == ("transductive", 0.5, Kind.BELOW)
+    assert (cell.prediction, cell.ours.mean, cell.verdict.kind) == ("transductive", 0.5, Kind.WORSE)
 
 
 def test_a_prediction_that_a_run_has_not_is_not_comparable(published, tmp_path):
     cell_run(tmp_path / "a")
     published["prediction"] = "transductive"
-    assert one_cell(tmp_path).verdict.kind == Kind.OTHER
+    assert one_cell(tmp_path).verdict.kind == Kind.NOT_COMPARABLE
 
 
 def test_one_run_fills_several_cells_of_a_table(published, tmp_path):
@@ -177,10 +256,10 @@ def test_one_run_fills_several_cells_of_a_table(published, tmp_path):
     published |= {"at": 2, "also": [also, {**also, "at": 7, "column": "after 7 steps"}]}
     cells = {cell.column: cell for cell in made_report(tmp_path).cells}
     assert cells["5-way 1-shot"].final
-    assert cells["5-way 1-shot"].verdict.kind == Kind.WITHIN
-    assert cells["after 1 step"].ours == Figure(0.5, 0.01, 4, "tasks")
-    assert cells["after 1 step"].verdict.kind == Kind.BELOW
-    assert cells["after 7 steps"].verdict.kind == Kind.OTHER
+    assert cells["5-way 1-shot"].verdict.kind == Kind.MATCHES
+    assert cells["after 1 step"].ours == Figure(0.5, 0.01, 1, 4)
+    assert cells["after 1 step"].verdict.kind == Kind.WORSE
+    assert cells["after 7 steps"].verdict.kind == Kind.NOT_COMPARABLE
 
 
 def test_a_run_of_no_experiment_has_no_verdict(tmp_path):
@@ -191,7 +270,7 @@ def test_a_run_of_no_experiment_has_no_verdict(tmp_path):
 
 def test_an_experiment_that_this_program_has_not_is_not_comparable(tmp_path):
     cell_run(tmp_path / "a", experiment="omniglot/none_such", published={"value": 0.9, **PAPER})
-    assert one_cell(tmp_path).verdict.reason == "experiment omniglot/none_such is none of this program's"
+    assert one_cell(tmp_path).verdict.reason == "experiment omniglot/none_such is not one of this program's"
 
 
 def test_experiments_are_composed_anew_and_from_the_programs_folder_alone():
@@ -219,9 +298,9 @@ def test_an_experiment_of_ones_own(tmp_path):
     (tmp_path / "conf/experiment/mine.yaml").write_text(text)
     run = write_run(tmp_path / "run", "train.steps=30", values=[0.4, 0.6, 0.5], experiment="mine")
     (cell,) = make_report([run], Experiments(str(tmp_path / "conf"))).cells
-    assert (cell.row, cell.column, cell.verdict.kind) == ("Mine", "here", Kind.WITHIN)
+    assert (cell.row, cell.column, cell.verdict.kind) == ("Mine", "here", Kind.MATCHES)
     done = run_metabench("report", "run", "--config-dir", "conf", "--format", "csv", cwd=tmp_path)
-    assert ",within," in done.out
+    assert ",matches," in done.out
 
 
 # ---- what is averaged
@@ -251,16 +330,65 @@ def test_one_seed_counts_once(tmp_path):
     cell_run(tmp_path / "b", "device=cpu", values=BAD)
     report = made_report(tmp_path)
     (cell,), (skip,) = report.cells, report.skipped
-    assert cell.ours.count == 4
+    assert cell.ours.tasks == 4
     assert skip.reason == f"seed 0 is there already: {tmp_path}/a"
+
+
+BASES = ({"digest": "0123456789abcdef", "meta_steps": 30}, {"digest": "fedcba9876543210", "meta_steps": 30})
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (0, 0)])
+def test_runs_that_start_from_different_models_are_never_averaged_nor_dropped(seeds, tmp_path):
+    for name, seed, base in zip("ab", seeds, BASES, strict=True):
+        write_run(tmp_path / name, f"seed={seed}", "init=base", training={"init": base})
+    report = made_report(tmp_path)
+    assert [len(cell.runs) for cell in report.cells] == [1, 1]
+    assert not report.skipped
+    assert report.apart == ["maml, sinusoid K = 10: 2 configurations are not averaged; they differ in init"]
+    assert [cell.variant for cell in report.cells] == [f"init {base['digest']}" for base in BASES]
+
+
+def test_the_same_model_under_another_path_is_the_same_cell(tmp_path):
+    for seed, path in enumerate(("base", "elsewhere/base", "base")):
+        write_run(tmp_path / str(seed), f"seed={seed}", f"init={path}", training={"init": BASES[0]})
+    assert [len(cell.runs) for cell in made_report(tmp_path).cells] == [3]
+
+
+def test_older_summaries_go_by_the_path_that_they_start_from(tmp_path):
+    for name, init in {"a": "one", "b": "two", "c": "null"}.items():
+        write_run(tmp_path / name, f"init={init}")
+    report = made_report(tmp_path)
+    assert ([len(cell.runs) for cell in report.cells], report.skips) == ([1, 1, 1], [])
+    assert report.apart[0].endswith("they differ in init")
+
+
+def test_classes_of_ones_own_are_one_cell_only_if_their_source_agrees(tmp_path):
+    for seed, source in enumerate(("aa", "aa", "bb")):
+        write_run(tmp_path / str(seed), f"seed={seed}", inputs={"sources": {"mine.Method": source}})
+    report = made_report(tmp_path)
+    assert sorted(len(cell.runs) for cell in report.cells) == [1, 2]
+    assert report.apart[0].endswith("they differ in sources.mine.Method")
+
+
+def test_two_copies_of_one_run_are_one(tmp_path):
+    for name in "ab":
+        write_run(tmp_path / name, "init=base", training={"init": BASES[0]})
+    (skip,) = made_report(tmp_path).skipped
+    assert skip.reason == f"seed 0 is there already: {tmp_path}/a"
+
+
+def test_two_spellings_of_one_number_are_averaged(tmp_path):
+    write_run(tmp_path / "a", "algo.inner_lr=2")
+    write_run(tmp_path / "b", "algo.inner_lr=2.0", "seed=1")
+    assert [len(cell.runs) for cell in made_report(tmp_path).cells] == [2]
 
 
 def test_a_full_and_a_short_run_of_one_cell_stand_apart(tmp_path):
     cell_run(tmp_path / "a")
     cell_run(tmp_path / "b", "train.steps=10", "seed=1")
     found = {cell.verdict.kind: cell.variant for cell in made_report(tmp_path).cells}
-    assert found[Kind.WITHIN] == PAPER["source"]
-    assert found[Kind.SHORT].endswith("train.steps 10")
+    assert found[Kind.MATCHES] == PAPER["source"]
+    assert found[Kind.SHORT_RUN].endswith("train.steps 10")
 
 
 def test_cells_that_share_no_row_and_no_column_are_tables_of_their_own(tmp_path):
@@ -295,7 +423,7 @@ def test_unfinished_and_foreign_folders(tmp_path):
     (tmp_path / "stopped").mkdir()
     (tmp_path / "stopped/status.json").write_text('{"status": "stopped", "reason": "by SIGTERM"}')
     report = made_report(tmp_path)
-    assert report.skips == [f"{tmp_path}/stopped: not finished: stopped, by SIGTERM"]
+    assert report.skips == [f"{tmp_path}/stopped: is not finished: stopped, by SIGTERM; the same command continues it"]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +462,7 @@ def test_a_changed_summary_is_left_out_with_a_reason(keys, value, reason, tmp_pa
 def test_a_run_without_its_configuration_is_shown_and_not_compared(content, tmp_path):
     (cell_run(tmp_path / "a") / "config.yaml").write_text(content)
     cell = one_cell(tmp_path)
-    assert cell.verdict.kind == Kind.OTHER
+    assert cell.verdict.kind == Kind.NOT_COMPARABLE
     assert cell.verdict.reason.startswith("config.yaml: ")
 
 
@@ -357,6 +485,10 @@ def paths(node, before=()):
         yield (*before, key)
         if isinstance(value, dict):
             yield from paths(value, (*before, key))
+
+
+def over_tasks(seed: int) -> list[float]:
+    return [0.91 + 0.01 * seed, 0.93, 0.93, 0.94]
 
 
 @pytest.fixture(scope="module")
@@ -418,9 +550,7 @@ def test_nothing_of_a_summary_reaches_a_terminal_as_a_command(tmp_path):
 @pytest.fixture
 def report(tmp_path, published):
     for seed in (0, 1, 2):
-        cell_run(
-            tmp_path / f"full{seed}", f"seed={seed}", values=[0.9 + 0.01 * seed, 0.95], validations=(0.5, 0.8, 0.9)
-        )
+        cell_run(tmp_path / f"full{seed}", f"seed={seed}", values=over_tasks(seed), validations=(0.5, 0.8, 0.9))
     cell_run(tmp_path / "short", "train.steps=100", values=BAD)
     write_run(tmp_path / "maml", validations=(3.0, 0.2))
     write_run(tmp_path / "anil", "algo=anil", values=[0.2, 0.3])
@@ -439,9 +569,9 @@ def test_csv_and_json_give_back_the_same_numbers(report):
         assert (line["verdict"], line["row"], line["column"]) == (entry["verdict"], cell.row, cell.column)
         if cell.difference is not None:
             assert float(line["difference"]) == entry["difference"] == pytest.approx(cell.ours.mean - 0.92)
-    full = next(entry for entry in entries if entry["verdict"] == "within")
+    full = next(entry for entry in entries if entry["verdict"] == "matches")
     assert full["seeds"] == [0, 1, 2]
-    assert full["means"] == [mean([0.9 + 0.01 * seed, 0.95]) for seed in (0, 1, 2)]
+    assert full["means"] == [mean(over_tasks(seed)) for seed in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("kind", ["md", "latex", "html", "terminal"])
@@ -449,13 +579,36 @@ def test_every_page_has_paper_ours_difference_and_verdict(kind, report):
     shown = text(report) if kind == "terminal" else writer(kind)(report)
     for pair in (("%", r"\%"), ("±", r"$\pm$"), ("−", "$-$"), ("_", r"\_")) if kind == "latex" else ():
         shown = shown.replace(pair[1], pair[0])
-    cell = next(cell for cell in report.cells if cell.verdict.kind == Kind.WITHIN)
+    cell = next(cell for cell in report.cells if cell.verdict.kind == Kind.MATCHES)
     assert f"{100 * cell.ours.mean:.2f} ± {100 * cell.ours.ci95:.2f}%" in shown
-    for words in ("92.00%", "+1.00", "within", "short run", "3 seeds", "1 seed", PAPER["source"], cell.protocol):
+    for words in ("92.00%", "+1.00", "matches", "short run", "3 seeds", "1 seed", PAPER["source"], cell.protocol):
         assert words in shown, words
     for decides in ("selection", "best", "inductive", "abacus", "0123456789ab", "torch 2.15.0", f"metabench {CELL}"):
         assert decides in shown.replace("\\_", "_"), decides
     assert "bad: summary.json" in shown or "bad</code> summary.json" in shown
+
+
+@pytest.mark.parametrize("kind", ["md", "latex", "html", "terminal"])
+@pytest.mark.parametrize("verified", ["from memory", "the paper's text"])
+def test_a_value_from_memory_has_a_dagger_and_a_footnote(kind, verified, published, tmp_path):
+    cell_run(tmp_path / "a")
+    published |= {"verified": verified, "note": "an ensemble of 3 models"}
+    report = made_report(tmp_path)
+    shown = text(report) if kind == "terminal" else writer(kind)(report)
+    shown = shown.replace(r"\%", "%").replace(r"$\dagger$", "†")
+    doubtful = verified == "from memory"
+    assert ("92.00%† (an ensemble of 3 models)" in shown) == ("† quoted from memory" in shown) == doubtful
+    assert "an ensemble of 3 models" in shown
+
+
+@pytest.mark.parametrize("verified", ["from memory", "the paper's text"])
+def test_csv_and_json_have_a_column_for_values_from_memory(verified, published, tmp_path):
+    cell_run(tmp_path / "a")
+    published["verified"] = verified
+    (line,) = csv.DictReader(io.StringIO(writer("csv")(made_report(tmp_path))))
+    (entry,) = json.loads(writer("json")(made_report(tmp_path)))["cells"]
+    assert line["paper_verified"] == entry["paper_verified"] == verified
+    assert entry["paper_from_memory"] == (line["paper_from_memory"] == "True") == (verified == "from memory")
 
 
 def test_a_latex_table_has_as_many_columns_in_every_line(report):

@@ -14,7 +14,7 @@ from paths import ROOT
 from metabench.config.build import check, settled
 from metabench.config.compose import compose_plain
 from metabench.config.schema import Config
-from metabench.report.read import Run, read_runs
+from metabench.runs.reader import RunReader
 from metabench.runs.run_id import NOT_IDENTITY, first_identity, flat, identity
 from metabench.training.components import find_components
 from metabench.training.runner import RunSpec
@@ -102,9 +102,9 @@ def test_what_it_starts_from_counts_by_content():
 
 @pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.name)
 def test_recorded_runs_are_read_with_their_configuration(path):
-    (run,) = read_runs([path])
-    assert isinstance(run, Run)
-    assert run.config is not None, run.config_fault
+    run = RunReader(path)
+    assert run.summary.protocol.hash
+    assert run.config_fault is None
 
 
 def spec(folder, plain: dict[str, Any], **inputs: Any) -> RunSpec:

@@ -18,7 +18,9 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("a", metavar="A", type=Path)
     parser.add_argument("b", metavar="B", type=Path)
-    parser.add_argument("--prediction", choices=("transductive", "inductive"), help="that which the runs report first")
+    parser.add_argument(
+        "--prediction", choices=("transductive", "inductive"), help="by default the one that the runs report first"
+    )
     options = parser.parse_args(arguments)
     from metabench.report.compare import versus
 

@@ -14,10 +14,12 @@ from metabench.utils.exit import leave
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from metabench.runs.reader import Group, RunReader
+    from metabench.plots.named import Group
+    from metabench.runs.reader import RunReader
 
 FORMATS = (".png", ".svg")
 ROWS = 3  # tasks of `fits`
+FOLDERS = "a run directory, or a folder of them; links are followed, hidden folders are not entered"
 
 
 def main(arguments: list[str]) -> None:
@@ -27,18 +29,20 @@ def main(arguments: list[str]) -> None:
     try:
         output = _writable(Path(options.output or f"{options.kind}.png").expanduser())
         from metabench.plots import looks, write
-        from metabench.runs.reader import find, group, usable
+        from metabench.plots.named import group, usable
+        from metabench.runs.reader import find
 
-        runs, reasons = usable(
-            find(Path(folder).expanduser() for folder in options.folders), lambda run: options.needed(run, options)
-        )
-        groups = group(runs)
+        found, skipped = find((Path(folder).expanduser() for folder in options.folders), tests=False)
+        if not found and not skipped:
+            raise UserError(f"{', '.join(options.folders)}: holds no run, which is a folder with a summary.json")
+        runs, left_out = usable(found, lambda run: options.needed(run, options), skipped)
+        groups, spare = group(runs)
         with looks():
             write(options.draw(groups, options), output)
     except UserError as fault:
         leave(str(fault), 2)
-    for reason in reasons:
-        print(f"left out: {reason}")
+    for skip in [*left_out, *spare]:
+        print(f"left out: {skip}")
     for g in groups:
         print(f"{g.label}: {', '.join(str(run.path) for run in g.runs)}")
     print(f"written to {output}")
@@ -52,12 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     made = {}
     for kind, (draw, needed, text) in KINDS.items():
         made[kind] = own = kinds.add_parser(kind, help=text, description=text)
-        own.add_argument("folders", nargs="+", metavar="DIR", help="a run directory, or a folder of them")
+        own.add_argument("folders", nargs="+", metavar="DIR", help=FOLDERS)
         own.add_argument("--output", "-o", metavar="FILE", help=f"FILE.png or FILE.svg; {kind}.png by default")
         own.set_defaults(draw=draw, needed=needed)
     made["curves"].add_argument("--split", choices=("validation", "train"), default="validation", help="of which tasks")
     made["embedding"].add_argument("--task", type=_count, default=0, help="which validation task; 0 by default")
-    made["embedding"].add_argument("--queries", type=_count, help="queries a class; as in the run by default")
+    made["embedding"].add_argument("--queries", type=_count, help="queries per class; as in the run by default")
     for one in (parser, *made.values()):
         one.error = lambda message: leave(f"plot: {message}; see metabench plot --help", 2)  # type: ignore[method-assign]
     return parser
@@ -100,7 +104,7 @@ def _fits(groups: Sequence[Group], options: Any) -> Figure:
 
     from metabench.data.curves import Curves
     from metabench.plots.fits import Fits, side_by_side
-    from metabench.runs.reader import title
+    from metabench.plots.named import title
     from metabench.training.restore import trained
 
     named: dict[str, Fits] = {}
@@ -109,7 +113,7 @@ def _fits(groups: Sequence[Group], options: Any) -> Figure:
         algo, source = trained(run)
         if not isinstance(source, Curves):
             raise UserError(f"{run.path}: {type(source).__name__} has no curves to fit; see plot embedding")
-        name = f"{g.name}, seed {run.config['seed']}"
+        name = f"{g.name}, seed {run.seed}"
         named[name] = Fits(algo, source, ROWS)
         first = next(iter(named.values()))
         same = zip(first.tasks.support, named[name].tasks.support, strict=True)
@@ -120,7 +124,7 @@ def _fits(groups: Sequence[Group], options: Any) -> Figure:
 
 def _embedding(groups: Sequence[Group], options: Any) -> Figure:
     from metabench.plots.embedding import embed, embeddings
-    from metabench.runs.reader import title
+    from metabench.plots.named import title
     from metabench.training.restore import trained
 
     named = {}
@@ -133,7 +137,7 @@ def _embedding(groups: Sequence[Group], options: Any) -> Figure:
         found = embed(algo, source, options.task)
         if found is None:
             raise UserError(f"{run.path}: {type(algo).__name__} does not use the features of its backbone")
-        named[f"{g.name}, seed {run.config['seed']}"] = found
+        named[f"{g.name}, seed {run.seed}"] = found
     return embeddings(named, options.task, title(groups))
 
 

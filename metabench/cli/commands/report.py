@@ -14,9 +14,11 @@ def main(arguments: list[str]) -> None:
     """Print the report, or write it."""
     parser = Parser(
         prog="metabench report",
-        description="Paper, ours, difference and verdict for every run below some folders, and what decides each.",
+        description="All runs below some folders in tables beside the published values, with verdicts and protocols.",
     )
-    parser.add_argument("folder", nargs="*", type=Path, help="outputs by default")
+    parser.add_argument(
+        "folder", nargs="*", type=Path, help="outputs by default; links are followed, hidden folders are not entered"
+    )
     parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
     parser.add_argument("--config-dir", "-cd", help="a folder with experiments of your own")

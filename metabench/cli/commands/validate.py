@@ -17,7 +17,7 @@ from metabench.cli.arguments import Parser
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose
 from metabench.config.explain import explain
-from metabench.config.schema import Config, Published
+from metabench.config.schema import FOOTNOTE, Config, Published
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cost
 from metabench.utils.console import Display, format_metric, open_console
@@ -59,6 +59,8 @@ def main(arguments: list[str]) -> None:
     cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
     console = open_console()
     console.print(_cells(cells))
+    if any(cell.config and cell.config.published and cell.config.published.mark for cell in cells):
+        console.print(FOOTNOTE)
     if matrix:
         console.print("", _matrix(algos, data, matrix))
     faults = [f"{' '.join(one.overrides)}: {one.fault}" for one in (*cells, *matrix) if one.fault]
@@ -126,8 +128,8 @@ def _cells(cells: Sequence[Checked]) -> Table:
         table.add_row(
             cell.overrides[0].partition("=")[2],
             cost(config) if config else "",
-            format_metric(published.metric, published.value, published.ci95) if published else "",
-            published.source if published else "",
+            format_metric(published.metric, published.value, published.ci95) + published.mark if published else "",
+            "; ".join(filter(None, (published.source, published.note))) if published else "",
             "at fault" if cell.fault else "",
         )
     return table

@@ -1,4 +1,4 @@
-"""What is read of summary.json, and whether it agrees with itself; nothing in it is trusted."""
+"""The parts of summary.json that are read, and whether they agree with each other; nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import metabench.config.schema
+from metabench.axis import AXES, INNER_STEPS
 from metabench.config.build import check
 from metabench.config.types import Count, Whole
 from metabench.errors import UserError, format_value
-from metabench.report.untrusted import clean
 from metabench.runs.run_id import digest
+from metabench.runs.untrusted import clean
 from metabench.utils.files import DamagedError
 
 REQUIRED = {"data", "prediction", "metric", "episodes", "shots"}  # of the test part of a protocol card
@@ -48,6 +49,17 @@ class Point(_Part):
     ci95: Amount | None
 
 
+class Online(_Part):
+    """The rounds of tasks that came one after the other; lists have an entry for each round."""
+
+    threshold: Amount
+    examples_of_a_shot: Count
+    final: list[Amount | None]
+    cumulative_error: list[Amount | None]
+    regret: list[Annotated[float, Field(ge=-HUGE, le=HUGE)] | None]
+    examples_to_threshold: list[Whole | None]
+
+
 class Test(_Part):
     """The final test."""
 
@@ -56,6 +68,8 @@ class Test(_Part):
     interval: str
     modes: Annotated[dict[str, Estimate], Field(min_length=1)]
     per_step: list[Point] = []  # in the mode of `prediction`
+    axis: str = INNER_STEPS.name  # older summaries have no other
+    online: Online | None = None
 
 
 class Protocol(_Part):
@@ -67,7 +81,7 @@ class Protocol(_Part):
 
 
 class Trained(_Part):
-    """What training took."""
+    """The length of training."""
 
     steps: Annotated[int, Field(ge=0, le=2**63)]
     seconds: Amount
@@ -83,7 +97,7 @@ class Environment(_Part):
 
 
 class Published(metabench.config.schema.Published):
-    """What a paper reports for the cell; what a later version says of it is left alone."""
+    """The value that a paper reports for the cell; keys of later versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -94,7 +108,7 @@ class Published(metabench.config.schema.Published):
 
 
 class Summary(_Part):
-    """What is read of summary.json."""
+    """The parts of summary.json that are read."""
 
     status: Literal["complete"]
     identity: str
@@ -103,7 +117,8 @@ class Summary(_Part):
     train: Trained
     environment: Environment
     experiment: str | None = None
-    inputs: Values = {}
+    inputs: Values = {}  # beside the configuration: see `runs.inputs`
+    test_of: Values | None = None  # the run whose chosen weights were tested, where this is such a test
     budget: str = "full"
     published: Published | None = None
 
@@ -132,6 +147,9 @@ def _agree(summary: Summary) -> None:
     seed = summary.protocol.training.get("seed")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise DamagedError("summary.json: protocol.training.seed: is no seed")
+    if test.axis not in AXES:
+        raise DamagedError(f"summary.json: test.axis={format_value(test.axis)}: should be {' or '.join(AXES)}")
+    _agree_online(test.online)
     same = {"metric": test.metric, "prediction": test.prediction, "interval": test.interval}
     for name, value in same.items():
         if card.get(name) != value:
@@ -150,3 +168,11 @@ def _agree(summary: Summary) -> None:
             raise DamagedError(f"summary.json: {episodes}: the protocol card says {format_value(card['episodes'])}")
         if test.metric == "accuracy" and (estimate.mean or 0) > 1:
             raise DamagedError(f"summary.json: test.modes.{mode}.mean={estimate.mean}: is no {test.metric}")
+
+
+def _agree_online(online: Online | None) -> None:
+    if online is None:
+        return
+    lists = (online.final, online.cumulative_error, online.regret, online.examples_to_threshold)
+    if len({len(values) for values in lists}) > 1 or not online.final:
+        raise DamagedError("summary.json: test.online: its lists should have one entry for each round")
