@@ -30,7 +30,7 @@ class LearnedRule(FastWeights):
 
     @abstractmethod
     def begin(self, theta: Tensor) -> Any:
-        """What the rule keeps before the first step from weights `[T, P]`."""
+        """State of the rule before the first step from weights `[T, P]`."""
 
     @abstractmethod
     def move(self, theta: Tensor, gradient: Tensor, loss: Tensor, kept: Any) -> tuple[Tensor, Any]:

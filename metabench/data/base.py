@@ -24,7 +24,7 @@ class TaskSource(ABC):
     online: Online | None = None  # where test tasks come one after the other, and training tasks are drawn from them
 
     def test_episodes(self, wanted: int) -> int:
-        """How many test tasks to evaluate: as many as wanted, or all; of a stream, every one."""
+        """Number of test tasks to evaluate: as many as wanted, or all there are; every one of an online stream."""
         if self.online is not None:
             return self.online.rounds
         return wanted if self.test_tasks is None else min(wanted, self.test_tasks)

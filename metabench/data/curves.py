@@ -28,7 +28,7 @@ class Points(Section):
 
 
 class Sampling(TypedDict):
-    """How many points a task has, and where."""
+    """Number and range of a task's points."""
 
     shots: Count
     queries: Count
@@ -75,7 +75,7 @@ class Curves(TaskSource):
 
     @abstractmethod
     def draw(self, keys: Tensor, split: SplitName) -> Truth:
-        """What makes the curve of each task: numbers `[T, 1]`, those that the spec names."""
+        """Parameters of each task's curve: numbers `[T, 1]`, by the names in the spec."""
 
     @abstractmethod
     def values(self, truth: Truth, keys: Tensor, xs: list[Tensor]) -> list[Tensor]:

@@ -43,7 +43,7 @@ class Drawings(NamedTuple):
 
 
 class Episodes(TypedDict):
-    """What a task is made of."""
+    """Size and make of an episode."""
 
     ways: Ways
     shots: Count
@@ -112,7 +112,7 @@ class FewShotImages(TaskSource):
 
     @cached_property
     def drawings(self) -> Drawings:
-        """What episodes are drawn from, read when first asked for: to know what a source would give takes no data."""
+        """Images that episodes are sampled from, read when first asked for: the spec of a source needs no data."""
         bank = self._read()
         position = {name: i for i, name in enumerate(bank.names)}
         pools = {
@@ -217,7 +217,7 @@ class FewShotImages(TaskSource):
         }
 
     def training_card(self) -> dict[str, Any]:
-        """How training images are turned, and the classes that makes."""
+        """Rotations of training images, and the number of classes they make."""
         return {"rotations": self.turned["train"], "classes": self.classes["train"]}
 
 

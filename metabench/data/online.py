@@ -24,7 +24,7 @@ _OWN = "training tasks are made of the tasks that came"
 
 
 class Online(Section):
-    """What makes tasks come one after the other."""
+    """Settings of an online stream of tasks."""
 
     rounds: Count
     threshold: Positive  # of the metric: at which a task counts as learned
@@ -33,7 +33,7 @@ class Online(Section):
     tasks: Count  # drawn for a meta-step
 
     def card(self) -> dict[str, Any]:
-        """What decides a number."""
+        """The settings that decide a result, for the protocol card."""
         return {"online": {"rounds": self.rounds, "threshold": self.threshold}}
 
     def applied(self, spec: TaskSpec) -> TaskSpec:

@@ -19,14 +19,14 @@ _SHAKE, _STRINGS = 8, 9  # streams of random numbers, apart from those of the ep
 
 
 class Stream(Section):
-    """What makes an episode a stream."""
+    """Settings of an episode that is a sequence."""
 
     labels: Literal["one_hot", "strings"]
     rotation: NonNegative  # of a training drawing, uniform in ± so many degrees
     translation: Share  # of a training drawing, in both directions uniform in ± this share of its side
 
     def spec(self, episodes: TaskSpec) -> TaskSpec:
-        """What these streams look like, made of such episodes."""
+        """The spec of sequences made of such episodes."""
         if self.labels == "one_hot":
             return replace(episodes, setting="sequence")
         train, evaluation = (replace(e, outputs=CHARACTERS * SYMBOLS) for e in (episodes.train, episodes.eval))

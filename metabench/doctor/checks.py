@@ -23,7 +23,7 @@ LITTLE = 1 << 30  # bytes of free disk: a few hundred runs with their checkpoint
 
 
 class Finding(NamedTuple):
-    """What a check says: all is well, something optional is not there, or there is something to mend."""
+    """Outcome of a check: all is well, something optional is absent, or there is something to mend."""
 
     mark: Literal["ok", "absent", "problem"]
     said: str
@@ -125,7 +125,7 @@ def folders() -> str:
 
 
 def compiler() -> str:
-    """What engine=compile needs on a CPU."""
+    """The C++ compiler and headers that engine=compile needs on a CPU."""
     from metabench.engine.plan import find_compiler
 
     found = find_compiler()

@@ -22,7 +22,7 @@ COMMAND = (
 
 
 class Trained(NamedTuple):
-    """What came of it."""
+    """Outcome of the run."""
 
     state: bytes  # of every weight
     steps: int

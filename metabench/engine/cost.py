@@ -1,4 +1,4 @@
-"""What one task costs: the memory that its gradient keeps, and its arithmetic, measured on a trial run."""
+"""Cost of one task: the memory that its gradient keeps, and its arithmetic, measured on a trial run."""
 
 from __future__ import annotations
 

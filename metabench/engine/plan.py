@@ -27,7 +27,7 @@ COMPILE_TO = 3_000  # calls in a meta-step that the compiler takes in reasonable
 
 @dataclass(frozen=True)
 class Plan:
-    """What was decided."""
+    """The engine, chunk and threads of a run."""
 
     engine: str  # eager, compile or graph
     chunk: int  # tasks in memory at once

@@ -73,7 +73,7 @@ def evaluate(
 
 
 def count_nonfinite(values: Tensor) -> int:
-    """How many of the tasks `values [E]` have a metric that is not finite."""
+    """Number of tasks of `values [E]` whose metric is not finite."""
     return int((~values.isfinite()).sum())
 
 

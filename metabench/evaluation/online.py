@@ -46,7 +46,7 @@ class Arrived(TaskSource):
         return Tasks(Examples(x[:, : self.examples], y[:, : self.examples]), query, truth, keys)
 
     def card(self) -> dict[str, Any]:
-        """That of the source."""
+        """The card of the source."""
         return self.source.card()
 
 
@@ -68,7 +68,7 @@ class Rounds:
         self.found = torch.zeros(self.online.rounds, self.shots, dtype=torch.float64)  # until judged
 
     def due(self, step: int) -> list[Due]:
-        """What is judged after `step` meta-steps: the stages that end with it, by shots."""
+        """Evaluations due after `step` meta-steps: the stages that end with it, by shots."""
         first, last = self._ended(step - 1) if step else 0, self._ended(step)
         found = []
         for shots in range(1, self.shots + 1):

@@ -61,7 +61,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """How to read the tables, a line each: only what they have."""
+        """Explanations of the tables, one line each: only of what they contain."""
         kinds = {cell.verdict.kind for cell in self.cells}
         rules = [f"{kind}: {text}" for kind, text in DEFINITION.items() if kind in kinds]
         return [*self.intervals, *rules, *self.footnotes]

@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and what names it."""
+"""Run directories, and the names of runs."""

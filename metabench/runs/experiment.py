@@ -1,4 +1,4 @@
-"""Which cell of a published table a run is, and whether it is the whole of it: what a summary says beside its numbers.
+"""The published result or board that a run is for, as its summary says beside its numbers.
 
 None of it is part of a run's identity: the same configuration given by plain overrides is the same run.
 """
@@ -37,7 +37,7 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
 
 
 def cost(config: Config) -> str:
-    """What a run takes, in numbers that do not depend on the machine."""
+    """Cost of a run, in numbers that do not depend on the machine."""
     train, episodes = config.train, config.test.episodes
     tasks = f"{train.tasks} tasks" if train.tasks > 1 else "one task"
     trained = f"{train.steps:,} meta-steps of {tasks}" if train.steps else "nothing trained"
@@ -50,7 +50,7 @@ def _free(override: str, free: Collection[str]) -> bool:
 
 
 def cell_line(cell: dict[str, Any]) -> str | None:
-    """It in one line, for a person; None where there is nothing to say."""
+    """One line on the experiment or board of a run; None where there is nothing to say."""
     parts = [f"{kind} {cell[kind]}" for kind in ("experiment", "board") if cell.get(kind)]
     if cell["changes"]:
         parts.append(f"changed by {' '.join(cell['changes'])}")

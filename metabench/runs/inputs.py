@@ -1,4 +1,4 @@
-"""What decides the numbers of a run beside its configuration: the checkpoint it starts from, and code from outside.
+"""Inputs of a run beside its configuration: the checkpoint it starts from, code from outside, the data.
 
 A path says nothing of what lies there, nor a class's name of what it does. Both are known here by a digest of their
 content, which is part of a run's id: where one has changed, the same command is another run.
@@ -96,7 +96,7 @@ def source_digest(cls: type) -> str:
 
 @cache
 def _counts(root: str, own: str) -> bool:
-    """Whether the modules of a package are part of what is digested; nothing is imported to find out."""
+    """True where the modules of a package are part of the digest; nothing is imported to find out."""
     if root == own:
         return True
     if root == "metabench" or root in sys.stdlib_module_names:

@@ -87,7 +87,7 @@ class RunDirectory:
             raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
 
     def held(self) -> dict[str, Any] | None:
-        """What `begin` recorded of the run that lies here."""
+        """The record that `begin` made of the run that lies here."""
         try:
             found = read_json(self.path / "environment.json")
         except DamagedError:
@@ -181,7 +181,7 @@ class RunDirectory:
         save_tensors(self.checkpoints / "best.pt", {**content, "identity": self.identity})
 
     def best(self) -> dict[str, Any]:
-        """That checkpoint; raises `DataError`."""
+        """The chosen checkpoint; raises `DataError`."""
         try:
             return load_best(self.path)
         except DamagedError as fault:

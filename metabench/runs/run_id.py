@@ -14,7 +14,7 @@ NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published", "board", "tes
 NOT_OF_DATA = ("root", "download")  # the content of the data is on the protocol card
 
 Inputs = Mapping[str, Any]
-"""What a run depends on beside its configuration (`metabench.runs.inputs`): empty for most."""
+"""Inputs of a run beside its configuration (`metabench.runs.inputs`): empty for most."""
 
 
 def identity(config: Mapping[str, Any], inputs: Inputs | None = None) -> str:

@@ -79,7 +79,7 @@ def _refusal(fault: OSError) -> str:
 
 
 def count(content: Any, depth: int = 0, before: int = 0) -> int:
-    """How many values `content` holds; raises `ValueError` where they are absurdly many (aliases of YAML can be)."""
+    """Number of values that `content` holds; raises `ValueError` where they are absurdly many (YAML aliases can be)."""
     if depth > DEEPEST or before > MOST:
         raise ValueError("is too large")
     inner = content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()

@@ -1,4 +1,4 @@
-"""What a run is made of: the task source, the model, the optimiser and the plan that a configuration names."""
+"""The components of a run: task source, model, optimizer and plan, built from a checked configuration."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Components:
 
     @cached_property
     def plan(self) -> Plan:
-        """How meta-steps are computed; found by running the model on one training task."""
+        """The plan of meta-steps, found by running the model on one training task."""
         with oom_advice(1):
             return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
 
@@ -124,7 +124,7 @@ class Components:
         return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan, self.ranks)
 
     def engine(self) -> dict[str, Any]:
-        """What computed the meta-steps, for the record; nothing where there were none."""
+        """The engine and chunk of the meta-steps, for the record; empty where there were none."""
         return {"engine": self.plan.engine, "chunk": self.plan.chunk} if self.steps else {}
 
     @cached_property

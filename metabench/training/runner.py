@@ -31,7 +31,7 @@ from metabench.utils.signals import Interrupted, LauncherExit, SignalHandler
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What names a run: its directory, identity and inputs, the configuration as written there, its cell of a table."""
+    """A run to make: directory, identity, inputs, configuration as written there, and its cell of a table."""
 
     path: Path
     identity: str

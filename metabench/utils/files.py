@@ -86,7 +86,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """What `save_tensors` wrote, on the CPU; raises `DamagedError` if a single bit differs. Executes nothing."""
+    """Read what `save_tensors` wrote, to the CPU; raises `DamagedError` if a single bit differs. Executes nothing."""
     import torch
 
     try:

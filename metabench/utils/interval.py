@@ -35,7 +35,7 @@ FEWEST = 3  # seeds for an interval: two say too little about how seeds vary, an
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a mean may be off, by source: the variance that each adds, and its degrees of freedom."""
+    """Uncertainty of a mean, by source: the variance that each adds, and its degrees of freedom."""
 
     sources: tuple[tuple[float, float], ...]
 

@@ -1,4 +1,4 @@
-"""What every image set of the program is, once it is in memory."""
+"""An image set in memory."""
 
 from __future__ import annotations
 

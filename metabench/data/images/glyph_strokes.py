@@ -28,7 +28,7 @@ _CHUNK = 64  # classes drawn at once, to bound memory
 
 
 class Plan(NamedTuple):
-    """What a class's drawings have in common; lengths have no unit until it is fitted to the canvas."""
+    """The plan of a class, common to its images; lengths have no unit until it is fitted to the canvas."""
 
     drawn: ndarray  # [C, S] bool, whether the class has this stroke
     start: ndarray  # [C, S, 2], used where no parent is
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 
 class Hand(NamedTuple):
-    """How drawings differ from the plan; every number has mean 0, standard deviation 1, and lies within 3 of them."""
+    """Deviations of images from the plan; every number has mean 0, standard deviation 1, and lies within 3 of them."""
 
     start: ndarray  # [C, D, S, 2]
     heading: ndarray  # [C, D, S]

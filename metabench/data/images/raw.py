@@ -73,7 +73,7 @@ def located(root: Path) -> Located:
 
 
 def fingerprint(located: Located) -> str:
-    """What tells these raw files from others, found without decoding them; raises OSError.
+    """Fingerprint of the raw files, found without decoding them; raises OSError.
 
     The md5 of a zip, wherever it lies. Of a folder the name, size and times of every file: an equal copy may differ,
     and no change goes unseen.
