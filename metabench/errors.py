@@ -43,6 +43,11 @@ def format_value(value: object, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def refusal(fault: OSError) -> str:
+    """What the system refused, in one line: the path, where it has one, and the reason."""
+    return ": ".join(str(part) for part in (fault.filename, fault.filename2, fault.strerror or fault) if part)
+
+
 def suggest(name: str, options: Iterable[str], what: str) -> str:
     """An error message: `what` is wrong, the closest option to `name`, and all options, or the closest of many."""
     known = sorted(options)

@@ -36,9 +36,9 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built from the source distribution, itself built from a copy of the checkout."""
     work = tmp_path_factory.mktemp("build")
     source = work / "source"
-    for name in ("metabench", "conf"):
+    for name in ("metabench", "conf", "build_backend"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, source)
     options = ["--outdir", str(work), *["--no-isolation"] * setuptools_suffices()]
     done = run_fresh("python", "-m", "build", *options, str(source), cwd=work)
@@ -55,6 +55,24 @@ def installed(wheel) -> Path:
     done = run_fresh("python", "-m", "pip", "install", *options, str(wheel), cwd=wheel.parent)
     assert done.code == 0, done.err
     return target
+
+
+def test_an_editable_install_comes_before_a_folder_of_the_same_name(tmp_path):
+    build = (
+        "import sys; sys.path.insert(0, 'build_backend'); import backend; print(backend.build_editable(sys.argv[1]))"
+    )
+    for name in ("metabench", "conf", "build_backend"):
+        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "clone")
+    done = run_fresh("python", "-c", build, str(tmp_path), cwd=tmp_path / "clone")
+    assert done.code == 0, done.err
+    (found,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(found).extractall(tmp_path / "site")
+    (tmp_path / "beside/metabench").mkdir(parents=True)
+    load = f"import site; site.addsitedir({str(tmp_path / 'site')!r}); import metabench, metabench.conf as c; "
+    done = run_fresh("python", "-S", "-c", f"{load}print(metabench.__file__, c.__file__)", cwd=tmp_path / "beside")
+    assert done.out.split() == [str(tmp_path / "clone" / place / "__init__.py") for place in ("metabench", "conf")]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -23,7 +24,8 @@ from metabench.config.globs import glob_subfolders
 from metabench.config.guard import guard_hydra
 from metabench.config.overrides import check_command
 from metabench.config.published import fill_published
-from metabench.errors import UserError
+from metabench.config.search_path import register_search_path
+from metabench.errors import UserError, refusal
 from metabench.sweep import isolate
 from metabench.sweep.launcher import register_launcher
 from metabench.utils.exit import leave
@@ -39,6 +41,7 @@ COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for t
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 register_budgets()
+register_search_path()
 fill_published()  # here, for wherever a launcher takes a job this module is imported
 
 
@@ -54,6 +57,11 @@ def hydra_main() -> None:
         leave(str(fault), fault.exit_code)
     except COMPOSING as fault:  # a run has said its own
         leave(explain(fault), UserError.exit_code)
+
+
+def hydra_help() -> None:
+    """Hydra's own page of help: without the guard, for it composes Hydra's defaults, and runs nothing."""
+    _job()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://metabench.conf", config_name="config")
@@ -75,7 +83,7 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         # The process of a launcher has arguments of its own.
-        given = os.environ[COMMAND].split() if COMMAND in os.environ else sys.argv[1:]
+        given = json.loads(os.environ[COMMAND]) if COMMAND in os.environ else sys.argv[1:]
         return execute(composed, HydraConfig.get(), given)[0]
     except (UserError, OmegaConfBaseException) as fault:
         reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
@@ -85,15 +93,25 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
         return {"status": getattr(fault, "status", UserError.status), "reason": reason}
     except Interrupted as stopped:
         leave(str(stopped), stopped.exit_code)
+    except OSError as fault:
+        if fault.filename is None:  # no path was refused
+            return _unexpected(fault, sweeping)
+        if not sweeping:
+            leave(refusal(fault), 1)
+        return {"status": "failed", "reason": refusal(fault)}
     except LauncherExit:
         raise
     except (Exception, SystemExit) as fault:
         if not sweeping and isinstance(fault, SystemExit):
             raise
-        traceback.print_exc()
-        if not sweeping:
-            sys.exit(1)
-        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
+        return _unexpected(fault, sweeping)
+
+
+def _unexpected(fault: BaseException, sweeping: bool) -> dict[str, Any]:
+    traceback.print_exc()
+    if not sweeping:
+        sys.exit(1)
+    return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
 
 
 def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[dict[str, Any], Path]:

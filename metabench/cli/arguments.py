@@ -1,12 +1,59 @@
-"""The arguments of a reserved word: what is wrong with them is one line, and exit code 2."""
+"""Arguments: those of a reserved word, where what is wrong with them is one line and exit code 2; flags of Hydra."""
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from metabench.config.catalog import user_folder
+from metabench.errors import UserError
 from metabench.utils.exit import leave
+
+# Flags of Hydra's whose value may be the next word, and one whose value may be left out.
+WITH_VALUE = ("--config-path", "--config-name", "--config-dir", "--cfg", "--package", "--experimental-rerun", "--info")
+SHORT = ("-cp", "-cn", "-cd", "-c", "-p", "-i")
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with overrides last: Hydra's parser takes overrides on one side of a flag only."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if _is_override(word):
+            overrides.append(word)
+            continue
+        flags.append(word)
+        if word in SHORT or (len(word) > 2 and any(flag.startswith(word) for flag in WITH_VALUE)):
+            value = next(words, None)
+            optional = word == "-i" or (word.startswith("--i") and "--info".startswith(word))
+            if value is not None:
+                (overrides if optional and _is_override(value) else flags).append(value)
+    return [*flags, *overrides]
+
+
+def _is_override(word: str) -> bool:
+    return not word.startswith(("-", "~/")) and ("=" in word or word.startswith("~"))
+
+
+def working_directory() -> Path:
+    """The working directory; ends the process where there is none any more, or it cannot be entered."""
+    try:
+        found = Path.cwd()
+        os.stat(".")  # noqa: PTH116 -- one that was removed may still have a name
+    except OSError as fault:
+        named = os.environ.get("PWD", ".")
+        leave(f"{named}: the working directory cannot be read: {fault.strerror}; cd to another one", 1)
+    return found
+
+
+def find_own_packages() -> None:
+    """Let a `_target_` name a package of the user in the working directory; installed packages come first."""
+    sys.path.append(str(working_directory()))
 
 
 class Parser(ArgumentParser):
@@ -21,6 +68,9 @@ class Parser(ArgumentParser):
         self.add_argument("--config-dir", "-cd", help="a folder with configs of your own")
 
     def check_config_dir(self, options: Namespace) -> None:
-        """End the process if there is no such folder."""
-        if options.config_dir and not Path(options.config_dir).is_dir():
-            self.error(f"--config-dir {options.config_dir}: no such folder")
+        """End the process if there is no such folder, or it cannot be read."""
+        try:
+            if options.config_dir:
+                user_folder(options.config_dir)
+        except UserError as fault:
+            self.error(str(fault))

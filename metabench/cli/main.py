@@ -5,14 +5,16 @@ Help, lists and completion answer at once: Hydra is imported only to compose, to
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from pathlib import Path
 
 from metabench import __version__
+from metabench.cli.arguments import find_own_packages, flags_first, working_directory
 from metabench.cli.commands import WORDS
+from metabench.errors import UserError, refusal
 from metabench.utils.exit import leave
 
 
@@ -25,10 +27,18 @@ def main() -> None:
         _dispatch(sys.argv[1:])
     except KeyboardInterrupt:
         leave("stopped", 130)
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)
+    except OSError as fault:
+        if fault.filename is None:  # no path was refused
+            raise
+        leave(refusal(fault), 1)
 
 
 def _dispatch(arguments: list[str]) -> None:
     if arguments and arguments[0] in WORDS:
+        if arguments[0] != "ls":  # which reads no folder but those it is given
+            working_directory()
         import_module(f"metabench.cli.commands.{arguments[0]}").main(arguments[1:])
     elif "--version" in arguments:
         print(f"metabench {__version__}")
@@ -36,18 +46,19 @@ def _dispatch(arguments: list[str]) -> None:
         from metabench.cli.help import page
 
         print(page(arguments), end="")
+    elif "--hydra-help" in arguments:
+        sys.argv[1:] = ["--hydra-help"]  # nothing else has a say in what that page composes
+        from metabench.cli.app import hydra_help
+
+        hydra_help()
     else:
-        sys.path.append(str(Path.cwd()))  # a user's own package, named by a `_target_`; installed ones come first
+        find_own_packages()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra's errors through: they are said in one line, by us
         # Threads that wait for each other should soon sleep. With one other busy process on two cores GNU OpenMP's own
         # count made a convolutional meta-step take 7 s; this one 0.6 s, and on an idle machine the same 0.17 s.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-        sys.argv[1:] = sorted(arguments, key=_is_override)  # Hydra's parser takes overrides on one side of a flag only
+        sys.argv[1:] = flags_first(arguments)
         from metabench.cli.app import COMMAND, hydra_main
 
-        os.environ[COMMAND] = " ".join(arguments)
+        os.environ[COMMAND] = json.dumps(arguments)
         hydra_main()
-
-
-def _is_override(word: str) -> bool:
-    return not word.startswith(("-", "~/")) and ("=" in word or word.startswith("~"))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from metabench.errors import UserError
+from metabench.utils.paths import expanded
 
 GROUPS = {
     "algo": "algorithms",
@@ -22,11 +27,25 @@ def entries(group: str, folders: list[Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in folders:
         root = folder / group
-        for path in sorted(root.rglob("*.yaml")):
+        for path in _files(root):
             name = path.relative_to(root).with_suffix("").as_posix()
-            if path.is_file() and not path.name.startswith("_"):
+            if path.suffix == ".yaml" and path.is_file() and not path.name.startswith("_"):
                 found.setdefault(name, description(path))
     return dict(sorted(found.items()))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """All files below `root`, links to folders followed once; raises `OSError` for a folder that cannot be read."""
+    seen: set[str] = set()
+    for folder, below, names in os.walk(root, onerror=_refuse, followlinks=True):
+        below[:] = sorted(name for name in below if os.path.realpath(Path(folder, name)) not in seen)
+        seen |= {os.path.realpath(Path(folder, name)) for name in below}
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _refuse(fault: OSError) -> None:
+    if not isinstance(fault, (FileNotFoundError, NotADirectoryError)):  # a group that a folder does not have
+        raise fault
 
 
 def description(path: Path) -> str:
@@ -41,7 +60,19 @@ def description(path: Path) -> str:
 
 
 def folders(config_dir: str | None) -> list[Path]:
-    """Where configs are: the user's folder first, then the program's."""
+    """Folders of configs, the user's first, then the program's; raises `UserError` for one that cannot be read."""
     import metabench.conf
 
-    return [*([Path(config_dir)] if config_dir else []), *map(Path, metabench.conf.__path__)]
+    return [*([user_folder(config_dir)] if config_dir else []), *map(Path, metabench.conf.__path__)]
+
+
+def user_folder(config_dir: str) -> Path:
+    """The folder of `--config-dir`; raises `UserError` where there is none or it cannot be read."""
+    folder = expanded(config_dir)
+    try:
+        os.listdir(folder)  # noqa: PTH208 -- the folder itself, before anything in it
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"--config-dir {config_dir}: no such folder") from None
+    except OSError as fault:
+        raise UserError(f"--config-dir {config_dir}: cannot be read: {fault.strerror}") from None
+    return folder

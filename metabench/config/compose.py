@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metabench.config.budgets import register_budgets
 from metabench.config.build import check
+from metabench.config.catalog import user_folder
 from metabench.config.published import fill_published
 from metabench.config.schema import Config
+from metabench.config.search_path import register_search_path
 
 
 def compose(*overrides: str, config_dir: str | None = None) -> Config:
@@ -31,10 +35,22 @@ def compose_plain(*overrides: str, config_dir: str | None = None) -> dict[str, A
 
 
 def composition(*overrides: str, config_dir: str | None = None) -> tuple[DictConfig, Any]:
-    """The same as Hydra has it, and Hydra's own part, which says what was chosen."""
-    own = [f'hydra.searchpath=["file://{Path(config_dir).resolve()}"]'] if config_dir else []
+    """The same as Hydra has it, and Hydra's own part, which says what was chosen.
+
+    Hydra's global state is left as it was: the caller may be a Hydra program, or a notebook that has initialised it.
+    """
     fill_published()
     register_budgets()
-    with initialize_config_module("metabench.conf", version_base="1.3"):
-        whole = hydra_compose("config", [*overrides, *own], return_hydra_config=True)
+    register_search_path()
+    setup_globals()
+    before = version.getbase()
+    version.setbase("1.3")
+    try:
+        place = create_config_search_path("pkg://metabench.conf")
+        if config_dir:
+            place.prepend("command-line", f"file://{user_folder(config_dir).resolve()}", anchor="schema")
+        loader = ConfigLoaderImpl(place)
+        whole = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
+    finally:
+        version.VersionBase.instance().version_base = before
     return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), whole.hydra

@@ -13,6 +13,8 @@ from metabench.config.catalog import GROUPS
 from metabench.errors import suggest
 
 USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
+OPTIMIZED = "Hydra cannot read overrides such as KEY=range(0,2) under PYTHONOPTIMIZE or python -O; unset it"
+SWEEPERS = "the search of this program is metabench tune KEY=log(A,B) ...; see metabench tune --help"
 
 
 def explain(fault: Exception) -> str:
@@ -21,6 +23,8 @@ def explain(fault: Exception) -> str:
         return f"{fault.override}: {USAGE}"
     if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:
         return _missing_file(str(fault.missing_cfg_file), fault.options or [])
+    if isinstance(fault, AttributeError) and not __debug__:
+        return OPTIMIZED
     if isinstance(fault, RecursionError):
         return "a configuration includes itself, or a value contains itself"
     cause = fault.__cause__ if isinstance(fault.__cause__, OmegaConfBaseException) else fault
@@ -45,7 +49,10 @@ def explain(fault: Exception) -> str:
 
 
 def _missing_file(path: str, options: Iterable[str]) -> str:
+    path = path.removesuffix(":next")  # of `search_path`
     if "/" not in path:
         return f"{path}: no such configuration; there is no {path}.yaml"
     group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
+    if group == "hydra/sweeper":
+        return f"{group}={name}: no such {group}; {SWEEPERS}"
     return f"{group}={name}: {suggest(name, options, f'no such {group}')}"

@@ -8,8 +8,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 
-from metabench.config.catalog import GROUPS, entries, folders
-from metabench.config.explain import USAGE
+from metabench.config.catalog import GROUPS, entries, folders, user_folder
+from metabench.config.explain import OPTIMIZED, USAGE
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.utils.distributed import started_together
 
@@ -25,7 +25,15 @@ def check_command(arguments: list[str]) -> None:
         )
     if given.multirun and started_together():
         raise UserError("-m: torchrun starts the processes of one run; give it one run at a time")
-    for override in OverridesParser.create().parse_overrides(given.overrides):
+    if given.config_path:
+        raise UserError("--config-path: would replace the program's own configurations; --config-dir adds yours")
+    if given.config_dir:
+        user_folder(given.config_dir)
+    for text in given.overrides:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([text])
+        except AttributeError as fault:
+            raise fault if __debug__ else UserError(f"{text}: {OPTIMIZED}") from None
         _check(override, given.config_dir)
 
 

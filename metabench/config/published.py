@@ -21,6 +21,8 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
+from metabench.config.search_path import replaced
+
 METRICS = {"accuracy": "accuracy", "error": "accuracy", "mse": "mse"}  # the paper's, and the run's
 
 
@@ -64,15 +66,21 @@ def _cell(row: dict[str, str]) -> dict[str, Any]:
 
 
 def fill_published() -> None:
-    """Make Hydra fill in `published` for every experiment that has a row in the table."""
+    """Make Hydra fill in `published` for every experiment that has a row in the table.
+
+    The row is of the program's own files: where a user's file replaces one of them, nothing is filled in.
+    """
     load = ConfigLoaderImpl.load_configuration
     if hasattr(load, "fills_published"):
         return
 
     @wraps(load)
     def filled(*args: Any, **options: Any) -> DictConfig:
+        replaced.clear()
         config = load(*args, **options)
         experiment = config.hydra.runtime.choices.get("experiment")
+        if replaced:
+            return config
         if experiment is not None and "published" in config and config.published is None and has_row(experiment):
             config.published = published(experiment)
         return config

@@ -27,7 +27,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch and numpy fold or refuse larger ones
 Widths = Annotated[list[Count], Field(min_length=1)]  # of the layers of a perceptron
 Node = dict[str, Any]
 

@@ -21,6 +21,7 @@ from metabench.errors import ConfigError, DataError, last_line
 from metabench.runs.run_dir import UNFIT, load_best
 from metabench.runs.run_id import flat
 from metabench.utils.files import DamagedError, tensors_digest
+from metabench.utils.paths import expanded
 
 DIGITS = 16
 _SITES = {"site-packages", "dist-packages"}
@@ -33,7 +34,7 @@ def find_inputs(init: str | None, classes: Iterable[type]) -> dict[str, Any]:
     Raises `ConfigError` for an `init` that holds no intact checkpoint. What is not there is left out.
     """
     sources = {f"{cls.__module__}.{cls.__qualname__}": source_digest(cls) for cls in classes if _is_outside(cls)}
-    start = {"init": load_init(Path(init).expanduser())[1]} if init is not None else {}
+    start = {"init": load_init(expanded(init))[1]} if init is not None else {}
     return {**start, **({"sources": sources} if sources else {})}
 
 

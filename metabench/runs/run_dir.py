@@ -22,7 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from metabench.errors import ConfigError, DataError, UserError, last_line
+import yaml
+
+from metabench.errors import ConfigError, DataError, UserError, format_value, last_line
+from metabench.runs.run_id import flat, of_run
 from metabench.utils.files import (
     DamagedError,
     append_line,
@@ -38,6 +41,7 @@ from metabench.utils.lock import Lock
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
+MOST = 3  # keys that a message names
 FOLDERS = ("checkpoints", "pictures", "tensorboard")
 
 
@@ -76,15 +80,32 @@ class RunDirectory:
         except (DamagedError, KeyError, TypeError):
             return "owner unknown"
 
-    def check(self) -> None:
-        """Raise `ConfigError` if it holds another configuration's run, or what no run wrote; touches nothing."""
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` if it holds a run of another configuration than `config`, or what no run wrote.
+
+        Reads only.
+        """
         first = self.path / "environment.json"
         foreign = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists() and not first.exists()]
         if foreign:
             raise ConfigError("run_dir", self.path, f"has a {foreign[0]}, but is no run's; choose another folder")
         held = held_identity(self.path)
         if held is not None and held != self.identity:
-            raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+            said = f"holds a run of another configuration{self._differences(config)}; choose another folder"
+            raise ConfigError("run_dir", self.path, said)
+
+    def _differences(self, config: Mapping[str, Any]) -> str:
+        """The keys in which the run that lies here differs from `config`, with both values."""
+        try:
+            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            held, now = (flat(of_run(one)) for one in (found, config))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, *UNFIT):
+            return ""
+        keys = sorted(key for key in {*held, *now} if held.get(key) != now.get(key))
+        said = [f"{key}={format_value(held.get(key), 60)} there, {format_value(now.get(key), 60)} here" for key in keys]
+        if not said:
+            return ", with another checkpoint of init or other code of your own"
+        return ": " + ", ".join([*said[:MOST], *([f"and {len(said) - MOST} more"] if len(said) > MOST else [])])
 
     def held(self) -> dict[str, Any] | None:
         """The record that `begin` made of the run that lies here."""

@@ -23,7 +23,7 @@ def identity(config: Mapping[str, Any], inputs: Inputs | None = None) -> str:
     A key without a value counts as one that is not there, so that a later version may add one. `init` counts by the
     digest of its checkpoint, and classes from outside the package by the digest of their source, where `inputs` has it.
     """
-    kept = _of_run(config)
+    kept = of_run(config)
     if inputs:
         kept |= {"init": None, "inputs": inputs}
     return digest(_settled_numbers(kept))[:12]
@@ -34,14 +34,15 @@ def first_identity(config: Mapping[str, Any]) -> str:
 
     A key that was added since and has no value is left out, as it was then.
     """
-    kept = _of_run(config)
+    kept = of_run(config)
     train = kept["data"].get("train")
     if isinstance(train, Mapping) and train.get("rotations", "") is None:
         kept["data"]["train"] = {key: value for key, value in train.items() if key != "rotations"}
     return digest(kept)[:12]
 
 
-def _of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides which run it is."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_OF_DATA}
     return kept

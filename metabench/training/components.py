@@ -29,6 +29,7 @@ from metabench.utils.console import Display
 from metabench.utils.distributed import SINGLE, Distributed
 from metabench.utils.dynamo import skip_dynamo_import
 from metabench.utils.oom import oom_advice
+from metabench.utils.paths import expanded
 from metabench.utils.tensorboard import require_tensorboard
 
 BASES: dict[str, type] = {
@@ -69,7 +70,7 @@ class Components:
         self.algo: Algorithm = make_algo(spec, backbone, **algo_args).to(self.device)
         self.init: dict[str, Any] | None = None  # the checkpoint that the run begins with
         if config.init is not None:
-            self._start_from(Path(config.init).expanduser())
+            self._start_from(expanded(config.init))
         self.parameters = [p for p in self.algo.parameters() if p.requires_grad]
         # A baseline with nothing to meta-train goes straight to the test.
         self.steps = config.train.steps if self.parameters else 0

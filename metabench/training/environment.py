@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,7 @@ from metabench.utils.distributed import SINGLE, Distributed, program
 def environment(device: torch.device, command: Sequence[str], ranks: Distributed = SINGLE) -> dict[str, Any]:
     """Where a run happens: command, versions, git state, device."""
     return {
-        "command": " ".join([program(), *command]),
+        "command": f"{program()} {shlex.join(command)}".rstrip(),
         "metabench": __version__,
         "git": git_state(),
         "python": platform.python_version(),

@@ -26,6 +26,7 @@ from metabench.training.tables import card_table, result_table
 from metabench.utils.console import Display
 from metabench.utils.distributed import Distributed, open_ranks
 from metabench.utils.oom import oom_advice
+from metabench.utils.paths import expanded
 from metabench.utils.signals import Interrupted, LauncherExit, SignalHandler
 
 
@@ -56,7 +57,7 @@ class RunSpec:
         decided it.
         """
         key, first = identity(config, inputs), first_identity(written)
-        path, earlier = (Path(config["run_dir"] or folder / name).expanduser() for name in (key, first))
+        path, earlier = (expanded(config["run_dir"] or folder / name) for name in (key, first))
         if not inputs and held_identity(earlier) == first:
             return cls(earlier, first, written, inputs, cell, command)
         return cls(path, key, config, inputs, cell, command)
@@ -71,7 +72,7 @@ def run(config: Config, spec: RunSpec, display: Display) -> dict[str, Any]:
 def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) -> dict[str, Any]:
     path, cell = spec.path, spec.cell
     directory = shared_directory(RunDirectory(path, spec.identity), ranks)
-    directory.check()
+    directory.check(spec.config)
     summary = directory.summary() if config.resume else None
     if summary is not None:
         with checked_state(path / "summary.json"):

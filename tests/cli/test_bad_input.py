@@ -48,9 +48,12 @@ def test_run_dir_is_a_file_below_a_file_or_holds_another_run(work):
     refused(run_metabench("run_dir=file/run", cwd=work), "run_dir=file/run: cannot be written: Not a directory")
     assert run_metabench(*SINUSOID, "run_dir=run", cwd=work).code == 0
     before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
-    for other in ("seed=1", "resume=false"), ("train.steps=21",):
+    for other, differs in {
+        ("seed=1", "resume=false"): "seed=0 there, 1 here",
+        ("train.steps=21", "seed=1"): "seed=0 there, 1 here, train.steps=20 there, 21 here",
+    }.items():
         done = run_metabench(*SINUSOID, "run_dir=run", *other, cwd=work)
-        refused(done, "run_dir=run: holds a run of another configuration; choose another folder")
+        refused(done, f"run_dir=run: holds a run of another configuration: {differs}; choose another folder")
     assert before == {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_summary_says_what_was_measured_and_how(first):
     assert (test["metric"], test["episodes"], len(test["per_step"])) == ("mse", 8, 11)
     assert test["mean"] == test["per_step"][-1]["mean"] > 0 < test["ci95"]
     assert test["seconds"] > 0
-    assert found["environment"]["command"] == f"metabench {' '.join(SINUSOID)}"
+    assert found["environment"]["command"] == f"metabench {shlex.join(SINUSOID)}"
 
 
 def test_the_figure_of_every_test_task_is_kept(first):

@@ -680,7 +680,7 @@ def test_the_program_reports_its_own_runs_without_torch(tmp_path):
         (["."], 2, "holds no run, which is a folder with a summary.json"),
         (["--format", "pdf"], 2, "--format=pdf: no such format; valid: csv, html, json, latex, md"),
         (["-o", "x.pdf"], 2, f"valid: {', '.join(sorted(SUFFIXES))}"),
-        (["--config-dir", "x"], 2, "--config-dir=x: no such folder"),
+        (["--config-dir", "x"], 2, "--config-dir x: no such folder"),
         (["--frmat", "md"], 2, "unrecognized arguments: --frmat"),
     ],
 )

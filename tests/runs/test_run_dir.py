@@ -17,7 +17,7 @@ from metabench.utils.files import read_json
 def run(tmp_path):
     """A directory that a run holds."""
     with RunDirectory(tmp_path / "a" / "run", "identity") as directory:
-        directory.begin("seed: 0\n", {"device": "abacus"})
+        directory.begin("seed: 0\ndata: {}\n", {"device": "abacus"})
         yield directory
 
 
@@ -26,7 +26,7 @@ def steps(run: RunDirectory) -> list[int]:
 
 
 def test_what_a_run_is_stands_in_its_directory(run):
-    assert (run.path / "config.yaml").read_text() == "seed: 0\n"
+    assert (run.path / "config.yaml").read_text() == "seed: 0\ndata: {}\n"
     assert read_json(run.path / "environment.json") == {"identity": "identity", "device": "abacus"}
     assert read_json(run.path / "status.json") == {"status": "running", "reason": None}
     assert run.summary() is None
@@ -63,9 +63,9 @@ def test_the_lock_of_a_dead_process_does_not_hold(tmp_path):
 
 def test_the_run_of_another_configuration_is_refused_and_left_alone(run):
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"run_dir=.*: holds a run of another configuration"):
-        RunDirectory(run.path, "other").check()
-    RunDirectory(run.path / "nowhere", "other").check()
+    with pytest.raises(ConfigError, match=r"run_dir=.*: holds a run of another configuration: seed=0 there, 1 here; "):
+        RunDirectory(run.path, "other").check({"seed": 1, "data": {}})
+    RunDirectory(run.path / "nowhere", "other").check({"seed": 1, "data": {}})
     assert before == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
 

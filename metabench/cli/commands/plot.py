@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from metabench.cli.arguments import find_own_packages
 from metabench.errors import UserError
 from metabench.utils.exit import leave
+from metabench.utils.paths import expanded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +26,14 @@ FOLDERS = "a run directory, or a folder of them; links are followed, hidden fold
 def main(arguments: list[str]) -> None:
     """Draw one picture of the runs in the folders given and say where it lies."""
     options = _parser().parse_args(arguments)
-    sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
+    find_own_packages()
     try:
-        output = _writable(Path(options.output or f"{options.kind}.png").expanduser())
+        output = _writable(expanded(options.output or f"{options.kind}.png"))
         from metabench.plots import looks, write
         from metabench.plots.named import group, usable
         from metabench.runs.reader import find
 
-        found, skipped = find((Path(folder).expanduser() for folder in options.folders), tests=False)
+        found, skipped = find((expanded(folder) for folder in options.folders), tests=False)
         if not found and not skipped:
             raise UserError(f"{', '.join(options.folders)}: holds no run, which is a folder with a summary.json")
         runs, left_out = usable(found, lambda run: options.needed(run, options), skipped)

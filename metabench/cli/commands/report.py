@@ -21,8 +21,9 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
-    parser.add_argument("--config-dir", "-cd", help="a folder with experiments of your own")
+    parser.take_config_dir()
     options = parser.parse_args(arguments)
+    parser.check_config_dir(options)
     try:
         _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir)
     except UserError as fault:
@@ -30,8 +31,6 @@ def main(arguments: list[str]) -> None:
 
 
 def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None) -> None:
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise UserError(f"--config-dir={config_dir}: no such folder")
     if kind is not None and kind not in SUFFIXES.values():
         raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
     if output is not None and kind is None and output.suffix not in SUFFIXES:

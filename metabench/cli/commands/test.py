@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from metabench.cli.arguments import Parser
+from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import UserError
 from metabench.utils.exit import leave
 
@@ -32,7 +31,7 @@ def main(arguments: list[str]) -> None:
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
-    sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
+    find_own_packages()
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

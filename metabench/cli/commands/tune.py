@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from metabench.cli.arguments import Parser
+from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import ConfigError, UserError
 from metabench.utils.exit import leave
+from metabench.utils.paths import expanded
 from metabench.utils.signals import Interrupted
 
 TRIALS = 20
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
-    sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
+    find_own_packages()
     own = {"trials": str(TRIALS), "study": ""}
     own |= {key: value for key, _, value in (o.partition("=") for o in options.overrides) if key in own}
     overrides = [o for o in options.overrides if o.partition("=")[0] not in own]
@@ -63,10 +63,14 @@ def main(arguments: list[str]) -> None:
 
 
 def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folder: str) -> None:
+    from metabench.config.explain import OPTIMIZED
     from metabench.runs.run_id import digest
     from metabench.sweep.search_space import as_overrides, corners, distribution, parse
 
-    fixed, varied = parse(overrides)
+    try:
+        fixed, varied = parse(overrides)
+    except AttributeError as fault:  # Hydra's, where assertions are left out
+        raise fault if __debug__ else UserError(OPTIMIZED) from None
     if not varied:
         raise UserError("nothing is varied; KEY=log(1e-4,1e-1), KEY=interval(0,1) or KEY=a,b,c: metabench tune --help")
     try:
@@ -82,7 +86,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     from metabench.sweep.study import Outcome, Study
     from metabench.utils.console import format_metric, open_console
 
-    study = Study(Path(folder or Path("outputs/tune", digest(about)[:12])).expanduser(), about, space, maximise)
+    study = Study(expanded(folder or Path("outputs/tune", digest(about)[:12])), about, space, maximise)
     console = open_console()
 
     def run(number: int, values: dict[str, Any]) -> Outcome:

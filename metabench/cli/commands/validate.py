@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
 
-from metabench.cli.arguments import Parser
+from metabench.cli.arguments import Parser, find_own_packages
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose
 from metabench.config.explain import explain
@@ -45,7 +43,7 @@ def main(arguments: list[str]) -> None:
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
-    sys.path.append(str(Path.cwd()))  # a user's own package, as in a run
+    find_own_packages()
     places = folders(options.config_dir)
     known = entries("experiment", places)
     for name in options.experiment:

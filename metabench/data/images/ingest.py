@@ -22,6 +22,7 @@ from metabench.data.images.download import fetch, missing
 from metabench.data.images.packed import ImageCache
 from metabench.errors import ConfigError, DataError, suggest
 from metabench.utils.distributed import silent
+from metabench.utils.paths import expanded, home
 
 FILTERS = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -62,7 +63,7 @@ def load_omniglot(
     """
     if resize not in FILTERS:
         raise ConfigError("data.resize", resize, suggest(resize, FILTERS, "no such filter"))
-    if root is not None and not Path(root).expanduser().is_dir():
+    if root is not None and not expanded(root).is_dir():
         raise ConfigError("data.root", root, "no such directory; name the one that holds Omniglot's zips or folders")
     packs = ImageCache(_cache(cache), f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
     home = _raw_root(root)
@@ -109,17 +110,17 @@ def _fingerprint(located: raw.Located) -> str:
 
 def _home() -> Path:
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "metabench"
+    return (xdg if xdg.is_absolute() else home("METABENCH_DATA and METABENCH_CACHE") / ".cache") / "metabench"
 
 
 def _cache(cache: Path | None) -> Path:
     named = cache or os.environ.get("METABENCH_CACHE")
-    return Path(named).expanduser() if named else _home()
+    return expanded(named) if named else _home()
 
 
 def _raw_root(root: str | None) -> Path:
     named = root or os.environ.get("METABENCH_DATA")
-    return Path(named).expanduser() if named else _home()
+    return expanded(named) if named else _home()
 
 
 def _paths(root: Path, download: bool, say: Say) -> raw.Located:
