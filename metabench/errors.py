@@ -44,7 +44,7 @@ def format_value(value: object, limit: int = 200) -> str:
 
 
 def refusal(fault: OSError) -> str:
-    """What the system refused, in one line: the path, where it has one, and the reason."""
+    """Say in one line what the system refused: the path, where there is one, and the reason."""
     return ": ".join(str(part) for part in (fault.filename, fault.filename2, fault.strerror or fault) if part)
 
 

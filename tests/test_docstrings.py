@@ -16,7 +16,7 @@ DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # Still to be rewritten; remove a path once its docstrings follow the rule.
 TO_DO = (
     *(f"algo/{name}.py" for name in ("addressing", "dnc", "lstm", "mann", "ntm")),
-    *("cli/", "config/", "sweep/", "utils/"),
+    *("config/guard.py", "sweep/", "utils/"),
 )
 
 

@@ -1,4 +1,4 @@
-"""What there is to choose from: every config with the one line that opens its file."""
+"""List of the choices: every config with the one line that opens its file."""
 
 from __future__ import annotations
 

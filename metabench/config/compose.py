@@ -20,9 +20,9 @@ from metabench.config.search_path import register_search_path
 
 
 def compose(*overrides: str, config_dir: str | None = None) -> Config:
-    """What `metabench OVERRIDES…` would run, checked; raises `ConfigError` or Hydra's own errors.
+    """Compose and check what `metabench OVERRIDES…` would run; raises `UserError` or Hydra's own errors.
 
-    `config_dir` is a folder with configurations of one's own.
+    `config_dir` is a folder with configurations of your own, which come before those of the program.
     """
     return check(Config, compose_plain(*overrides, config_dir=config_dir))
 

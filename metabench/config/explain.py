@@ -18,7 +18,7 @@ SWEEPERS = "the search of this program is metabench tune KEY=log(A,B) ...; see m
 
 
 def explain(fault: Exception) -> str:
-    """What went wrong in composing a configuration, for a person."""
+    """Say in one line what went wrong in composing a configuration."""
     if isinstance(fault, OverrideParseException):
         return f"{fault.override}: {USAGE}"
     if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:

@@ -42,7 +42,7 @@ class Test(Section):
 
 
 class Log(Section):
-    """What is shown and written while a run goes on."""
+    """Progress: what is shown and written during a run."""
 
     every: Count  # meta-steps
     pictures: bool
@@ -50,7 +50,7 @@ class Log(Section):
 
 
 class Checkpoint(Section):
-    """How much work a crash may cost."""
+    """Checkpoints: how much work a crash may cost."""
 
     every: Count  # meta-steps
 
@@ -74,7 +74,7 @@ def mark(verified: object) -> str:
 
 
 class Published(Section):
-    """What a paper reports, in this program's units: accuracies are fractions. `config/published.csv` has the table."""
+    """Published results, in this program's units: accuracies are fractions. `config/published.csv` has the table."""
 
     value: Number
     ci95: NonNegative | None = None  # half width, over test tasks

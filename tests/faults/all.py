@@ -12,6 +12,7 @@ from faults import (  # noqa: F401
     kill,
     load,
     numbers,
+    places,
     repeat,
     sharing,
     shortage,

@@ -25,7 +25,7 @@ FEW = 16  # that other processes are not worth starting for
 
 
 class Checked(NamedTuple):
-    """What was found of one command line."""
+    """Result of checking one command line."""
 
     overrides: tuple[str, ...]
     config: Config | None = None  # None where it does not compose
@@ -102,7 +102,7 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
 
 
 def _of_published(headline: Published | None, metric: str, modes: Sequence[str], columns: range) -> str | None:
-    """What is wrong with published values beside a run that ends with the last of `columns`."""
+    """Error in published values beside a run that ends with the last of `columns`."""
     if headline is None:
         return None
     for one in (headline, *headline.also):
