@@ -1,9 +1,4 @@
-"""The build backend: setuptools', with editable installs that come before folders of the same name.
-
-Setuptools appends the finder of an editable install to the end of `sys.meta_path`, where Python asks it last. A folder
-called `metabench` in the working directory (the clone itself, for one who stands beside it) is a namespace package to
-Python's own finder, so that `python -m metabench`, torchrun and the workers of a launcher would import the folder.
-"""
+"""The build backend: setuptools', whose editable installs get `_metabench_editable` as well."""
 
 from __future__ import annotations
 
@@ -16,24 +11,27 @@ from typing import Any
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403 -- the other hooks are as they are
 
-PATH_FILE = "__metabench_editable.pth"  # Python reads it after setuptools' own, `__editable__.metabench-….pth`
-FIRST = (
-    "import sys; "
-    "sys.meta_path.sort(key=lambda f: not getattr(f, '__module__', '').startswith('__editable___metabench_'))\n"
-)
+MODULE = Path(__file__).with_name("_metabench_editable.py")
+ADDED = {MODULE.name: MODULE.read_bytes(), "__metabench_editable.pth": f"import {MODULE.stem}\n".encode()}
 
 
 def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """Build the wheel of an editable install, which puts its finder first; the wheel's name."""
+    """Build the wheel of an editable install and add the finder to it; the wheel's name."""
     name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     wheel = Path(wheel_directory, name)
     with zipfile.ZipFile(wheel) as before:
         files = {info: before.read(info) for info in before.infolist()}
-    digest = base64.urlsafe_b64encode(hashlib.sha256(FIRST.encode()).digest()).rstrip(b"=").decode()
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as after:
-        after.writestr(PATH_FILE, FIRST)
+        for added, content in ADDED.items():
+            after.writestr(added, content)
         for info, content in files.items():
             if info.filename.endswith(".dist-info/RECORD"):
-                content += f"{PATH_FILE},sha256={digest},{len(FIRST)}\n".encode()
+                content += "".join(f"{added},{_digest(ADDED[added])}\n" for added in ADDED).encode()
             after.writestr(info, content)
     return name
+
+
+def _digest(content: bytes) -> str:
+    """The digest and the size of a file, as RECORD has them."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"sha256={digest},{len(content)}"

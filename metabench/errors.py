@@ -6,7 +6,8 @@ keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 MANY = 80  # names; longer lists are shortened
@@ -43,9 +44,16 @@ def format_value(value: object, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def refusal(fault: OSError) -> str:
-    """Say in one line what the system refused: the path, where there is one, and the reason."""
-    return ": ".join(str(part) for part in (fault.filename, fault.filename2, fault.strerror or fault) if part)
+@contextmanager
+def system_refusals() -> Iterator[None]:
+    """Turn what the system refuses about a path into a `DataError` of one line: the path and the reason."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.filename is None:
+            raise
+        paths = [str(path) for path in (fault.filename, fault.filename2) if path is not None]
+        raise DataError(": ".join([*paths, fault.strerror or str(fault)])) from fault
 
 
 def suggest(name: str, options: Iterable[str], what: str) -> str:

@@ -73,6 +73,10 @@ def test_an_editable_install_comes_before_a_folder_of_the_same_name(tmp_path):
     load = f"import site; site.addsitedir({str(tmp_path / 'site')!r}); import metabench, metabench.conf as c; "
     done = run_fresh("python", "-S", "-c", f"{load}print(metabench.__file__, c.__file__)", cwd=tmp_path / "beside")
     assert done.out.split() == [str(tmp_path / "clone" / place / "__init__.py") for place in ("metabench", "conf")]
+    (tmp_path / "beside/metabench/__init__.py").touch()  # a package on the path still comes first
+    done = run_fresh("python", "-S", "-c", load.replace(", metabench.conf as c", "") + "print(metabench.__file__)",
+                     cwd=tmp_path / "beside")  # fmt: skip
+    assert done.out.strip() == str(tmp_path / "beside/metabench/__init__.py")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from metabench.config.guard import guard_hydra
 from metabench.config.overrides import check_command
 from metabench.config.published import fill_published
 from metabench.config.search_path import register_search_path
-from metabench.errors import UserError, refusal
+from metabench.errors import UserError, system_refusals
 from metabench.sweep import isolate
 from metabench.sweep.launcher import register_launcher
 from metabench.utils.exit import leave
@@ -93,27 +93,18 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
         return {"status": getattr(fault, "status", UserError.status), "reason": reason}
     except Interrupted as stopped:
         leave(str(stopped), stopped.exit_code)
-    except OSError as fault:
-        if fault.filename is None:  # no path was refused
-            return _unexpected(fault, sweeping)
-        if not sweeping:
-            leave(refusal(fault), 1)
-        return {"status": "failed", "reason": refusal(fault)}
     except LauncherExit:
         raise
     except (Exception, SystemExit) as fault:
         if not sweeping and isinstance(fault, SystemExit):
             raise
-        return _unexpected(fault, sweeping)
+        traceback.print_exc()
+        if not sweeping:
+            sys.exit(1)
+        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
 
 
-def _unexpected(fault: BaseException, sweeping: bool) -> dict[str, Any]:
-    traceback.print_exc()
-    if not sweeping:
-        sys.exit(1)
-    return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
-
-
+@system_refusals()
 def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[dict[str, Any], Path]:
     """Check what was composed and run it, or continue; the summary and the directory of the run.
 

@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from metabench import __version__
 from metabench.cli.arguments import find_own_packages, flags_first, working_directory
 from metabench.cli.commands import WORDS
-from metabench.errors import UserError, refusal
+from metabench.errors import UserError, system_refusals
 from metabench.utils.exit import leave
 
 
@@ -29,12 +29,9 @@ def main() -> None:
         leave("stopped", 130)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except OSError as fault:
-        if fault.filename is None:  # no path was refused
-            raise
-        leave(refusal(fault), 1)
 
 
+@system_refusals()
 def _dispatch(arguments: list[str]) -> None:
     if arguments and arguments[0] in WORDS:
         if arguments[0] != "ls":  # which reads no folder but those it is given
