@@ -28,6 +28,12 @@ class ConfigError(UserError):
         self.key = key
 
 
+class UnreadTasksError(ConfigError):
+    """Tasks that a method does not read at all, whatever its settings; a sweep skips such a job."""
+
+    status = "skipped"
+
+
 class DataError(UserError):
     """Missing, damaged or incomplete data."""
 

@@ -45,7 +45,7 @@ def test_own_experiment_sets_both(work):
         ("data.steepest=0", "data.steepest=0: should be greater than 0"),
         ("algo._target_=mine.algo.Nothing", "algo._target_=mine.algo.Nothing: cannot be imported: "),
         ("algo._target_=mine.data.Lines", "should name a subclass of metabench.algo.base.Algorithm"),
-        ("algo=shrinkin", "algo=shrinkin: no such algo; did you mean shrinking? valid: anil, anp, "),
+        ("algo=shrinkin", "algo=shrinkin: no such algo; did you mean shrinking? valid: alfa, anil, "),
     ],
 )
 def test_own_constructors_are_the_schema(override, expected, work):

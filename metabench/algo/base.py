@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metabench.axis import AXIS_OF, Axis
 from metabench.backbone.base import Backbone, batch_norms, batch_statistics
-from metabench.errors import ConfigError
+from metabench.errors import ConfigError, UnreadTasksError
 from metabench.objective import OBJECTIVES
 from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
 
@@ -29,7 +29,8 @@ class Algorithm(nn.Module, ABC):
     A subclass defines how a support set becomes a state (`adapt`) and how a state predicts queries (`predict`). Its
     keyword-only constructor arguments, and those of a `TypedDict` it unpacks, are the keys of its config. `forward`
     never loops over tasks. A buffer updated in training must change by the mean of the tasks' own updates, so that
-    chunks and ranks agree. Raises `ConfigError` for tasks or a backbone that do not fit.
+    chunks and ranks agree. Raises `ConfigError` for tasks or a backbone that do not fit, `UnreadTasksError` for tasks
+    that no setting makes fit.
     """
 
     classifies: ClassVar[bool] = False  # classification only
@@ -49,9 +50,11 @@ class Algorithm(nn.Module, ABC):
         """Raise `ConfigError` for tasks that the algorithm does not support, or a backbone that does not fit them."""
         name, norms = type(self).__name__, batch_norms(self.backbone)
         if spec.setting not in self.settings:
-            raise ConfigError("algo", name, UNREAD[spec.setting])
+            raise UnreadTasksError("algo", name, UNREAD[spec.setting])
         if self.classifies and spec.objective != "cross_entropy":
-            raise ConfigError("algo", name, "classification method; choose classification data, e.g. data=omniglot")
+            raise UnreadTasksError(
+                "algo", name, "classification method; choose classification data, e.g. data=omniglot"
+            )
         if spec.setting == "sequence" and any(not norm.running for norm in norms):
             raise ConfigError("backbone.statistics", "batch", "leaks later time steps into earlier ones; use running")
         if self.needs_queries and not spec.train.queries and spec.setting != "sequence":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from metabench.algo.pretrain import Pretrain
 from metabench.backbone.base import Backbone
-from metabench.errors import ConfigError
+from metabench.errors import UnreadTasksError
 from metabench.tasks import TaskSpec
 
 
@@ -19,4 +19,4 @@ class Joint(Pretrain):
         super().__init__(spec, backbone, inner_lr=1.0, eval_inner_steps=0, adapt_norm=False, finetune="all")
         if spec.objective != "mse":
             name = type(self).__name__
-            raise ConfigError("algo", name, "regression method; choose a regression data set, e.g. data=sinusoid")
+            raise UnreadTasksError("algo", name, "regression method; choose a regression data set, e.g. data=sinusoid")

@@ -18,7 +18,7 @@ from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.perceptron import Perceptron
 from metabench.config.types import Widths
-from metabench.errors import ConfigError
+from metabench.errors import ConfigError, UnreadTasksError
 from metabench.tasks import Examples, Tasks, TaskSpec
 
 
@@ -42,9 +42,10 @@ class Oracle(Joint):
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, known: list[str], hidden: Widths) -> None:
         super().__init__(spec, backbone)
+        if not spec.truth:
+            raise UnreadTasksError("algo.known", known, "this data has no task parameters to know")
         if not known or not set(known) <= set(spec.truth):
-            valid = ", ".join(spec.truth) or "[]: this data has no task parameters"
-            raise ConfigError("algo.known", known, f"should be some of {valid}")
+            raise ConfigError("algo.known", known, f"should be some of {', '.join(spec.truth)}")
         self.known = known
         self.network = Informed(backbone, len(known), hidden, spec.eval.outputs)
 

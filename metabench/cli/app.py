@@ -28,8 +28,10 @@ from metabench.config.search_path import register_search_path
 from metabench.errors import UserError, system_refusals
 from metabench.sweep import isolate
 from metabench.sweep.launcher import register_launcher
+from metabench.sweep.record import SWEEP, JobRecord, watch_launchers
 from metabench.utils.exit import leave
 from metabench.utils.oom import OutOfMemoryError
+from metabench.utils.output import guard_output
 from metabench.utils.signals import Interrupted, LauncherExit
 
 # What Hydra raises in composing; the last two where it meets a type that it does not expect.
@@ -46,17 +48,27 @@ fill_published()  # here, for wherever a launcher takes a job this module is imp
 
 
 def hydra_main() -> None:
-    """Hydra's program; ends the process where the command cannot be composed."""
+    """Hydra's program; ends the process where the command cannot be composed, or a job of a sweep has failed."""
     try:
         register_launcher()
+        watch_launchers()
         guard_hydra()
         glob_subfolders()
         check_command(sys.argv[1:])
         _job()
     except UserError as fault:
         leave(str(fault), fault.exit_code)
+    except Interrupted as stopped:
+        if SWEEP.jobs:
+            leave(str(stopped), stopped.exit_code)
+        raise
     except COMPOSING as fault:  # a run has said its own
-        leave(explain(fault), UserError.exit_code)
+        if not SWEEP.jobs:
+            leave(explain(fault), UserError.exit_code)
+        SWEEP.report()
+        leave(explain(fault), 1)
+    if SWEEP.jobs and (code := SWEEP.report()):
+        sys.exit(code)
 
 
 def hydra_help() -> None:
@@ -68,40 +80,56 @@ def hydra_help() -> None:
 def _job(composed: DictConfig) -> dict[str, Any]:
     """One run, or one of a sweep: its jobs each have their own process, where not the launcher sees to that."""
     hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN and hydra_config.launcher._target_ == IN_TURN and isolate.POSSIBLE:
+    guard_output()  # in the process of a launcher too
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return _run_alone(composed)
+    apart = hydra_config.launcher._target_ == IN_TURN and isolate.POSSIBLE
+    if apart:
         import metabench.training.runner  # noqa: F401 -- once, for all of them
+    job = JobRecord(hydra_config)
+    try:
+        job.begin()
+        return job.end(isolate.isolated(lambda: _outcome(composed)) if apart else _outcome(composed))
+    except (Interrupted, KeyboardInterrupt, SystemExit) as fault:
+        job.stop(fault)
+        raise
 
-        try:
-            return isolate.isolated(lambda: _outcome(composed))
-        except Interrupted as stopped:  # the job has said so
-            sys.exit(stopped.exit_code)
-    return _outcome(composed)
+
+def _run_alone(composed: DictConfig) -> dict[str, Any]:
+    """Make one run; ends the process where it fails."""
+    try:
+        return _execute(composed)
+    except (UserError, OmegaConfBaseException) as fault:
+        alone = isinstance(fault, OutOfMemoryError)  # of this rank
+        leave(_reason(fault), getattr(fault, "exit_code", UserError.exit_code), alone=alone)
+    except Interrupted as stopped:
+        leave(str(stopped), stopped.exit_code)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
 
 
 def _outcome(composed: DictConfig) -> dict[str, Any]:
-    """Of one run. In a sweep a failure is an outcome, not an exception, so that the other jobs go on."""
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    """Make one run of a sweep; a failure is an outcome, not an exception, so that the other jobs go on."""
     try:
-        # The process of a launcher has arguments of its own.
-        given = json.loads(os.environ[COMMAND]) if COMMAND in os.environ else sys.argv[1:]
-        return execute(composed, HydraConfig.get(), given)[0]
+        return _execute(composed)
     except (UserError, OmegaConfBaseException) as fault:
-        reason = explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
-        if not sweeping:
-            alone = isinstance(fault, OutOfMemoryError)  # of this rank
-            leave(reason, getattr(fault, "exit_code", UserError.exit_code), alone=alone)
-        return {"status": getattr(fault, "status", UserError.status), "reason": reason}
-    except Interrupted as stopped:
-        leave(str(stopped), stopped.exit_code)
+        return {"status": getattr(fault, "status", UserError.status), "reason": _reason(fault)}
     except LauncherExit:
         raise
     except (Exception, SystemExit) as fault:
-        if not sweeping and isinstance(fault, SystemExit):
-            raise
         traceback.print_exc()
-        if not sweeping:
-            sys.exit(1)
         return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
+
+
+def _execute(composed: DictConfig) -> dict[str, Any]:
+    # The process of a launcher has arguments of its own.
+    given = json.loads(os.environ[COMMAND]) if COMMAND in os.environ else sys.argv[1:]
+    return execute(composed, HydraConfig.get(), given)[0]
+
+
+def _reason(fault: Exception) -> str:
+    return explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
 
 
 @system_refusals()

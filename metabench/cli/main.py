@@ -9,26 +9,34 @@ import json
 import os
 import sys
 from importlib import import_module
-from io import TextIOWrapper
 
 from metabench import __version__
 from metabench.cli.arguments import find_own_packages, flags_first, working_directory
 from metabench.cli.commands import WORDS
 from metabench.errors import UserError, system_refusals
 from metabench.utils.exit import leave
+from metabench.utils.output import flush_output, guard_output
+from metabench.utils.signals import PIPE, Interrupted
 
 
 def main() -> None:
     """Entry point; exits with 0, 1 (failed), 2 (bad input), 3 (not finite), 4 (out of memory) or 128 + signal."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal or a log without ± is no reason to fail
+    guard_output()
     try:
-        _dispatch(sys.argv[1:])
+        try:
+            _dispatch(sys.argv[1:])
+        except SystemExit as leaving:
+            if leaving.code:
+                raise
+        flush_output()
     except KeyboardInterrupt:
         leave("stopped", 130)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
+    except Interrupted as stopped:  # no run is under way
+        if stopped.number == PIPE:
+            sys.exit(stopped.exit_code)  # a reader that has read enough is told nothing
+        leave(stopped.why, stopped.exit_code)
 
 
 @system_refusals()

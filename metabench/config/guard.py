@@ -24,7 +24,7 @@ from metabench.errors import ConfigError
 PARTS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 NAMES_A_CALL = ("_target_", "()", "class")
 NAMES_AN_OBJECT = "ext://"  # in what configures `logging`
-CALLED = ("metabench.sweep.callback.SweepReport", "logging.StreamHandler", "logging.NullHandler")
+CALLED = ("metabench.sweep.callback.FreeConfigs", "logging.StreamHandler", "logging.NullHandler")
 EXTRAS = {"hydra_ray_launcher": "metabench[ray]"}  # what brings a plugin
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 

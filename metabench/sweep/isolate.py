@@ -17,16 +17,16 @@ from tempfile import TemporaryFile
 from types import FrameType
 from typing import Any, BinaryIO, NoReturn
 
-from metabench.utils.signals import SIGNALS, Interrupted
+from metabench.utils.signals import SIGNALS, Interrupted, signal_name
 
 POSSIBLE = sys.platform == "linux"  # elsewhere there is no fork, or no library that survives one
 _PR_SET_PDEATHSIG = 1  # of sys/prctl.h
 
 
 def isolated(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `job` returns, or `status` and `reason` of a process that ended without. Raises `Interrupted`.
+    """Run `job` in a new process and return its value, or `status` and `reason` where it has none.
 
-    Signals are passed on to the job, which ends as it would alone.
+    Signals are passed on to the job, which ends as it would alone; then `Interrupted` is raised here.
     """
     child = 0
     asked: list[int] = []
@@ -62,11 +62,11 @@ def isolated(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if said:
         return json.loads(said)
     if code < 0:
-        name = signal.Signals(-code).name
+        name = signal_name(-code)
         hint = ": the system does so where memory runs out" if name == "SIGKILL" else ""
         return {"status": "killed", "reason": f"killed by {name}{hint}"}
     if code > 128:
-        return {"status": Interrupted.status, "reason": f"stopped by {signal.Signals(code - 128).name}"}
+        return {"status": Interrupted.status, "reason": f"stopped by {signal_name(code - 128)}"}
     return {"status": "failed", "reason": f"its process ended with exit code {code}"}
 
 
@@ -77,7 +77,7 @@ def _answer(job: Callable[[], dict[str, Any]], answer: BinaryIO, parent: int) ->
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # no orphan goes on where the sweep was killed
         if os.getppid() == parent:
-            answer.write(json.dumps(job()).encode())
+            answer.write(json.dumps(_ended(job)).encode())
             answer.flush()
             code = 0
     except SystemExit as leaving:
@@ -87,3 +87,10 @@ def _answer(job: Callable[[], dict[str, Any]], answer: BinaryIO, parent: int) ->
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _ended(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return job()
+    except Interrupted as stopped:
+        return {"status": stopped.status, "reason": stopped.why}

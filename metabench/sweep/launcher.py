@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -23,13 +24,24 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from metabench.utils.signals import SIGNALS
+
+ENDS = [number for number in SIGNALS if number.name in ("SIGTERM", "SIGHUP")]
 POLL = 0.5  # seconds
+CONFIGS = ("submitit_local", "submitit_slurm")
 DIED = {"status": "killed", "reason": "ended without a word"}
 
 
 def register_launcher() -> None:
-    """Let configurations name `SubmititLauncher`. Hydra looks for plugins in its own two namespaces alone."""
-    Plugins.instance().register(SubmititLauncher)
+    """Let configurations name `SubmititLauncher`. Hydra looks for plugins in its own two namespaces alone.
+
+    hydra-submitit-launcher, where it is installed, stores launchers of the same names. Hydra would merge them into
+    ours, whose parameters differ, so they are removed: `submitit_local` and `submitit_slurm` are those of metabench.
+    """
+    Plugins.instance().register(SubmititLauncher)  # and every plugin has stored its configurations
+    stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    for name in CONFIGS:
+        stored.pop(f"{name}.yaml", None)
     name, known = (
         f"{SubmititLauncher.__module__}.{SubmititLauncher.__qualname__}",
         Plugins.is_in_toplevel_plugins_module,
@@ -52,18 +64,16 @@ class SubmititLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
-        self.work, self.sweep = Work(hydra_context, task_function, config), Path(config.hydra.sweep.dir)
+        self.work = Work(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit all and wait for them; what became of each is returned, and raised by none."""
-        from metabench.sweep.callback import write_outcome
-
+        """Submit all jobs and wait for them; a failure is an outcome that is returned, not raised."""
         executor = self._executor()
         jobs = dict(enumerate((list(overrides) for overrides in job_overrides), start=initial_job_idx))
-        for number, overrides in jobs.items():
-            told = {"status": "killed", "reason": "it never began", "overrides": overrides}
-            write_outcome(self.sweep / str(number), told)
-        before = signal.signal(signal.SIGTERM, _stopped)
+        before = {end: signal.getsignal(end) for end in ENDS}
+        for end, handler in before.items():
+            if handler == signal.SIG_DFL:
+                signal.signal(end, _stopped)
         waiting, tries = list(jobs), dict.fromkeys(jobs, 0)
         running: dict[int, Any] = {}
         ended: dict[int, JobReturn] = {}
@@ -80,14 +90,14 @@ class SubmititLauncher(Launcher):
                         waiting.append(number)
                         _say(number, f"{DIED['reason']}; submitted again, {tries[number]} of {self.retries}")
                         continue
-                    if isinstance(outcome, dict):  # else it has written its own
-                        write_outcome(self.sweep / str(number), {**outcome, "overrides": jobs[number]})
+                    if isinstance(outcome, dict):  # the process returned nothing
                         outcome = JobReturn(status=JobStatus.COMPLETED, _return_value=outcome)
                     ended[number] = outcome
                     _say(number, str(outcome.return_value["status"]))
                 time.sleep(POLL)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for end, handler in before.items():
+                signal.signal(end, handler)
             if self.cluster == "local":  # on a cluster they go on: the same command finds what they have done
                 for job in running.values():
                     job.cancel()  # it writes a checkpoint
@@ -135,14 +145,14 @@ class Work:
         )
 
     def checkpoint(self, *arguments: Any) -> Any:
-        """What submitit queues again when a cluster takes the machine back: the same, which continues."""
+        """The work that submitit queues again when a cluster takes the machine back: the same, which continues."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *arguments)
 
 
 def _outcome(job: Any) -> JobReturn | dict[str, str]:
-    """What the job returned, or `status` and `reason` of one that did not; an exception of its own is final."""
+    """The value that the job returned, or `status` and `reason` of one without; an exception of its own is final."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     from metabench.errors import last_line

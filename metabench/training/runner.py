@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from rich.table import Table
 
 from metabench.config.schema import Config
 from metabench.errors import UserError
@@ -99,17 +100,9 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         where = environment(components.device, spec.command, ranks)
         about = {"inputs": dict(spec.inputs), "data": components.card["test"]["data"]}
         directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
-        display.say(f"run {path}")
-        if line := cell_line(cell):
-            display.say(line)
-        display.say(
-            f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
-        )
-        if ranks.size > 1:
-            display.say(f"{ranks.size} ranks share the {config.train.tasks} tasks of a meta-step")
-        display.console.print(card)
-        training = Training(components, directory, signals)
         try:
+            _introduce(spec, where, card, display, ranks, config.train.tasks)
+            training = Training(components, directory, signals)
             checkpoint, warnings = directory.resume()
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
             for warning in warnings:
@@ -142,6 +135,21 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         display.console.print(result_table(summary))
         display.say(f"written to {path}")
         return summary
+
+
+def _introduce(
+    spec: RunSpec, where: dict[str, Any], card: Table, display: Display, ranks: Distributed, tasks: int
+) -> None:
+    """Print what is about to run: its folder, what it is for, versions, device and protocol card."""
+    display.say(f"run {spec.path}")
+    if line := cell_line(spec.cell):
+        display.say(line)
+    display.say(
+        f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
+    )
+    if ranks.size > 1:
+        display.say(f"{ranks.size} ranks share the {tasks} tasks of a meta-step")
+    display.console.print(card)
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:

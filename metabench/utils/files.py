@@ -33,7 +33,16 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step that a crash cannot split."""
+    """Put `content` at `path` in one step that a crash cannot split.
+
+    A link keeps its name and its target gets the content; what is no file (a pipe, a device) is written to as it is.
+    """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with write_errors(path):
+            path.write_bytes(content)
+        return
     aside = path.with_name(f".{path.name}.part")  # one name: what a killed process leaves is written over
     with write_errors(path):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -55,11 +54,11 @@ class Executor:
 def launcher(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "POLL", 0)
     made = SubmititLauncher("local", str(tmp_path), parallel=2, retries=2, parameters=OmegaConf.create({}))
-    made.sweep, made.work = tmp_path, None
+    made.work = None
     return made
 
 
-def test_a_job_that_dies_is_submitted_again_and_one_that_fails_is_not(launcher, monkeypatch, capsys, tmp_path):
+def test_a_job_that_dies_is_submitted_again_and_one_that_fails_is_not(launcher, monkeypatch, capsys):
     died, done = errors.UncompletedJobError("died"), {"status": "complete"}
     plan = {
         4: [died, died, JobReturn(status=JobStatus.COMPLETED, _return_value=done)],
@@ -74,11 +73,31 @@ def test_a_job_that_dies_is_submitted_again_and_one_that_fails_is_not(launcher, 
     said = capsys.readouterr().out
     assert "job 6: ended without a word; submitted again, 2 of 2\n" in said
     assert said.endswith("job 6: killed\n")
-    told = [json.loads((tmp_path / f"{number}/outcome.json").read_text()) for number in (5, 6)]
-    assert told == [
-        {"status": "failed", "reason": "ValueError: no", "overrides": ["seed=1"]},
-        {"status": "killed", "reason": "ended without a word", "overrides": ["seed=2"]},
+    assert [one.return_value for one in found[1:]] == [
+        {"status": "failed", "reason": "ValueError: no"},
+        {"status": "killed", "reason": "ended without a word"},
     ]
+
+
+def another_plugin() -> None:
+    """A patch: hydra-submitit-launcher is installed, and stores its launchers in Hydra."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()
+    for name in ("submitit_local", "submitit_slurm"):
+        node = {
+            "_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+            "submitit_folder": "x",
+        }
+        ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="submitit_launcher")
+
+
+def test_our_launcher_is_chosen_beside_a_plugin_that_has_the_name_too(tmp_path):
+    chosen = run_metabench(LAUNCHER[1], "--cfg", "hydra", "-p", "hydra.launcher", cwd=tmp_path, patch=another_plugin)
+    assert (chosen.code, chosen.err) == (0, "")
+    assert "_target_: metabench.sweep.launcher.SubmititLauncher" in chosen.out
+    assert "submitit_folder" not in chosen.out
 
 
 def without(name: str) -> None:

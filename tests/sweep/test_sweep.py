@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from program import SINUSOID, run_metabench, start_metabench, summary, until
 from user import write_package
 
-from metabench.sweep.callback import SweepReport
+from metabench.sweep.callback import FreeConfigs
 
 SWEEP = ("-m", *SINUSOID, "algo=maml,protonet", "seed=0,1")
 
@@ -29,23 +29,24 @@ def finished(cwd: Path) -> int:
 
 
 def test_a_failing_job_does_not_stop_the_others_and_is_said(tmp_path):
-    done = run_metabench(*SWEEP, cwd=tmp_path)
+    sweep = ("-m", *SINUSOID, "data.train.queries=0,5", "seed=0,1")
+    done = run_metabench(*sweep, cwd=tmp_path)
     assert done.code == 1
     assert done.err == ""
     table = done.out[done.out.index("sweep of 4 jobs") :]
     assert table.count("complete  mse ") == 2
-    assert table.count("failed    algo=ProtoNet: classification method; choose classification data") == 2
-    assert "algo=protonet seed=1" in table
+    assert table.count("failed    data.train.queries=0: should be greater than or equal to 1") == 2
+    assert "data.train.queries=0 seed=1" in table
     assert "train.steps=20" not in table
     assert "2 of 4 jobs failed; the same command runs only what is missing" in table
     assert {name: outcome["status"] for name, outcome in outcomes(tmp_path).items()} == {
-        "algo=maml seed=0": "complete",
-        "algo=maml seed=1": "complete",
-        "algo=protonet seed=0": "failed",
-        "algo=protonet seed=1": "failed",
+        "data.train.queries=0 seed=0": "failed",
+        "data.train.queries=0 seed=1": "failed",
+        "data.train.queries=5 seed=0": "complete",
+        "data.train.queries=5 seed=1": "complete",
     }
 
-    again = run_metabench(*SWEEP, cwd=tmp_path)
+    again = run_metabench(*sweep, cwd=tmp_path)
     assert again.code == 1
     assert again.out.count("finished before") == 2
     assert "meta-training" not in again.out
@@ -133,10 +134,104 @@ def test_two_sweeps_of_one_moment_keep_their_outcomes_apart(tmp_path):
     assert summary(run)["status"] == "complete"
 
 
-def test_a_job_that_ended_leaves_its_configuration_to_nobody(tmp_path):
-    hydra = {"mode": "MULTIRUN", "job": {"num": 0}, "overrides": {"task": []}}
-    config = OmegaConf.create({"hydra": {**hydra, "sweep": {"dir": str(tmp_path), "subdir": "0"}}})
-    ended = JobReturn(cfg=config, hydra_cfg=config, status=JobStatus.COMPLETED, _return_value={"status": "complete"})
-    SweepReport().on_job_end(config, ended)
+def test_a_job_that_ended_leaves_its_configuration_to_nobody():
+    ended = JobReturn(cfg=OmegaConf.create(), hydra_cfg=OmegaConf.create(), status=JobStatus.COMPLETED)
+    FreeConfigs().on_job_end(OmegaConf.create(), ended)
     assert ended.cfg is ended.hydra_cfg is None  # 1,000 of them were 150 MB
-    assert json.loads((tmp_path / "0" / "outcome.json").read_text())["status"] == "complete"
+
+
+def test_a_method_that_does_not_read_the_tasks_is_skipped_in_a_sweep_and_refused_alone(tmp_path):
+    done = run_metabench(*SWEEP, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    table = done.out[done.out.index("sweep of 4 jobs") :]
+    reason = "algo=ProtoNet: classification method; choose classification data"
+    assert table.count(f"skipped   {reason}") == 2
+    assert "2 of 4 jobs were skipped: their methods do not read such tasks\n" in table
+    assert "failed" not in done.out
+    assert outcomes(tmp_path)["algo=protonet seed=1"]["status"] == "skipped"
+    for alone in (("algo=protonet",), ("-m", "algo=protonet", "seed=0,1")):
+        assert run_metabench(*SINUSOID, *alone, cwd=tmp_path).code == 2  # nothing that was asked for could be done
+
+
+LAYOUTS = {
+    "the overrides": ("hydra.sweep.subdir=${hydra.job.override_dirname}",),
+    "nested": ("hydra.sweep.subdir=a/b/${hydra.job.num}",),
+    "one for all": ("hydra.sweep.subdir=x",),
+    "the folder itself": ("hydra.sweep.subdir=.",),
+    "absolute": ('hydra.sweep.dir="{cwd}/é sweeps"', 'hydra.sweep.subdir="job ${hydra.job.num}"'),
+    "of a key": ("hydra.sweep.dir=sweeps/${train.steps}", "hydra.sweep.subdir=${data.train.queries}/7"),
+    "its own working directory": ("hydra.job.chdir=true",),
+    "used before": ("hydra.sweep.dir=old",),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_sweep_counts_its_own_jobs_whatever_the_folders(layout, tmp_path):
+    old = tmp_path / "old/5/outcome.json"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"status": "complete"}')
+    places = [place.replace("{cwd}", str(tmp_path)) for place in LAYOUTS[layout]]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run_metabench("-m", *SINUSOID, "data.train.queries=0,5", *places, cwd=tmp_path, env=plain)
+    assert (done.code, done.err) == (1, "")
+    table = done.out[done.out.index("sweep of 2 jobs") :].splitlines()
+    assert [line.split()[:3] for line in table[2:4]] == [
+        ["0", "data.train.queries=0", "failed"],
+        ["1", "data.train.queries=5", "complete"],
+    ]
+    assert table[4] == "1 of 2 jobs failed; the same command runs only what is missing"
+    written = [json.loads(path.read_text()) for path in tmp_path.rglob("outcome.json") if path != old]
+    assert len(written) == (1 if layout in ("one for all", "the folder itself") else 2)
+    assert "complete" in [outcome["status"] for outcome in written]
+
+
+def report_fails() -> None:
+    from metabench.sweep.record import SweepRecord
+
+    def fails(self: SweepRecord) -> int:
+        raise ValueError("for a test")
+
+    SweepRecord.report = fails  # type: ignore[method-assign]
+
+
+def no_outcome_is_written() -> None:
+    from metabench.sweep.record import JobRecord
+
+    JobRecord._write = lambda *_: Path("/proc/none").mkdir()  # type: ignore[method-assign, assignment]
+
+
+def test_an_error_in_the_report_of_a_sweep_is_a_failure(tmp_path):
+    done = run_metabench("-m", *SINUSOID, "seed=0", cwd=tmp_path, patch=no_outcome_is_written)
+    assert done.code == 1
+    assert "FileNotFoundError: " in done.out
+    assert "1 of 1 jobs failed" in done.out
+    done = run_metabench("-m", *SINUSOID, "seed=0", cwd=tmp_path, patch=report_fails)
+    assert done.code == 1
+    assert "ValueError: for a test" in done.err
+
+
+def test_a_folder_that_cannot_be_made_ends_a_sweep_as_a_failure_and_shows_what_is_known(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_metabench("-m", *SINUSOID, "seed=0,1", "hydra.sweep.dir=file/below", cwd=tmp_path)
+    assert done.code in (1, 2)
+    assert done.err.count("\n") == 1
+    done = run_metabench("-m", *SINUSOID, "seed=0,1", "hydra.sweep.subdir=${seed}" + 300 * "x", cwd=tmp_path)
+    assert done.code == 1
+    assert "sweep of 2 jobs" in done.out
+    assert "2 of 2 jobs failed" in done.out
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_outcome_of_a_job_that_was_stopped_says_so(number, tmp_path):
+    started = start_metabench("-m", *SINUSOID, "train.steps=100000", "seed=0,1", cwd=tmp_path)
+    until(lambda: list(tmp_path.glob("outputs/*/*/*/metrics.jsonl")))
+    started.kill(number)
+    done = started.wait()
+    assert done.code == 128 + number
+    assert done.err == f"metabench: stopped by {number.name}; the same command continues\n"
+    (outcome,) = tmp_path.glob("outputs/sweeps/*/*/outcome.json")
+    told = json.loads(outcome.read_text())
+    assert (told["status"], told["reason"]) == ("stopped", f"stopped by {number.name}")
+    (status,) = tmp_path.glob("outputs/*/*/*/status.json")
+    assert json.loads(status.read_text())["status"] == "stopped"

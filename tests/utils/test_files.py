@@ -126,3 +126,18 @@ def test_a_hostile_checkpoint_has_no_effect(content, tmp_path, monkeypatch):
     with pytest.raises(DamagedError, match="is no checkpoint: UnpicklingError"):
         load_tensors(tmp_path / "last.pt")
     assert not (tmp_path / "evil-was-run").exists()
+
+
+def test_a_link_and_a_pipe_stay_what_they_are(tmp_path):
+    target, link, pipe = (tmp_path / name for name in ("target", "link", "pipe"))
+    target.write_bytes(b"before")
+    link.symlink_to(target)
+    write_bytes(link, b"after")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"after"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes(pipe, b"through")
+    assert os.read(reader, 100) == b"through"
+    assert pipe.is_fifo()
+    os.close(reader)
