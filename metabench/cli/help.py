@@ -13,6 +13,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench -m KEY=V1,V2 ...                   a sweep; the same command again runs what is missing
        metabench ls [GROUP]                         what each group offers, one line each
        metabench report [DIR]... [-o FILE]          paper, ours, difference, verdict; md, latex, csv, json, html too
+       metabench leaderboard [DIR]... [-o FILE]     the boards: every method on one test, after one training budget
        metabench compare A B                        two runs over the same test tasks: difference, interval, chance
        metabench tune KEY=log(A,B) ... trials=20    a search by validation; the same command continues it
        metabench validate [EXPERIMENT]...           whether all that is configured can be built; nothing is run

@@ -98,7 +98,7 @@ def make_cells(runs: Iterable[RunReader], experiments: Experiments) -> tuple[lis
             rivals = [members for members, _ in found]
             whole = [_incomparable(members[0], paper, experiments) is None for members, paper in found]
             apart.append(f"{row}, {data} {column}: {_not_averaged(rivals)}")
-            variants = _variants(rivals)
+            variants = name_variants(rivals)
             if source:  # the one that is as the experiment asks needs no other name
                 named = zip(whole, variants, strict=True)
                 variants = [source if asked and sum(whole) == 1 else f"{source}, {own}" for asked, own in named]
@@ -150,7 +150,7 @@ def _published(run: RunReader, experiments: Experiments) -> list[Published | Non
 def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None, experiments: Experiments) -> Cell:
     test = runs[0].summary.test
     mode, at = (paper.prediction or test.prediction, paper.at) if paper else (test.prediction, None)
-    found = [_figure(run, mode, at) for run in runs]
+    found = [figure_of(run, mode, at) for run in runs]
     figures = tuple(figure for figure in found if figure is not None)
     final = _is_final(runs[0], at)
     fault = _incomparable(runs[0], paper, experiments)
@@ -161,14 +161,14 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
         fault = fault or Verdict(Kind.NOT_COMPARABLE, said)
         mode, final = test.prediction, True
         figures = tuple(_final(run, mode) for run in runs)
-    ours = _over_seeds(runs, figures, mode, final)
+    ours = over_seeds(runs, figures, mode, final)
     verdict = Verdict(Kind.NONE)
     if paper is not None:
         verdict = fault or judge(ours, paper.value, paper.ci95, test.metric, figures)
     return Cell(*place, runs, mode, figures, final, ours, paper, verdict)
 
 
-def _over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, final: bool) -> Figure:
+def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, final: bool) -> Figure:
     """The mean over seeds and its interval; see `verdict.METHOD`."""
     if len(runs) == 1:
         return figures[0]
@@ -198,7 +198,7 @@ def _is_final(run: RunReader, at: int | None) -> bool:
     return at is None or bool(steps and steps[-1].step == at)
 
 
-def _figure(run: RunReader, mode: str, at: int | None) -> Figure | None:
+def figure_of(run: RunReader, mode: str, at: int | None) -> Figure | None:
     """The result of a run in one mode of prediction, at one step; None where it has none."""
     test = run.summary.test
     if mode not in test.modes or test.modes[mode].mean is None:
@@ -241,7 +241,7 @@ def _differing(groups: list[Runs]) -> list[str]:
     return [key for key in differ if not key.startswith("protocol.")] or differ
 
 
-def _variants(groups: list[Runs]) -> list[str]:
+def name_variants(groups: list[Runs]) -> list[str]:
     """The two keys that say most of how each group differs from the others, with their values."""
     found = [_facts(members[0]) for members in groups]
     keys = sorted(_differing(groups), key=lambda key: -len({format_value(each.get(key)) for each in found}))[:2]

@@ -41,6 +41,7 @@ TIMES = (
 SIZE = (5.4, 3.3)  # inches
 LOOK: dict[str, Any] = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "metabench",  # names inside a picture are the same every time
     "font.size": 9.0,
     "text.color": INK,
     "axes.labelcolor": MUTED,
@@ -89,8 +90,8 @@ def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-        _scale(axes, metric, np.concatenate(drawn), "validation")
-        return _svg(figure, f"{metric} on validation tasks against meta-steps")
+        scale_metric(axes, metric, np.concatenate(drawn), "validation")
+        return as_svg(figure, f"{metric} on validation tasks against meta-steps")
 
 
 Band = tuple[np.ndarray, np.ndarray, np.ndarray]  # steps, means and half-widths
@@ -124,10 +125,10 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
         shown = [time for time in TIMES if left <= time <= right]
         axes.xaxis.set_major_locator(FixedLocator(shown[:: max(1, len(shown) // 5)]))
         axes.xaxis.minorticks_off()
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _time(seconds)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: time_text(seconds)))
         axes.set_xlabel("meta-training, of one seed")
-        _scale(axes, metric, np.array([scale * cell.ours.mean for cell in cells]), "test")
-        return _svg(figure, f"{metric} on test tasks against the time of meta-training")
+        scale_metric(axes, metric, np.array([scale * cell.ours.mean for cell in cells]), "test")
+        return as_svg(figure, f"{metric} on test tasks against the time of meta-training")
 
 
 def _axes() -> tuple[Figure, Axes]:
@@ -136,7 +137,7 @@ def _axes() -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _scale(axes: Axes, metric: str, values: np.ndarray, what: str) -> None:
+def scale_metric(axes: Axes, metric: str, values: np.ndarray, what: str) -> None:
     """Name and limit the axis of the metric."""
     axes.set_ylabel(f"{what} {'accuracy (%)' if metric == 'accuracy' else 'error (mse)'}")
     if metric == "accuracy":
@@ -155,14 +156,15 @@ def _scale(axes: Axes, metric: str, values: np.ndarray, what: str) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """A time in its largest unit."""
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
 
 
-def _svg(figure: Figure, label: str) -> str:
+def as_svg(figure: Figure, label: str) -> str:
     """The picture as an element of a page, in the page's colours, letters and width."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -31,15 +31,15 @@ def _table(table: Table, report: Report) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_plain(table.title)}. {' '.join(_plain(note) + '.' for note in report.notes)}}}",
+        rf"\caption{{{plain(table.title)}. {' '.join(plain(note) + '.' for note in report.notes)}}}",
         rf"\begin{{tabular}}{{l{'l' * len(table.columns)}}}",
         r"\toprule",
-        " & ".join(["", *map(_plain, table.columns)]) + r" \\",
+        " & ".join(["", *map(plain, table.columns)]) + r" \\",
         r"\midrule",
     ]
     for (row, variant), cells in table.rows.items():
         each = [cells.get(column) for column in table.columns]
-        name = _plain(row) + (rf" {{\small {_plain(variant)}}}" if variant else "")
+        name = plain(row) + (rf" {{\small {plain(variant)}}}" if variant else "")
         lines.append(" & ".join([name, *(_ours(cell, report.marks) for cell in each)]) + r" \\")
         if any(cell is not None and cell.paper is not None for cell in each):
             lines.append(" & ".join([r"\quad paper", *map(_paper, each)]) + r" \\")
@@ -48,16 +48,17 @@ def _table(table: Table, report: Report) -> str:
 
 
 def _ours(cell: Cell | None, marks: dict[str, str]) -> str:
-    return "" if cell is None else rf"{_plain(ours(cell))}\textsuperscript{{{marks[cell.protocol]}}}"
+    return "" if cell is None else rf"{plain(ours(cell))}\textsuperscript{{{marks[cell.protocol]}}}"
 
 
 def _paper(cell: Cell | None) -> str:
-    return "" if cell is None or cell.paper is None else _plain(paper(cell) or "")
+    return "" if cell is None or cell.paper is None else plain(paper(cell) or "")
 
 
 def _verdict(cell: Cell | None) -> str:
-    return "" if cell is None else _plain(" · ".join(filter(None, (difference(cell), verdict_word(cell), count(cell)))))
+    return "" if cell is None else plain(" · ".join(filter(None, (difference(cell), verdict_word(cell), count(cell)))))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """`text` with nothing in it that LaTeX would obey."""
     return "".join(SPECIAL.get(letter, letter) for letter in text)

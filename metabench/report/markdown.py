@@ -12,24 +12,24 @@ def as_md(report: Report) -> str:
     """The whole of it."""
     parts = [_table(table, report.marks) for table in report.tables]
     for title, lines in report.sections():
-        parts.append("\n".join([f"**{title}**", "", *(f"- {_plain(line)}" for line in lines)]))
+        parts.append("\n".join([f"**{title}**", "", *(f"- {plain(line)}" for line in lines)]))
     for protocol, mark in report.marks.items():
         models = report.models(protocol)
         lines = [f"**[{mark}] protocol {protocol}**", ""]
-        lines += [f"- {key}: {_plain(value)}" for key, value in test_card(models[0][1]).items()]
+        lines += [f"- {key}: {plain(value)}" for key, value in test_card(models[0][1]).items()]
         for name, cell in models:
-            facts = "; ".join(f"{key}: {_plain(value)}" for key, value in origin(cell).items())
-            lines.append(f"- **{_plain(name)}**: {facts}")
+            facts = "; ".join(f"{key}: {plain(value)}" for key, value in origin(cell).items())
+            lines.append(f"- **{plain(name)}**: {facts}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def _table(table: Table, marks: dict[str, str]) -> str:
-    lines = [["", *map(_plain, table.columns)], ["---"] * (1 + len(table.columns))]
+    lines = [["", *map(plain, table.columns)], ["---"] * (1 + len(table.columns))]
     for (row, variant), cells in table.rows.items():
-        name = f"**{_plain(row)}**" + (f"<br>{_plain(variant)}" if variant else "")
+        name = f"**{plain(row)}**" + (f"<br>{plain(variant)}" if variant else "")
         lines.append([name, *(_cell(cells.get(column), marks) for column in table.columns)])
-    return "\n".join([f"### {_plain(table.title)}", "", *(f"| {' | '.join(line)} |" for line in lines)])
+    return "\n".join([f"### {plain(table.title)}", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def _cell(cell: Cell | None, marks: dict[str, str]) -> str:
@@ -42,6 +42,6 @@ def _cell(cell: Cell | None, marks: dict[str, str]) -> str:
     return "<br>".join(parts)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """`text` with nothing in it that Markdown, or HTML within it, would obey."""
     return re.sub(r"([\\`*_\[\]<>|&#~])", r"\\\1", text)

@@ -63,6 +63,23 @@ def _sign_flips(differences: ndarray) -> float:
     return (beyond + 1) / (FLIPS + 1)
 
 
+def p_value(a: ndarray, b: ndarray) -> float:
+    """The two-sided p of equal means, of `a [S, E]` and `b [S', E]` over the same E ≥ 2 tasks.
+
+    Over other seeds and other tasks where both sides have two seeds or more, else over other tasks (paired t).
+    """
+    from scipy import special
+
+    differences = a.mean(0) - b.mean(0)
+    if not differences.any():
+        return 1.0
+    if (crossed_over := over_seeds(a, b)) is not None:
+        return crossed_over[1]
+    with np.errstate(divide="ignore"):  # the same difference in every task is no work of chance
+        t = np.sqrt(len(differences)) * differences.mean() / differences.std(ddof=1)
+    return float(2 * special.stdtr(len(differences) - 1, -abs(t)))
+
+
 def over_seeds(a: ndarray, b: ndarray) -> tuple[float, float] | None:
     """Half-width of the 95% interval and p of mean(a) - mean(b), of `a [S, E]` and `b [S', E]` over the same tasks.
 

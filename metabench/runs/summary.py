@@ -67,6 +67,7 @@ class Test(_Part):
     prediction: Prediction
     interval: str
     modes: Annotated[dict[str, Estimate], Field(min_length=1)]
+    seconds: Amount | None = None  # of predicting all test tasks
     per_step: list[Point] = []  # in the mode of `prediction`
     axis: str = INNER_STEPS.name  # older summaries have no other
     online: Online | None = None
@@ -93,6 +94,8 @@ class Environment(_Part):
     command: str
     git: str | None
     device: str
+    metabench: str | None = None
+    threads: Count | None = None
     versions: dict[str, str | None]
 
 
@@ -117,6 +120,8 @@ class Summary(_Part):
     train: Trained
     environment: Environment
     experiment: str | None = None
+    board: str | None = None
+    changes: list[str] = []  # overrides that make it another run than its experiment or board asks for
     inputs: Values = {}  # beside the configuration: see `runs.inputs`
     test_of: Values | None = None  # the run whose chosen weights were tested, where this is such a test
     budget: str = "full"

@@ -1,0 +1,331 @@
+"""A board: every method on one test after one training budget; rows, columns, ranks and groups.
+
+Runs of a board have `board` in their summary (`bench=NAME`). What is not of the same test, budget or version is left
+out with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy import array, ndarray
+
+from metabench.errors import UserError, format_value
+from metabench.report import ranks
+from metabench.report.cells import Runs, algorithm, figure_of, name_variants, over_seeds
+from metabench.report.verdict import Figure
+from metabench.runs.experiment import FULL
+from metabench.runs.groups import gather
+from metabench.runs.reader import RunReader, Skipped, find
+from metabench.runs.run_id import flat
+from metabench.utils.files import DamagedError
+
+MODES = ("inductive", "transductive")
+NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
+
+
+@dataclass(frozen=True)
+class Column:
+    """One result of each method: a test below its run by name, or the run's own, at its end or after inner steps."""
+
+    title: str
+    test: str | None = None
+    at: int | None = None
+
+
+COLUMNS = {
+    "omniglot": (
+        Column("5-way 1-shot"),
+        Column("5-way 5-shot", "5w5s"),
+        Column("20-way 1-shot", "20w1s"),
+        Column("20-way 5-shot", "20w5s"),
+    ),
+    "sinusoid": (
+        Column("K=10"),
+        Column("1 step", at=1),
+        Column("5 steps", at=5),
+        Column("10 steps", at=10),
+        Column("K=5", "k5"),
+        Column("K=20", "k20"),
+    ),
+}
+BUDGET = {"omniglot": "images", "sinusoid": "points"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method: its runs over seeds and their results, in the chosen mode and in the other."""
+
+    method: str
+    variant: str
+    runs: Runs  # by seed
+    cells: dict[str, Figure]  # by column's title; what was not run is missing
+    others: dict[str, Figure]
+    values: ndarray | None  # of the first column: every test task of each seed [S, E]
+
+    @property
+    def name(self) -> str:
+        """The method, and how it differs from others of its name."""
+        return f"{self.method} ({self.variant})" if self.variant else self.method
+
+    @property
+    def train_seconds(self) -> float:
+        """Core seconds of meta-training, the mean of the seeds."""
+        return _mean([run.summary.train.seconds * (run.summary.environment.threads or 1) for run in self.runs])
+
+    @property
+    def test_seconds(self) -> float | None:
+        """Seconds of 1,000 tasks of the board's first test."""
+        tests = [run.summary.test for run in self.runs]
+        seconds = [1000 * test.seconds / test.modes[test.prediction].episodes for test in tests if test.seconds]
+        return _mean(seconds) if seconds else None
+
+    @property
+    def parameters(self) -> int | None:
+        """Trained parameters."""
+        found = self.runs[0].summary.protocol.training.get("parameters")
+        return found if type(found) is int else None
+
+    @property
+    def meta_steps(self) -> int:
+        """The meta-steps of a run."""
+        return self.runs[0].summary.train.steps
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows of one board, best first, and what was left out."""
+
+    name: str
+    prediction: str
+    metric: str
+    rows: list[Row]
+    left_out: list[Skipped]
+    columns: tuple[Column, ...]
+    letters: dict[str, str] = field(default_factory=dict)  # of the names of rows with values of the first column
+
+    @property
+    def compared(self) -> list[Row]:
+        """The rows that are tested against each other: those whose value of every task is there."""
+        return [row for row in self.rows if row.name in self.letters]
+
+    def rank(self, row: Row) -> int | None:
+        """Its place by the mean of the first column."""
+        return self.rows.index(row) + 1 if self.columns[0].title in row.cells else None
+
+    @property
+    def _set(self) -> str:
+        """The methods with values of `algo` from the command line."""
+        names = [row.name for row in self.rows if any(" algo." in run.summary.environment.command for run in row.runs)]
+        return f"; set on the command line: {', '.join(names)}" if names else ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the numbers are, and what they are not, a line each."""
+        first, unit = self.columns[0].title, BUDGET[self.name]
+        trained = [count for row in self.rows if (count := examples(row.runs[0]))]
+        budget = f"about {float(f'{sorted(trained)[len(trained) // 2]:.2g}'):,.0f}" if trained else "no"
+        seeds = Counter(len(row.runs) for row in self.rows)
+        said = ", ".join(
+            f"{count} of {n} seed{'s' if n > 1 else ''}" for n, count in sorted(seeds.items(), reverse=True)
+        )
+        summaries = [run.summary for row in self.rows for run in row.runs]
+        what = "accuracy in %, higher is better" if self.metric == "accuracy" else "mean squared error, lower is better"
+        lines = [
+            f"Every method after {budget} training {unit}, on the same test tasks from one checkpoint, which "
+            f"validation tasks chose; {what}. A small budget: these are not the papers' results.",
+            f"{self.prediction} prediction; ± is a 95% interval of the mean over test tasks, of three seeds or more "
+            f"over seeds and tasks; two seeds have the mean alone. Methods: {said}.",
+            f"rank: by the mean of {first}. Methods that share a letter cannot be told apart on the same tasks: paired "
+            f"tests of {first} for all pairs, Holm-corrected, 5%; a single seed's test says nothing of other seeds.",
+            "An empty cell was not run, or the method has no such result. train: core seconds of one seed; test: "
+            "seconds per 1,000 tasks; both measured beside other jobs.",
+            f"Inner hyperparameters are those of each method's file, not tuned for this board{self._set}.",
+        ]
+        for title, values in (
+            ("Device", (s.environment.device for s in summaries)),
+            ("metabench", (s.environment.metabench for s in summaries)),
+            ("Commit", (s.environment.git for s in summaries)),
+        ):
+            lines.append(f"{title}: {', '.join(sorted({str(value) for value in values}))}.")
+        return lines
+
+
+def make_boards(folders: Sequence[Path], board: str | None, prediction: str) -> list[Board]:
+    """The boards below `folders`, or the one of that name; raises `UserError` where there is no run of it."""
+    found, skipped = find(folders)
+    runs: dict[str, list[RunReader]] = {name: [] for name in COLUMNS}
+    faults: list[tuple[str | None, Skipped]] = [(None, skip) for skip in skipped]
+    for run in found:
+        try:
+            name = run.summary.board
+        except DamagedError as fault:
+            faults.append((str((run.sound_config or {}).get("board")), Skipped(run.path, str(fault))))
+            continue
+        if name in runs:
+            runs[name].append(run)
+    names = [name for name in COLUMNS if board in (None, name)]
+    made = [
+        _make(name, runs[name], [skip for of, skip in faults if of in (None, name)], prediction)
+        for name in names
+        if runs[name]
+    ]
+    where = ", ".join(map(str, folders))
+    if not made:
+        wanted = f"board {board}" if board else "a board"
+        raise UserError(f"{where}: holds no finished run of {wanted}; metabench bench={board or 'omniglot'} makes one")
+    if all(not row.cells for each in made for row in each.rows):
+        raise UserError(f"--prediction={prediction}: no run in {where} has it")
+    return made
+
+
+def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction: str) -> Board:
+    columns = COLUMNS[name]
+    own = [run for run in runs if run.summary.test_of is None]
+    left_out += [fault for run in own if (fault := _changed(run)) is not None]
+    own, spare = _alike([run for run in own if _changed(run) is None])
+    left_out += spare
+    kept, spare = _budget(own)
+    left_out += spare
+    groups, spare = gather(kept)
+    left_out += spare
+    tests: dict[str, dict[str, RunReader]] = {}
+    known = {run.summary.identity for run in kept}
+    for test in dict.fromkeys(column.test for column in columns if column.test):
+        named = [run for run in runs if run.summary.test_of and run.summary.test_of.get("name") == test]
+        alike, spare = _alike(named)
+        left_out += spare
+        for run in alike:
+            of = str((run.summary.test_of or {}).get("run"))
+            if run.tested is None or of not in known:
+                left_out.append(Skipped(run.path, "is a test of a run that is not on the board"))
+            else:
+                tests.setdefault(of, {}).setdefault(test, run)
+    rows = []
+    for method, members in _by_method(groups).items():
+        variants = name_variants(members) if len(members) > 1 else [""]
+        for variant, seeds in zip(variants, members, strict=True):
+            rows.append(_row(method, variant, seeds, tests, columns, prediction, left_out))
+    metric = own[0].summary.test.metric if own else "accuracy"
+    first, sign = columns[0].title, -1 if metric == "accuracy" else 1
+    worst = float("inf")
+    rows.sort(key=lambda row: (sign * row.cells[first].mean if first in row.cells else worst, row.name))
+    values = {row.name: row.values for row in rows if row.values is not None}
+    apart = ranks.told_apart(values)
+    return Board(name, prediction, metric, rows, left_out, columns, ranks.letters(list(values), apart))
+
+
+def _by_method(groups: Iterable[dict[int, RunReader]]) -> dict[str, list[Runs]]:
+    found: dict[str, list[Runs]] = {}
+    for group in groups:
+        members = tuple(run for _, run in sorted(group.items()))
+        found.setdefault(algorithm(members[0]), []).append(members)
+    return found
+
+
+def _row(
+    method: str,
+    variant: str,
+    runs: Runs,
+    tests: dict[str, dict[str, RunReader]],
+    columns: Sequence[Column],
+    prediction: str,
+    left_out: list[Skipped],
+) -> Row:
+    cells: dict[str, dict[str, Figure]] = {mode: {} for mode in MODES}
+    for column in columns:
+        shown = runs
+        if column.test is not None:
+            below = [tests.get(run.summary.identity, {}).get(column.test) for run in runs]
+            shown = tuple(run for run in below if run is not None)
+        for mode in MODES:
+            found = [(run, figure_of(run, mode, column.at)) for run in shown]
+            whole = [(run, figure) for run, figure in found if figure is not None]
+            if whole:
+                members, figures = zip(*whole, strict=True)
+                cells[mode][column.title] = over_seeds(members, figures, mode, column.at is None)
+    values = None
+    if columns[0].title in cells[prediction]:
+        try:
+            values = array([run.episodes(prediction) for run in runs])
+        except (DamagedError, KeyError) as fault:
+            left_out.append(Skipped(runs[0].path, f"{fault}; not compared with others"))
+    other = next(mode for mode in MODES if mode != prediction)
+    differing = {
+        title: figure
+        for title, figure in cells[other].items()
+        if title not in cells[prediction] or cells[prediction][title].mean != figure.mean
+    }
+    return Row(method, variant, runs, cells[prediction], differing, values)
+
+
+# ---- what is left out
+
+
+def _changed(run: RunReader) -> Skipped | None:
+    summary = run.summary
+    if summary.changes:
+        return Skipped(run.path, f"the board is changed by {format_value(' '.join(summary.changes), 80)}")
+    return Skipped(run.path, f"has budget {summary.budget}") if summary.budget != FULL else None
+
+
+def _card(run: RunReader) -> dict[str, Any]:
+    """All that runs of one column must share: the test card but for the mode it reports first, and the version."""
+    card = {key: value for key, value in run.summary.protocol.test.items() if key != "prediction"}
+    return flat(card) | {"metabench": run.summary.environment.metabench}
+
+
+def _alike(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
+    """Runs with the card that most have, and the others with what differs."""
+    cards = [_card(run) for run in runs]
+    if not cards:
+        return [], []
+    most = Counter(map(repr, cards)).most_common(1)[0][0]
+    common = next(card for card in cards if repr(card) == most)
+    kept, left_out = [], []
+    for run, card in zip(runs, cards, strict=True):
+        if repr(card) == most:
+            kept.append(run)
+            continue
+        keys = [key for key in dict.fromkeys([*card, *common]) if card.get(key) != common.get(key)]
+        said = ", ".join(
+            f"{key} {format_value(card.get(key), 40)} for {format_value(common.get(key), 40)}" for key in keys[:4]
+        )
+        left_out.append(Skipped(run.path, f"was tested another way than most: {said}"))
+    return kept, left_out
+
+
+def examples(run: RunReader) -> int | None:
+    """The images, or points, that meta-training sampled; None where nothing was trained or the card does not say."""
+    training = run.summary.protocol.training
+    sizes = [run.summary.train.steps, training.get("tasks_per_step"), training.get("ways", 1)]
+    sizes.append(sum(n for key in ("shots", "queries") if type(n := training.get(key)) is int))
+    if not all(type(size) is int for size in sizes):
+        return None
+    steps, tasks, ways, each = sizes
+    return steps * tasks * ways * each or None
+
+
+def _budget(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
+    """Runs of the middle budget, or without training; and the others."""
+    counts = sorted(count for run in runs if (count := examples(run)))
+    if not counts:
+        return runs, []
+    middle = counts[len(counts) // 2]
+    kept, left_out = [], []
+    for run in runs:
+        count = examples(run)
+        if count is None or abs(count - middle) <= NEAR * middle:
+            kept.append(run)
+        else:
+            said = f"trained on {count:,} examples, where the board has {middle:,}"
+            left_out.append(Skipped(run.path, said))
+    return kept, left_out
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,163 @@
+"""The two pictures of a board: results against training cost with the Pareto front, and the rank diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.transforms import Bbox
+
+from metabench.report.charts import COLOURS, INK, LOOK, MUTED, TIMES, VARIABLES, as_svg, scale_metric, time_text
+from metabench.report.leaderboard import Board, Row
+from metabench.report.ranks import cliques, critical_difference, mean_ranks
+from metabench.utils.palette import PALETTE
+
+ON_PAPER = dict(zip(VARIABLES.values(), ("#222222", "#5d6875", "#e3e7ec", "#ffffff", *PALETTE), strict=True))
+SIZE, LETTERS = (7.6, 4.6), 8  # inches, points
+UNTRAINED = 4  # the place of methods without training is this many times left of the cheapest
+
+
+def pictures(board: Board) -> dict[str, str]:
+    """SVG elements in the colours of a page, by title; none of fewer than two methods."""
+    found = {}
+    first = board.columns[0].title
+    if len([row for row in board.rows if first in row.cells]) > 1:
+        found[f"{first} against training cost, with the Pareto front"] = cost(board)
+    if len(board.compared) > 1:
+        found[f"mean ranks over the test tasks of {first}, with Nemenyi's critical difference"] = rank_diagram(board)
+    return found
+
+
+def as_file(svg: str) -> str:
+    """An SVG element as a file of its own, on white."""
+    for variable, colour in ON_PAPER.items():
+        svg = svg.replace(variable, colour)
+    head = '<svg xmlns="http://www.w3.org/2000/svg" font-family="DejaVu Sans, sans-serif" style="background: #ffffff" '
+    return svg.replace("<svg ", head, 1) + "\n"
+
+
+def front(points: Sequence[tuple[float, float]], highest: bool) -> list[int]:
+    """The points of cost and result that none beats in both, by cost."""
+    found: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1] if highest else points[i][1])):
+        if not found or (points[i][1] > points[found[-1]][1] if highest else points[i][1] < points[found[-1]][1]):
+            found.append(i)
+    return found
+
+
+def cost(board: Board) -> str:
+    """The first column against core seconds of training, of one seed."""
+    rows = [row for row in board.rows if board.columns[0].title in row.cells]
+    with style.context(LOOK, after_reset=True):
+        figure, axes = draw_cost(board, rows)
+        label_points(figure, axes, [row.name for row in rows])
+        return as_svg(figure, f"{board.columns[0].title} against training cost")
+
+
+def draw_cost(board: Board, rows: Sequence[Row]) -> tuple[Figure, Axes]:
+    """The picture without labels; its first collection of offsets is the rows' points."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    highest = board.metric == "accuracy"
+    seconds = [row.train_seconds for row in rows]
+    trained = [value for value in seconds if value > 0] or [1.0]
+    left = min(trained) / UNTRAINED
+    x = [value or left for value in seconds]
+    y = [(100 if highest else 1) * row.cells[board.columns[0].title].mean for row in rows]
+    axes.scatter(x, y, color=COLOURS[0], s=26, zorder=3)
+    best = front(list(zip(seconds, y, strict=True)), highest)
+    axes.step([x[i] for i in best], [y[i] for i in best], where="post", color=COLOURS[1], linewidth=1.4, zorder=2)
+    axes.set_xscale("log")
+    axes.set_xlim(left / 1.5, 2 * max(*trained, 10 * left))
+    shown = [time for time in TIMES if min(trained) / 2 <= time <= 2 * max(trained)]
+    places = [*([left] if 0 in seconds else []), *shown[:: max(1, len(shown) // 6)]]
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.minorticks_off()
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "none" if 0 in seconds and np.isclose(value, left) else time_text(value))
+    )
+    axes.set_xlabel("core time of meta-training, of one seed")
+    scale_metric(axes, board.metric, np.array(y), f"{board.columns[0].title}:")
+    return figure, axes
+
+
+def label_points(figure: Figure, axes: Axes, names: Sequence[str]) -> list[Bbox]:
+    """Names beside the points, each in the nearest free place, with a line where that is not beside it; their boxes."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    points = axes.transData.transform(np.asarray(axes.collections[0].get_offsets()))
+    dot = 4 * figure.dpi / 72
+    taken = [Bbox.from_extents(x - dot, y - dot, x + dot, y + dot) for x, y in points]
+    boxes: list[Bbox] = []
+    inside = axes.get_window_extent(renderer)
+    turns = [(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24, endpoint=False)]
+    for name, (x, y) in zip(names, points, strict=True):
+        text = axes.annotate(
+            name, (0, 0), xycoords="figure pixels", fontsize=LETTERS, color=INK, parse_math=False, va="center",
+            ha="center", zorder=4,
+        )  # fmt: skip
+        text.set_in_layout(False)
+        size = text.get_window_extent(renderer)
+        wide, high = size.width / 2 + 1, size.height / 2
+        for far, (across, up) in product(range(1, 40), turns):
+            reach = dot * (0.6 + far)
+            where = x + across * (reach + wide), y + up * (reach + high)
+            box = Bbox.from_extents(where[0] - wide, where[1] - high, where[0] + wide, where[1] + high)
+            held = inside.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and inside.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+            if held and not any(box.overlaps(other) for other in (*taken, *boxes)):
+                break
+        boxes.append(box)
+        # in data units, so that the text stays there at every resolution
+        text.remove()
+        (from_x, from_y), (to_x, to_y) = axes.transData.inverted().transform([(x, y), where]).tolist()
+        line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0} if far > 2 else None
+        axes.annotate(
+            name, (from_x, from_y), (to_x, to_y), textcoords="data", fontsize=LETTERS, color=INK, parse_math=False,
+            va="center", ha="center", zorder=4, annotation_clip=False, arrowprops=line,
+        ).set_in_layout(False)  # fmt: skip
+    return boxes
+
+
+def rank_diagram(board: Board) -> str:
+    """Mean ranks over the test tasks (Demšar 2006, figure 1): bars join methods within the critical difference."""
+    rows = board.compared
+    values = np.array([row.values.mean(0) for row in rows if row.values is not None])
+    ranks = mean_ranks(values, board.metric == "accuracy")
+    distance = critical_difference(*values.shape)
+    order = np.argsort(ranks, kind="stable")
+    count, half = len(rows), (len(rows) + 1) // 2
+    bars = cliques(sorted(ranks.tolist()), distance)
+    depth = 0.9 + 0.35 * len(bars)
+    with style.context(LOOK, after_reset=True):
+        figure = Figure(figsize=(SIZE[0], 0.9 + 0.2 * (half + depth)), layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.set_axis_off()
+        axes.set(xlim=(1 - 0.3 * count, count + 0.3 * count), ylim=(half + depth, -2.6))
+        axes.plot([1, count], [0, 0], color=INK, linewidth=1)
+        for tick in range(1, count + 1):
+            axes.plot([tick, tick], [0, -0.25], color=INK, linewidth=1)
+            axes.text(tick, -0.45, str(tick), ha="center", va="bottom", fontsize=LETTERS)
+        axes.plot([1, 1 + distance], [-1.8, -1.8], color=INK, linewidth=2)
+        axes.text(1 + distance + 0.1, -1.8, f"critical difference {distance:.2f}", va="center", fontsize=LETTERS)
+        for place, (low, high) in enumerate(bars):
+            y = 0.4 + 0.35 * place
+            axes.plot([low - 0.04, high + 0.04], [y, y], color=COLOURS[1], linewidth=2.5)
+        for place, i in enumerate(order):
+            first = place < half
+            y = depth + (place if first else count - 1 - place)
+            edge = 1 - 0.05 * count if first else count + 0.05 * count
+            axes.plot([ranks[i], ranks[i], edge], [0, y, y], color=MUTED, linewidth=0.7)
+            text = f"{rows[i].name} {ranks[i]:.2f}"
+            side = "right" if first else "left"
+            axes.text(
+                edge + (-0.1 if first else 0.1), y, text, ha=side, va="center", fontsize=LETTERS, parse_math=False
+            )
+        return as_svg(figure, "mean ranks over test tasks")
