@@ -3,7 +3,8 @@
     python scripts/record.py RUN... [--name NAME] [--pictures fits learning_curve]
 
 copies summary.json, config.yaml, episodes.json, the lines of metrics.jsonl but those of training, and pictures to
-outputs/reference/NAME; a run of an experiment has a name, the experiment's and its seed.
+outputs/reference/NAME. A run of an experiment or of a board has a name: the experiment's and its seed, or the board's,
+the method's and its seed. The tests of a board's run (RUN/tests) are kept below it, by their names in the suite.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 REFERENCE = Path(__file__).parents[1] / "outputs" / "reference"
 
@@ -22,10 +24,28 @@ def record(run: Path, name: str | None, pictures: list[str]) -> Path:
     if "+changes" in (summary["environment"]["git"] or "+changes"):
         raise SystemExit(f"{run}: ran on code that is in no commit; a reference can be run again")
     if name is None:
-        if summary.get("experiment") is None or summary["changes"]:
-            raise SystemExit(f"{run}: is no experiment as it stands; give --name")
-        name = f"{summary['experiment']}/seed{summary['protocol']['training']['seed']}"
+        name = _name(run, summary)
     folder = REFERENCE / name
+    _copy(run, folder, pictures)
+    for test in sorted(run.glob("tests/*/summary.json")):
+        of = json.loads(test.read_text(encoding="utf-8")).get("test_of") or {}
+        if of.get("name"):
+            _copy(test.parent, folder / "tests" / of["name"], [])
+    return folder
+
+
+def _name(run: Path, summary: dict[str, Any]) -> str:
+    """Where a run that has a place of its own is kept; raises `SystemExit` for another."""
+    seed = f"seed{summary['protocol']['training']['seed']}"
+    if summary.get("experiment") and not summary["changes"]:
+        return f"{summary['experiment']}/{seed}"
+    if summary.get("board") and not summary["changes"]:
+        return f"bench/{summary['board']}/{run.resolve().parent.name}/{seed}"
+    raise SystemExit(f"{run}: is no experiment or board as it stands; give --name")
+
+
+def _copy(run: Path, folder: Path, pictures: list[str]) -> None:
+    """The small files of a run."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("summary.json", "config.yaml", "episodes.json", *(f"pictures/{picture}.png" for picture in pictures)):
         if file != "episodes.json" or (run / file).exists():  # a run of an early version has none
@@ -34,7 +54,6 @@ def record(run: Path, name: str | None, pictures: list[str]) -> Path:
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if json.loads(line)["split"] != "train"]
         (folder / "metrics.jsonl").write_text("".join(kept), encoding="utf-8")
-    return folder
 
 
 def main() -> None:

@@ -1,0 +1,125 @@
+"""The leaderboard: Holm and ranks in closed form, one test and budget for all its rows, and formats that agree."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from made_runs import change, write_run
+from paths import ROOT
+from program import run_metabench
+
+from metabench.report.leaderboard import make_boards
+from metabench.report.ranks import critical_difference, holm, letters, mean_ranks
+
+BOARD = ("bench=sinusoid",)
+FORMATS = ("md", "csv", "json", "latex", "html")
+
+
+def made(folder, algo: str, mean: float, **more):
+    """A finished run of the sinusoid board whose 40 tasks lie around `mean`."""
+    values = mean + 0.01 * np.sin(np.arange(40))
+    path = write_run(
+        folder / algo, *BOARD, f"algo={algo}", values=values.tolist(), board="sinusoid", changes=[], **more
+    )
+    change(path, "environment", "metabench", to="0.1.0")
+    change(path, "test", "seconds", to=2.0)
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for algo, mean in (("maml", 0.3), ("anil", 0.5), ("cavia", 0.4)):
+        made(tmp_path, algo, mean)
+    return tmp_path
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_letters_are_shared_exactly_by_those_not_told_apart():
+    apart = {frozenset(pair) for pair in (("a", "c"), ("a", "d"), ("b", "d"))}
+    assert letters("abcd", apart) == {"a": "a", "b": "ab", "c": "bc", "d": "c"}
+    assert letters("ab", set()) == {"a": "a", "b": "a"}
+
+
+def test_ranks_and_the_critical_difference_are_those_of_demsar():
+    values = np.array([[0.9, 0.8], [0.7, 0.8], [0.1, 0.2]])
+    assert mean_ranks(values, highest=True).tolist() == [1.25, 1.75, 3.0]
+    assert mean_ranks(values, highest=False).tolist() == [2.75, 2.25, 1.0]
+    for methods, q in ((2, 1.960), (5, 2.728), (10, 3.164)):  # table 5 (a)
+        assert critical_difference(methods, 6) == pytest.approx(q * np.sqrt(methods * (methods + 1) / 36), rel=1e-3)
+
+
+def test_rows_are_ranked_by_the_main_result(runs):
+    (board,) = make_boards([runs], None, "inductive")
+    assert [row.name for row in board.rows] == ["maml", "cavia", "anil"]
+    assert not board.left_out
+
+
+@pytest.mark.parametrize(
+    ("change_of", "said"),
+    [
+        ((("changes",), ["train.steps=5"]), "train.steps=5"),
+        ((("budget",), "smoke"), "smoke"),
+        ((("environment", "metabench"), "9.9"), "9.9"),
+    ],
+)
+def test_what_is_of_another_budget_or_version_is_left_out_and_named(change_of, said, runs):
+    keys, value = change_of
+    change(runs / "anil", *keys, to=value)
+    (board,) = make_boards([runs], None, "inductive")
+    assert [row.name for row in board.rows] == ["maml", "cavia"]
+    (skipped,) = board.left_out
+    assert said in skipped.reason
+
+
+def test_every_format_says_the_same(runs):
+    found = {}
+    for kind in FORMATS:
+        done = run_metabench("leaderboard", str(runs), "--format", kind, cwd=runs)
+        assert (done.code, done.err) == (0, ""), kind
+        found[kind] = done.out
+    assert [row["method"] for row in csv.DictReader(io.StringIO(found["csv"]))][:3] == ["maml", "cavia", "anil"]
+    assert "boards" in json.loads(found["json"])
+    for text in found.values():
+        assert text.index("maml") < text.index("cavia") < text.index("anil")
+
+
+def test_a_terminal_of_80_columns_is_enough(runs):
+    done = run_metabench("leaderboard", str(runs), cwd=runs, env={"COLUMNS": "80"})
+    assert (done.code, done.err) == (0, "")
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["--format", "pdf"], "--format=pdf: no such format"),
+        (["-o", "board.pdf"], "--output=board.pdf: says no format"),
+        (["--board", "chess"], "argument --board: invalid choice: 'chess'"),
+        (["."], ""),
+    ],
+)
+def test_bad_input_is_one_line(arguments, said, tmp_path):
+    done = run_metabench("leaderboard", *arguments, cwd=tmp_path)
+    assert done.code in (1, 2)
+    assert done.err.startswith(f"metabench: {said}")
+    assert done.err.count("\n") == 1
+
+
+def test_the_page_in_the_documents_is_that_of_the_recorded_runs(tmp_path):
+    """`metabench leaderboard outputs/reference/bench -o docs/leaderboard.md` writes it."""
+    (tmp_path / "work/outputs/reference").mkdir(parents=True)
+    (tmp_path / "work/docs").mkdir()
+    (tmp_path / "work/outputs/reference/bench").symlink_to(ROOT / "outputs/reference/bench")
+    done = run_metabench("leaderboard", "outputs/reference/bench", "-o", "docs/leaderboard.md", cwd=tmp_path / "work")
+    assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "work/docs/leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
