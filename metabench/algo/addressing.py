@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from torch import Tensor
+
+Start = Literal["sharp", "plain"]
+"""The biases of an interface before the first meta-step: those of a memory that binds, or those of any linear layer.
+
+With biases near 0 every gate is 1/2 and every strength softplus(0) = 0.69: a read is about the mean of all rows, and
+what is written is spread over them or written faintly. Nothing that is read then tells one example from another, so
+counting labels is all there is to learn, and training stays there. "sharp" begins with a write that lands on one row
+of its own and a read that finds the row most like its key: both are needed, either alone is still a mean.
+"""
+STRONG = math.log(math.expm1(10))  # softplus of it is 10: a row like the key outweighs 64 that are unlike it by 340
+OPEN = 3.0  # σ of it is 0.95, and of its negative 0.05: a gate that is all but open, and still learns
 
 EPSILON = 1e-6  # added to squared norms, so that an empty row resembles nothing
 

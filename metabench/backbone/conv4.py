@@ -27,6 +27,9 @@ class Scale(Section):
 class Conv4(Backbone):
     """Four times: 3x3 convolution, normalisation, ReLU, halving; then flattened, or averaged over the map.
 
+    With `readout=linear` the last block has no ReLU: features that a ReLU makes positive have one direction in common,
+    so that cosines of any two are near 1 and keys made of them are alike.
+
     28x28 inputs go through 14, 7, 3, 1 with max-pooling (feature_size = filters) and through 14, 7, 4, 2 with strided
     convolutions (4 x filters flattened, filters averaged); with `halvings` below 4 only the first blocks halve. A bias
     before batch statistics cancels, so there is none. Inputs that are standardised first differ in their padding, which
@@ -40,7 +43,7 @@ class Conv4(Backbone):
         filters: Count,
         pool: Literal["max", "stride"],
         halvings: Annotated[int, Field(ge=0, le=BLOCKS)],
-        readout: Literal["flatten", "mean"],
+        readout: Literal["flatten", "mean", "linear"],
         norm: Literal["batch", "group", "layer", "none"],
         norm_scale: bool,
         norm_eps: Positive,
@@ -70,7 +73,7 @@ class Conv4(Backbone):
                 f"is too small for {halvings} max-pools; {2**halvings} or more, or pool=stride",
             )
         self.map_shape = (filters, height, width)
-        self.feature_size = filters * (height * width if readout == "flatten" else 1)
+        self.feature_size = filters * (1 if readout == "mean" else height * width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `[T, N, feature_size]` of images `[T, N, C, H, W]`."""
@@ -83,7 +86,9 @@ class Conv4(Backbone):
         if self.standardise is not None:
             x = (x - self.standardise.mean) / self.standardise.std
         for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = F.relu(norm(conv(x)))
+            x = norm(conv(x))
+            if block < BLOCKS - 1 or self.readout != "linear":
+                x = F.relu(x)
             if self.pool == "max" and block < self.halvings:
                 x = max_pool(x)
         return x.transpose(0, 1)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.evaluation.evaluate import summarise
+from metabench.evaluation.evaluate import estimate, summarise
 from metabench.evaluation.online import Arrived, Rounds
 from metabench.runs.run_dir import RunDirectory
 from metabench.training.components import Components
@@ -92,12 +92,11 @@ class Training:
 
         found = components.evaluate("validation", config.episodes, tick=tick)
         self.validating = False
-        result = summarise(found[components.metric], components.algo.axis)
-        loss = found["loss"][:, -1].double().mean().item()
-        self.log.write(self.step, "validation", **{components.metric: result["mean"]}, ci95=result["ci95"], loss=loss)
+        result, loss = (estimate(components.algo.axis.selecting(found[name])) for name in (components.metric, "loss"))
+        self.log.write(self.step, "validation", **{components.metric: result.mean}, ci95=result.ci95, loss=loss.mean)
         better = components.algo.objective.better
-        if config.select == "last" or not self.best or better(result["mean"], self.best["value"]):
-            self.save_best(result["mean"])
+        if config.select == "last" or not self.best or better(result.mean, self.best["value"]):
+            self.save_best(result.mean)
 
     def evaluate_online(self) -> None:
         """Evaluate the learner as it stands on what has arrived of an online stream; keep the last weights."""

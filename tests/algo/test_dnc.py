@@ -19,7 +19,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) 
 
 def computer(**changed: object) -> Computer:
     torch.manual_seed(0)
-    sizes = {"units": 4, "slots": 5, "width": 3, "heads": 2, "usage_gradient": True}
+    sizes = {"units": 4, "slots": 5, "width": 3, "heads": 2, "usage_gradient": True, "start": "plain"}
     return Computer(3, **{**sizes, **changed}).double()
 
 
@@ -149,6 +149,6 @@ def test_usage_takes_writing_for_a_constant_unless_told_otherwise():
 @pytest.mark.slow
 def test_it_learns_to_copy():
     torch.manual_seed(0)
-    copier = Copier(Computer(4, units=24, slots=6, width=6, heads=1, usage_gradient=False), bits=3)
+    copier = Copier(Computer(4, units=24, slots=6, width=6, heads=1, usage_gradient=False, start="sharp"), bits=3)
     train(copier, 480, 2, lr=2e-2, batch=8)
     assert copier.errors(200, 2) < 0.02

@@ -72,7 +72,7 @@ def test_no_power_is_too_large_for_a_flat_weighting():
 
 def machine(**changed: int) -> TuringMachine:
     torch.manual_seed(0)
-    return TuringMachine(3, **{"units": 4, "slots": 5, "width": 3, "heads": 2, "shift": 1, **changed}).double()
+    return TuringMachine(3, **{"units": 4, "slots": 5, "width": 3, "heads": 2, "shift": 1, "start": "plain", **changed}).double()
 
 
 def wish(core: TuringMachine, head: int, **values: float | list[float]) -> None:
@@ -131,6 +131,6 @@ def test_its_gradient_agrees_with_finite_differences():
 @pytest.mark.slow
 def test_it_solves_the_copy_task():
     torch.manual_seed(0)
-    copier = Copier(TuringMachine(4, units=24, slots=6, width=6, heads=1, shift=1), bits=3)
+    copier = Copier(TuringMachine(4, units=24, slots=6, width=6, heads=1, shift=1, start="sharp"), bits=3)
     train(copier, 480, 2, lr=2e-2, batch=8)
     assert copier.errors(200, 2) < 0.02
