@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from binding import assert_binds, assert_counts
 from copying import Copier, train
 
-from metabench.algo.dnc import Computer, allocation, linked, used
+from metabench.algo.dnc import Computer, Linked, allocation, linked, used
 
 
 def tensor(*values: object) -> torch.Tensor:
@@ -124,6 +125,46 @@ def test_a_row_that_was_read_and_freed_is_allocated_again():
         memory, _ = net.step(net.start(1)._replace(usage=full, at=at), torch.zeros(1, 16).double())
         expected = torch.zeros(5).double() if row is None else torch.eye(5).double()[row]
         close(memory.wrote[0], expected)
+
+
+def written(net: Computer, steps: int = 9) -> tuple[Linked, torch.Tensor]:
+    """The memory after random inputs of three tasks, and where each step wrote, `[3, steps, slots]`."""
+    memory, wrote = net.start(3), []
+    for given in net.given(torch.randn(3, steps, 3).double()).unbind(1):
+        memory, _ = net.step(memory, given)
+        wrote.append(memory.wrote)
+    return memory, torch.stack(wrote, dim=1)
+
+
+def read(net: Computer, row: int) -> torch.Tensor:
+    """The share of the first head's read `[3]` that is of the `row` like its key, among rows that are orthogonal."""
+    net.interface.weight[: net.width] = 0
+    net.interface.bias[: net.width] = torch.eye(16).double()[row]
+    memory = net.start(3)._replace(rows=10 * torch.eye(16).double().expand(3, -1, -1))
+    return net.step(memory, net.given(torch.randn(3, 3).double()))[0].at[:, 0, row]
+
+
+@torch.no_grad()
+def test_before_training_it_writes_free_rows_keeps_them_and_reads_the_row_like_its_key():
+    net = computer(units=32, slots=16, width=16, start="sharp")
+    memory, wrote = written(net)
+    assert wrote.amax(-1).min() > 0.8  # of σ(3)² = 0.91
+    assert all(len({*rows}) == 9 for rows in wrote.argmax(-1).tolist())
+    assert memory.usage.topk(8).values.min() > 0.7  # the last write is not in it yet
+    assert read(net, 5).min() > 0.7  # content is 0.79 of the three modes
+
+
+@torch.no_grad()
+def test_a_plain_start_writes_a_quarter_and_reads_nearly_the_mean():
+    net = computer(units=32, slots=16, width=16)
+    assert written(net)[1][:, 0].amax(-1).max() < 0.35
+    assert read(net, 5).max() < 0.1
+
+
+@pytest.mark.slow
+def test_it_learns_to_bind_where_a_plain_start_counts():
+    assert_binds("dnc")
+    assert_counts("dnc", start="plain")
 
 
 def test_its_gradient_agrees_with_finite_differences():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from binding import assert_binds
 
 from metabench.algo.mann import LeastRecentlyUsed, Rows, write
 from metabench.errors import ConfigError
@@ -91,3 +92,8 @@ def test_its_gradient_agrees_with_finite_differences():
 def test_there_are_no_more_heads_than_rows():
     with pytest.raises(ConfigError, match=r"algo.heads=6: at most 5"):
         core(heads=6)
+
+
+@pytest.mark.slow
+def test_it_learns_to_bind():
+    assert_binds("mann", steps=700)
