@@ -28,7 +28,7 @@ class Conv4(Backbone):
     """Four times: 3x3 convolution, normalisation, ReLU, halving; then flattened, or averaged over the map.
 
     With `readout=linear` the last block has no ReLU: features that a ReLU makes positive have one direction in common,
-    so that cosines of any two are near 1 and keys made of them are alike.
+    so that no cosine of two is near 0 and keys made of them are alike; so, if less, does a maximum (`pool=max`).
 
     28x28 inputs go through 14, 7, 3, 1 with max-pooling (feature_size = filters) and through 14, 7, 4, 2 with strided
     convolutions (4 x filters flattened, filters averaged); with `halvings` below 4 only the first blocks halve. A bias

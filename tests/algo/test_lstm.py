@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from binding import assert_binds
+from binding import learned
 from torch import nn
 
 from metabench.algo.lstm import PlainCore
@@ -40,4 +40,4 @@ def test_reading_in_two_parts_is_reading_at_once():
 
 @pytest.mark.slow
 def test_it_learns_to_bind():
-    assert_binds("lstm", steps=600)
+    assert learned("lstm", 600) > 0.15

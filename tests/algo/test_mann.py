@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from binding import assert_binds
+from binding import learned
 
 from metabench.algo.mann import LeastRecentlyUsed, Rows, write
 from metabench.errors import ConfigError
@@ -96,4 +96,4 @@ def test_there_are_no_more_heads_than_rows():
 
 @pytest.mark.slow
 def test_it_learns_to_bind():
-    assert_binds("mann", steps=700)
+    assert learned("mann", 600) > 0.15

@@ -16,6 +16,8 @@ CASES = {
     "algo.inner_lr=[0.1]": "algo.inner_lr=[0.1]: should be a valid number",
     "chunk=all": "chunk=all: should be a valid integer or should be 'auto'",
     "chunk=0": "chunk=0: should be greater than or equal to 1",
+    "algo=ntm algo.start=cold": "algo.start=cold: should be 'sharp' or 'plain'",
+    "data=glyphs backbone.readout=relu": "backbone.readout=relu: should be 'flatten', 'mean' or 'linear'",
     "algo=snail data=glyphs chunk=2": "chunk=2: backbone.statistics=pooled is of all tasks of a meta-step",
     "data=glyphs backbone.statistics=pooled": "pooled: is for tasks under the same weights",
     "engine=fast": "engine=fast: should be 'auto', 'eager', 'compile' or 'graph'",

@@ -16,7 +16,7 @@ from metabench.algo.mann import LeastRecentlyUsed
 from metabench.algo.ntm import TuringMachine
 from metabench.algo.recurrent import Core
 
-WAYS, SHOTS, SIZE = 3, 4, 16
+WAYS, SHOTS, SIZE = 3, 4, 8
 
 
 def streams(count: int) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ def train(binder: Binder, steps: int, *, lr: float = 1e-2, batch: int = 16, clip
 
 def make(name: str, start: Start = "sharp") -> Binder:
     """A small network of the method, `start` where it has one."""
-    inputs, sizes = SIZE + WAYS, {"units": 32, "slots": 32, "width": 12, "heads": 2}
+    inputs, sizes = SIZE + WAYS, {"units": 32, "slots": 16, "width": 12, "heads": 1}
     if name == "lstm":
         return Binder(PlainCore(inputs, units=32))
     if name == "mann":
@@ -78,37 +78,23 @@ def make(name: str, start: Start = "sharp") -> Binder:
     return Binder(Computer(inputs, **sizes, usage_gradient=False, start=start))
 
 
-def learned(name: str, start: Start = "sharp", steps: int = 400) -> tuple[float, float]:
-    """Accuracy over instances 2 and later of a network trained from `start`, and that of counting."""
+def learned(name: str, steps: int, start: Start = "sharp") -> float:
+    """What a network that was trained from `start` has above counting: accuracy over the second and later instances."""
     torch.manual_seed(0)
     binder = make(name, start)
     train(binder, steps)
-    return sum(binder.accuracy(1000)[1:]) / (SHOTS - 1), sum(counted(1000)[1:]) / (SHOTS - 1)
-
-
-def assert_binds(name: str, *, steps: int = 400, by: float = 0.2) -> None:
-    found, counting = learned(name, steps=steps)
-    assert found > counting + by
-
-
-def assert_counts(name: str, *, start: Start) -> None:
-    found, counting = learned(name, start)
-    assert found < counting + 0.05
+    found, counting = binder.accuracy(1000), counted(1000)
+    return sum(a - b for a, b in zip(found[1:], counting[1:], strict=True)) / (SHOTS - 1)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     print("counting", [round(share, 3) for share in counted(20_000)])
-    for name, start in (
-        ("lstm", None),
-        ("mann", None),
-        ("ntm", "plain"),
-        ("ntm", "sharp"),
-        ("dnc", "plain"),
-        ("dnc", "sharp"),
-    ):
+    cases: list[tuple[str, Start | None]] = [("lstm", None), ("mann", None)]
+    cases += [(name, start) for name in ("ntm", "dnc") for start in ("plain", "sharp")]
+    for name, start in cases:
         torch.manual_seed(0)
         binder = make(name, start or "plain")
-        for steps in (200, 400, 600, 800):
+        for steps in (200, 400, 600):
             train(binder, 200)
             print(name, start or "", steps, [round(share, 3) for share in binder.accuracy(1000)], flush=True)
