@@ -13,7 +13,9 @@ Start = Literal["sharp", "plain"]
 With biases near 0 every gate is 1/2 and every strength softplus(0) = 0.69: a read is about the mean of all rows, and
 what is written is spread over them or written faintly. Nothing that is read then tells one example from another, so
 counting labels is all there is to learn, and training stays there. "sharp" begins with a write that lands on one row
-of its own and a read that finds the row most like its key: both are needed, either alone is still a mean.
+of its own and a read that finds the row most like its key: both are needed, either alone is still a mean. A key
+begins as what would be written: keys and rows that are drawn apart have a cosine of their own for all examples, of
+either sign, and where it is negative a head reads the rows that nothing was written to.
 """
 STRONG = math.log(math.expm1(10))  # softplus of it is 10: a row like the key outweighs 64 that are unlike it by 340
 OPEN = 3.0  # σ of it is 0.95, and of its negative 0.05: a gate that is all but open, and still learns

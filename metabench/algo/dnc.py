@@ -63,8 +63,13 @@ class Computer(Core):
 
     @torch.no_grad()
     def _bind(self) -> None:
-        """Set the biases that make a memory of it: writes are allocated and kept, and reads are by content."""
-        reading, writing = self.interface.bias.split([self.heads * sum(self.reading), sum(self.writing)])
+        """Begin as a memory: writes are allocated and kept, and rows like what would be written are read."""
+        sizes = [self.heads * sum(self.reading), sum(self.writing)]
+        for part in self.interface.parameters():
+            reading, writing = part.split(sizes)
+            value = writing.split(self.writing)[3]
+            reading.unflatten(0, (self.heads, -1))[:, : self.width].copy_(value)
+        reading, writing = self.interface.bias.split(sizes)
         _, strength, free, mode = reading.view(self.heads, -1).split(self.reading, dim=-1)
         _, write_strength, _, _, allocate, write = writing.split(self.writing)
         gates = (free, -OPEN), (allocate, OPEN), (write, OPEN)

@@ -63,7 +63,10 @@ class TuringMachine(Core):
 
     @torch.no_grad()
     def _bind(self) -> None:
-        """Set the biases that make a memory of it: row after row is written, and what is read is found by content."""
+        """Begin as a memory: row after row is written, and rows like what would be written are read."""
+        for ours, written in zip(self.address.parameters(), self.change.parameters(), strict=True):
+            keys = ours.unflatten(0, (self.heads + 1, -1))[:-1, : self.width]  # of the readers
+            keys.copy_(written[self.width :])
         heads = self.address.bias.view(self.heads + 1, -1)
         _, strength, gate, shift, _ = heads[:-1].split(self.sizes, dim=-1)  # of the readers
         for part, value in ((strength, STRONG), (gate, OPEN), (shift, self._towards(0))):

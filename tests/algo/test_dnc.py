@@ -155,6 +155,14 @@ def test_before_training_it_writes_free_rows_keeps_them_and_reads_the_row_like_i
 
 
 @torch.no_grad()
+def test_a_sharp_start_asks_for_rows_like_what_it_writes():
+    net = computer(start="sharp")
+    reading, writing = net.interface(torch.randn(7, 4).double()).split([2 * sum(net.reading), sum(net.writing)], dim=-1)
+    keys, value = reading.unflatten(-1, (2, -1))[..., :3], writing.split(net.writing, dim=-1)[3]
+    torch.testing.assert_close(keys, value.unsqueeze(1).expand(-1, 2, -1))
+
+
+@torch.no_grad()
 def test_a_plain_start_writes_a_quarter_and_reads_nearly_the_mean():
     net = computer(units=32, slots=16, width=16)
     assert written(net)[1][:, 0].amax(-1).max() < 0.35

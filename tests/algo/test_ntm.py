@@ -145,6 +145,16 @@ def test_before_training_it_writes_row_after_row_and_reads_the_row_like_its_key(
 
 
 @torch.no_grad()
+def test_a_sharp_start_asks_for_rows_like_what_it_writes():
+    core = machine(start="sharp")
+    h = torch.randn(7, 4).double()
+    keys = core.address(h).unflatten(-1, (3, -1))[..., :3]
+    add = core.change(h)[:, 3:].unsqueeze(1)
+    torch.testing.assert_close(keys[:, :2], add.expand(-1, 2, -1))  # of the readers
+    assert not torch.allclose(keys[:, 2:], add)
+
+
+@torch.no_grad()
 def test_a_plain_start_spreads_writes_and_reads():
     wrote, read = written_and_read(machine(units=32, slots=16, width=16))
     assert wrote[:, -1].max() < 0.3
