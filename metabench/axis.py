@@ -1,4 +1,4 @@
-"""What the columns of an evaluation `[T, K]` count: inner steps, instances of a class in a stream, or shots so far."""
+"""Columns of an evaluation `[T, K]`: inner steps, instances of a class in a sequence, or shots so far."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-if TYPE_CHECKING:  # lists and reports, which name an axis, do without torch
+if TYPE_CHECKING:  # `ls` and reports use axis names without importing torch
     from torch import Tensor
 
 Part: TypeAlias = "tuple[Tensor, Tensor]"
@@ -14,12 +14,12 @@ Part: TypeAlias = "tuple[Tensor, Tensor]"
 
 @dataclass(frozen=True)
 class Axis:
-    """The columns by name, and how the predictions of a batch of tasks become them; the last is the final figure."""
+    """The name of the columns, and the split of predictions into them. The last column is the final result."""
 
-    name: str  # as summaries and pictures write it
+    name: str  # in summaries and plots
     first: int  # the number of the first column
-    row: str  # a row of the result table, given its number
-    picture: str  # the name of the picture along this axis
+    row: str  # format of a row of the result table
+    picture: str  # name of the plot along this axis
     parts: Callable[[list[Tensor], Tensor, int], list[Part]]
     """Predictions and targets of each column, from outputs `[T, M, O]`, targets `[T, M, ...]` and shots."""
     selects_from: int | None = None  # the first column of those whose mean selects a checkpoint; None: the last alone
@@ -40,7 +40,7 @@ def _after_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]
 
 
 def _at_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
-    """The first instance of every class, the second, …, of a stream in which each class comes `shots` times."""
+    """The first instance of every class, the second, …, in a sequence with `shots` instances per class."""
     from torch import take_along_dim
 
     labels = target.reshape(*target.shape[:2], -1)  # [T, M, 1], or [T, M, C] of strings
@@ -54,4 +54,4 @@ INNER_STEPS = Axis("inner steps", 0, "after {} inner steps", "steps", _after_eac
 INSTANCES = Axis("instance of a class", 1, "at instance {} of a class", "instances", _at_each, selects_from=2)
 SHOTS = Axis("shots", 1, "after {} shots of a new task", "shots", _after_each)
 AXES = {axis.name: axis for axis in (INNER_STEPS, INSTANCES, SHOTS)}
-AXIS_OF = {"few_shot": INNER_STEPS, "online": SHOTS, "sequence": INSTANCES}  # by the protocol of the tasks
+AXIS_OF = {"few_shot": INNER_STEPS, "online": SHOTS, "sequence": INSTANCES}  # by the setting of the tasks

@@ -1,4 +1,4 @@
-"""Outer optimisers, as a config sets them, and the schedules of their learning rate."""
+"""Outer optimisers, with the arguments that a config sets, and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SGD(torch.optim.SGD):
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, graphed: bool) -> None:
-    """Give every parameter its learning rate: a number, or for a CUDA graph a tensor that the graph reads."""
+    """Set the learning rate of all parameters: a float, or for a CUDA graph (`graphed`) the tensor that it reads."""
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = graphed
@@ -58,7 +58,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, graphed: b
 
 
 def schedule(train: Train, step: int) -> float:
-    """The factor on the learning rate at meta-step `step` (from 0): a pure function, so resume needs no state."""
+    """The learning-rate factor at meta-step `step` (from 0): a pure function, so resuming needs no state."""
     match train.schedule:
         case "linear":
             return 1 - step / train.steps

@@ -1,7 +1,7 @@
-"""Random draws as pure functions of (seed, split, task index): no generator, no state, the same on every device.
+"""Random numbers as pure functions of (seed, split, task index): no generator, no state, equal on every device.
 
 A counter-based hash (the finaliser of SplitMix64; Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
-generators") in wrapping int64 arithmetic, which every torch device has.
+generators") in wrapping int64 arithmetic, which every torch device supports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from metabench.errors import UserError
 
 
 def _signed(value: int) -> int:
-    """`value` modulo 2^64, as int64 holds it."""
+    """`value` modulo 2^64 as a signed int64."""
     value %= 1 << 64
     return value - (1 << 64) if value >= 1 << 63 else value
 
@@ -21,8 +21,8 @@ def _signed(value: int) -> int:
 _GAMMA = _signed(0x9E3779B97F4A7C15)
 _MIX1 = _signed(0xBF58476D1CE4E5B9)
 _MIX2 = _signed(0x94D049BB133111EB)
-_STREAM = 1 << 40  # counters per stream: far more than any draw takes
-NOISE = 1 << 16  # the first stream of those for the noise of methods, apart from those of data
+_STREAM = 1 << 40  # counters per stream: far more than any call uses
+NOISE = 1 << 16  # first stream for the noise of methods; data use the streams below
 
 
 def _shift(z: Tensor, by: int) -> Tensor:
@@ -36,14 +36,14 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def task_keys(seed: int, split: int, index: int, num_tasks: int, device: torch.device) -> Tensor:
-    """One int64 key a task, `[T]`, for tasks index .. index + T - 1."""
+    """One int64 key per task, `[T]`, for tasks index .. index + T - 1."""
     origin = torch.tensor(_signed(seed + _GAMMA), device=device)
     key = _mix(_mix(origin) + _signed(split * _GAMMA))
     return _mix(key + _GAMMA * torch.arange(index, index + num_tasks, device=device))
 
 
 def bits(keys: Tensor, stream: int, *shape: int) -> Tensor:
-    """64 random bits for each key and position: `[T, *shape]` int64. Streams of one key are independent."""
+    """64 random bits per key and position: `[T, *shape]` int64. Streams of one key are independent."""
     count = 1
     for size in shape:
         count *= size
@@ -52,7 +52,7 @@ def bits(keys: Tensor, stream: int, *shape: int) -> Tensor:
 
 
 def uniform(keys: Tensor, stream: int, *shape: int) -> Tensor:
-    """Uniform in [0, 1) with 53 bits: `[T, *shape]` float64, exact on every device."""
+    """Uniform numbers in [0, 1) with 53 bits: `[T, *shape]` float64, exact on every device."""
     return _shift(bits(keys, stream, *shape), 11).to(torch.float64) * 2.0**-53
 
 
@@ -62,36 +62,36 @@ def gaussian(keys: Tensor, stream: int, *shape: int) -> Tensor:
 
 
 def normal(keys: Tensor, stream: int, *shape: int) -> Tensor:
-    """Standard normal numbers `[T, *shape]` in float32, for the noise of a method; streams apart from those of data."""
+    """Standard normal numbers `[T, *shape]` in float32, for the noise of a method; streams disjoint from data."""
     return gaussian(keys, NOISE + stream, *shape).float()
 
 
 def noise_keys(keys: Tensor | None) -> Tensor:
-    """The keys of tasks, for the noise of a method; a source of a user's own may lack them."""
+    """The keys of tasks, for the noise of a method; raises `UserError` if a user's data source sets none."""
     if keys is None:
-        raise UserError("this method draws noise from the keys of tasks, and this data gives them none")
+        raise UserError("this method samples noise from Tasks.keys, which this data source does not set")
     return keys
 
 
 def content_keys(x: Tensor) -> Tensor:
-    """One key an example of x `[T, N, ...]`, `[T, N]`: for noise that is part of what becomes of a support set.
+    """One int64 key per example of x `[T, N, ...]`: `[T, N]`, for noise that depends on the examples alone.
 
-    Such noise is a function of the examples alone; keys of several are added to that of their set. Numbers count to an
-    eighth, so that the last bits of a device do not.
+    The key of a set is the sum of its examples' keys. Values are rounded to multiples of 1/8, so that rounding errors
+    of a device do not change the key.
     """
     numbers = (8 * x.flatten(2)).round().long()
     return _mix(_mix(numbers + _GAMMA * torch.arange(1, 1 + numbers.shape[-1], device=x.device)).sum(-1))
 
 
 def below(keys: Tensor, stream: int, n: Tensor) -> Tensor:
-    """A uniform number of 0..n-1 for each key, of which each has its own n `[T]`: `[T]` int64."""
+    """A uniform integer of 0..n-1 per key, each with its own n `[T]`: `[T]` int64."""
     return _shift(bits(keys, stream, 1).squeeze(1), 11) % n
 
 
 def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:
-    """k distinct numbers of 0..n-1 in random order, for each key and position: `[T, *shape, k]` int64.
+    """k distinct integers of 0..n-1 in random order, per key and position: `[T, *shape, k]` int64.
 
-    The i-th draw is a uniform rank r among the n - i numbers still free. Of the sorted picks p_0 < p_1 < …, those
+    The i-th sample is a uniform rank r among the n - i free integers. Of the sorted picks p_0 < p_1 < …, those
     below the answer are exactly those with p_j - j <= r, so the answer is r plus their count: exactly uniform, O(k)
     memory, no rejection and no host synchronisation.
     """
@@ -108,5 +108,5 @@ def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:
 
 
 def shuffle(keys: Tensor, stream: int, n: int) -> Tensor:
-    """A random order of 0..n-1 for each key: `[T, n]` int64."""
+    """A random permutation of 0..n-1 per key: `[T, n]` int64."""
     return bits(keys, stream, n).argsort(stable=True)

@@ -1,8 +1,9 @@
-"""Every fault as often as it is to be survived; prints a table, and writes RELIABILITY.md.
+"""Inject every fault as often as it must be survived; print each outcome and write docs/reliability.md.
 
-    python scripts/faults.py                            # all of them
-    python scripts/faults.py --tries 3                  # of each kind three at most; writes nothing
-    python scripts/faults.py --only "kill -9"           # those rows of RELIABILITY.md anew
+    python scripts/faults.py                            # all faults
+    python scripts/faults.py --tries 3                  # three tries of each at most; writes nothing
+    python scripts/faults.py --only "kill -9"           # faults whose name contains this; their rows are renewed
+    python scripts/faults.py --page                     # inject nothing; rewrite the page from the record
 
 Exits with 1 if an attempt did not hold. As root it also fills a small disk of its own and makes one read-only.
 """
@@ -38,37 +39,50 @@ FOLDER = HOME / "outputs" / "reference" / "reliability"
 RECORD, PICTURE = FOLDER / "faults.json", FOLDER / "memory.png"
 Row = dict[str, Any]
 
-INTRODUCTION = """# Reliability
+PAGE = HOME / "docs" / "reliability.md"
+HEAD = """# Reliability
 
-What was done to the program, how often, and how often it held what it promises: written by `python scripts/faults.py`,
-which does all of it again, and with `--only` some. Torch {torch}, {device}, beside other work; what a clock
-measures was done alone. A few of each are in the test suite (`pytest -m faults`).
+| fault injected | tries | passed | what must hold | worst measured |
+|---|---|---|---|---|
+"""
+NOTES = """
+Written by `python scripts/faults.py`, which injects all faults again; `--only "kill -9"` selects some. Each fault's own
+count, time, commit and date is in `{record}`. Commits: {commits}. Device: {device}, torch {torch}; other jobs were
+running, except where time or memory is measured. A subset runs in the test suite (`pytest -m faults`).
 
-The processes are real, the signals are the kernel's, the full disk is one that was filled. "Identical" is bit for bit:
-weights, optimiser, `metrics.jsonl`, `episodes.json` and summary, but for times.
+The processes and the signals are real, and the full disk is a real file system that was filled. *Identical* means
+bit-identical weights, optimizer state, `metrics.jsonl`, `episodes.json` and summary, apart from timings.
 
-| fault | tries | held | time | what must hold | commit, date |
-|---|---|---|---|---|---|
+![memory of a run of 100,000 meta-steps]({picture})
 """
 
 
 def main() -> None:
     options = _options()
+    rows: dict[str, Row] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    if options.page:
+        return _write(rows)
     memory = Path("/dev/shm")  # a folder in memory, where there is one: thousands of files are synced
     work = Path(tempfile.mkdtemp(prefix="faults-", dir=memory if memory.is_dir() else None))
     tempfile.tempdir, series = str(work), work / "series.json"
     os.environ |= {"TMPDIR": str(work), "METABENCH_CACHE": str(work / "cache"), "METABENCH_MEMORY": str(series)}
     chosen = [fault for fault in FAULTS if options.only in fault.name]
     about = environment(torch.device("cpu"), [])
-    rows: dict[str, Row] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     wrong = False
     for fault, outcome in _outcomes(chosen, options, work):
-        row = {**vars(outcome), "git": about["git"], "date": time.strftime("%Y-%m-%d")}
-        print(_line(fault, row), *_failures(fault, row), sep="\n", flush=True)
+        device = f"{about['device'].rpartition(',')[0]}, {about['cpus']} cores"
+        row = {
+            **vars(outcome),
+            "git": about["git"],
+            "date": time.strftime("%Y-%m-%d"),
+            "torch": torch.__version__,
+            "device": device,
+        }
+        print(_line([(fault, row)]), *_failures(fault, row), sep="\n", flush=True)
         wrong |= bool(_failures(fault, row))
         if options.tries is None:
             rows[fault.name] = row
-            _write(rows, about)
+            _write(rows)
     if series.exists() and options.tries is None:
         _draw(series)
     if not wrong:
@@ -80,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--tries", type=int, help="of each at most")
+    parser.add_argument("--page", action="store_true", help="inject nothing, write the page again")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="faults at a time")
     return parser.parse_args()
 
@@ -94,14 +109,26 @@ def _outcomes(chosen: list[Fault], options: argparse.Namespace, work: Path) -> I
             yield from zip(faults, pool.map(carry_out, faults, tries, folders), strict=True)
 
 
-def _line(fault: Fault, row: Row) -> str:
-    """A row of the table."""
-    figures = "; ".join(f"{name}: {_figure(value)}" for name, value in row["figures"].items())
-    holds = fault.holds + (f" ({figures})" if figures else "")
-    held = row["skipped"] or row["held"]
-    return (
-        f"| {fault.name} | {row['tries']} | {held} | {row['seconds']:.0f} s | {holds} | `{row['git']}`, {row['date']} |"
-    )
+def _line(group: list[tuple[Fault, Row]]) -> str:
+    """A row of the table: faults after which the same must hold."""
+    tries, held = (sum(row[key] for _, row in group) for key in ("tries", "held"))
+    skipped = "; ".join(dict.fromkeys(row["skipped"] for _, row in group if row["skipped"]))
+    worst: dict[str, float] = {}
+    for _, row in group:
+        for name, value in row["figures"].items():
+            worst[name] = max(value, worst.get(name, value))
+    measured = "; ".join(f"{name}: {_figure(value)}" for name, value in worst.items())
+    names = _joined([fault.name for fault, _ in group])
+    return f"| {names} | {tries} | {skipped or held} | {group[0][0].holds} | {measured} |"
+
+
+def _joined(names: list[str]) -> str:
+    """The names in one line; what stands before a colon is said once."""
+    cases: dict[str, list[str]] = {}
+    for name in names:
+        kind, _, case = name.partition(": ")
+        cases.setdefault(kind, []).append(case)
+    return "; ".join(f"{kind}: {', '.join(found)}" if any(found) else kind for kind, found in cases.items())
 
 
 def _failures(fault: Fault, row: Row) -> list[str]:
@@ -112,20 +139,30 @@ def _figure(value: float) -> str:
     return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
 
 
-def _write(rows: dict[str, Row], about: Row) -> None:
-    """Keep the rows, and RELIABILITY.md of them."""
+def _write(rows: dict[str, Row]) -> None:
+    """Keep the rows, and write the page of them."""
     known = [(fault, rows[fault.name]) for fault in FAULTS if fault.name in rows]
-    lines = [_line(fault, row) for fault, row in known]
+    groups: dict[str, list[tuple[Fault, Row]]] = {}
+    for fault, row in known:
+        groups.setdefault(fault.holds, []).append((fault, row))
     wrong = [line for fault, row in known for line in _failures(fault, row)]
-    failed = ["", "Did not hold:", "", *wrong] if wrong else []
+    failed = ["", "Failed:", "", *wrong] if wrong else []
     missing = [fault.name for fault in FAULTS if fault.name not in rows]
-    undone = ["", f"Not done yet: {', '.join(missing)}."] if missing else []
-    picture = ["", f"![memory of a run of 100,000 meta-steps]({PICTURE.relative_to(HOME)})"]
-    device = f"{about['device'].rpartition(',')[0]}, {about['cpus']} cores"
+    undone = ["", f"Not run yet: {', '.join(missing)}."] if missing else []
+
+    def all_of(key: str) -> str:
+        return ", ".join(dict.fromkeys(row[key] for _, row in known))
+
     FOLDER.mkdir(parents=True, exist_ok=True)
     RECORD.write_text(json.dumps({fault.name: row for fault, row in known}, indent=1) + "\n")
-    text = INTRODUCTION.format(torch=torch.__version__, device=device)
-    (HOME / "RELIABILITY.md").write_text(text + "\n".join([*lines, *failed, *undone, *picture]) + "\n")
+    notes = NOTES.format(
+        record=RECORD.relative_to(HOME),
+        picture=Path("..") / PICTURE.relative_to(HOME),
+        commits=", ".join(f"`{commit}`" for commit in dict.fromkeys(row["git"] for _, row in known)),
+        device=all_of("device"),
+        torch=all_of("torch"),
+    )
+    PAGE.write_text(HEAD + "\n".join([*map(_line, groups.values()), *failed, *undone]) + "\n" + notes)
 
 
 def _draw(series: Path) -> None:

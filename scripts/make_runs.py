@@ -38,7 +38,7 @@ def runs(root: Path) -> str:
         for number, picture in enumerate(pictures, start=1)
     }
     lines = [f"# {line}" for line in HEADER.splitlines()]
-    with raw.opened(drawings, "*") as (names, open_file):
+    with raw.opened(drawings) as (names, open_file):
         members = {name.removeprefix("all_runs/"): name for name in names}
 
         def read(name: str) -> bytes:

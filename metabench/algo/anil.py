@@ -18,9 +18,9 @@ class ANIL(MAML):
 
     @property
     def learner(self) -> nn.Module:
-        """The head."""
+        """The head, all that adapts."""
         return self.network.head
 
     def embed(self, x: Tensor) -> Tensor:
-        """The body's features."""
+        """Features `[T, N, F]` of the body."""
         return self.backbone(x)

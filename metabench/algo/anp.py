@@ -1,10 +1,10 @@
 """Attentive neural processes (Kim et al., ICLR 2019, arXiv 1901.05761).
 
-As the neural process, but the deterministic path is read by attention: each query has a representation of its own,
+A neural process whose deterministic path uses attention, so that each query has its own representation:
 
     r(x*) = Σ_heads O softmax_i(q(x*) · k(x_i) / √d) v([x_i, y_i]),   q = Q e(x*),   k = K e(x_i),   v = V h([x_i, y_i])
 
-In classification the y of the values is one-hot.
+In classification, y is one-hot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Kept = tuple[Tensor, Tensor, Tensor]
 
 
 class Attention(Path):
-    """Multi-head attention of the queries over the context; nothing but zeros from an empty one."""
+    """Multi-head attention of the queries to the context; an empty context gives zeros."""
 
     def __init__(self, spec: TaskSpec, features: int, hidden: list[int], heads: int) -> None:
         super().__init__()
@@ -38,13 +38,13 @@ class Attention(Path):
         self.query, self.key, self.value, self.out = (nn.Linear(self.size, self.size, bias=False) for _ in range(4))
 
     def forward(self, context: Context) -> Kept:
-        """Keys and values `[T, heads, N, d]`, and which of them there are `[T, 1, 1, N]`."""
+        """Keys and values `[T, heads, N, d]`, and the mask of the context `[T, 1, 1, N]`."""
         z, y, member = context
         keys, values = self.key(self.embed(z)), self.value(self.encoder(torch.cat([z, y], dim=-1)))
         return self._split(keys), self._split(values), member.mT.unsqueeze(1)
 
     def read(self, kept: Kept, z: Tensor) -> Tensor:
-        """r `[T, M, size]` of queries `[T, M, F]`."""
+        """The representation r `[T, M, size]` for queries `[T, M, F]`."""
         keys, values, member = kept
         query = self._split(self.query(self.embed(z)))
         scores = (query @ keys.mT / math.sqrt(keys.shape[-1])).masked_fill(member == 0, torch.finfo(z.dtype).min)
@@ -56,7 +56,7 @@ class Attention(Path):
 
 
 class ANP(NP):
-    """The state is a `Belief` that keeps keys and values."""
+    """A neural process with attention; the state is a `Belief` with keys and values."""
 
     def __init__(
         self,

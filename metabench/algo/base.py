@@ -1,4 +1,4 @@
-"""The contract of an algorithm: a function from a support set to a predictor."""
+"""The algorithm interface: a function from a support set to a predictor."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
-UNREAD: dict[Setting, str] = {  # why an algorithm refuses tasks of a protocol
-    "few_shot": "learns from tasks that come one after the other, as data=sinusoid_online has them; this data has not",
-    "online": "reads a task whole; this data brings it little by little",
-    "sequence": "answers queries after a support set; this data is a stream that has none",
+UNREAD: dict[Setting, str] = {  # why an algorithm refuses tasks of a setting
+    "few_shot": "online method; choose an online data set, e.g. data=sinusoid_online",
+    "online": "needs complete tasks; choose a data set that is not online, e.g. data=omniglot",
+    "sequence": "needs a support set, which sequences lack; choose another data set, e.g. data=omniglot",
 }
 
 
 class Algorithm(nn.Module, ABC):
-    """Meta-parameters are its parameters; all tensors carry the tasks of a batch first, `[T, ...]`.
+    """A method whose parameters are the meta-parameters; tensors have the tasks of a batch first, `[T, ...]`.
 
-    A subclass says how a support set becomes a state (`adapt`) and how a state answers queries (`predict`); its
-    keyword-only constructor arguments, and those it unpacks from a `TypedDict`, are what its config may set. Forward
-    never loops over tasks. A buffer that training moves must move by the mean, over tasks, of what each task alone
-    would do, so that chunks and ranks agree.
+    A subclass defines how a support set becomes a state (`adapt`) and how a state predicts queries (`predict`). Its
+    keyword-only constructor arguments, and those of a `TypedDict` it unpacks, are the keys of its config. `forward`
+    never loops over tasks. A buffer updated in training must change by the mean of the tasks' own updates, so that
+    chunks and ranks agree. Raises `ConfigError` for tasks or a backbone that do not fit.
     """
 
-    classifies: ClassVar[bool] = False  # and does nothing else: refuses regression
-    settings: ClassVar[tuple[Setting, ...]] = ("few_shot", "online")  # what it can read
-    needs_queries: ClassVar[bool] = True  # in training; not where support and query examples are learned from alike
-    own_weights: ClassVar[bool] = False  # gives every task weights of its own
-    remat = False  # compute second-order inner steps again instead of keeping them; set by the runner
+    classifies: ClassVar[bool] = False  # classification only
+    settings: ClassVar[tuple[Setting, ...]] = ("few_shot", "online")  # supported settings
+    needs_queries: ClassVar[bool] = True  # trains on queries; False if support and query examples are pooled
+    own_weights: ClassVar[bool] = False  # adapts weights per task
+    remat = False  # recompute second-order inner steps in the backward pass; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__()
@@ -46,83 +46,88 @@ class Algorithm(nn.Module, ABC):
         self._check(spec)
 
     def _check(self, spec: TaskSpec) -> None:
-        """Raise `ConfigError` for tasks that this algorithm cannot read, or a backbone that does not fit them."""
+        """Raise `ConfigError` for tasks that the algorithm does not support, or a backbone that does not fit them."""
         name, norms = type(self).__name__, batch_norms(self.backbone)
         if spec.setting not in self.settings:
             raise ConfigError("algo", name, UNREAD[spec.setting])
         if self.classifies and spec.objective != "cross_entropy":
-            raise ConfigError("algo", name, "compares classes and needs classification data; this is a regression")
+            raise ConfigError("algo", name, "classification method; choose classification data, e.g. data=omniglot")
         if spec.setting == "sequence" and any(not norm.running for norm in norms):
-            raise ConfigError(
-                "backbone.statistics", "batch", "lets a stream's later steps inform earlier ones; running"
-            )
+            raise ConfigError("backbone.statistics", "batch", "leaks later time steps into earlier ones; use running")
         if self.needs_queries and not spec.train.queries and spec.setting != "sequence":
-            raise ConfigError("data.train.queries", 0, f"at least 1: {name} learns to answer queries")
+            raise ConfigError("data.train.queries", 0, f"at least 1: {name} trains on the query loss")
         if self.own_weights and any(norm.pooled for norm in norms):
-            valid = f"is for tasks under the same weights, and {name} gives each its own; running or batch"
+            valid = f"needs weights shared by all tasks, but {name} adapts them per task; use running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)
+
+    def require_one_size(self, why: str) -> None:
+        """Raise `ConfigError` with `why` unless predictions have the same size in training and evaluation."""
+        found, wanted = self.spec.train.outputs, self.spec.eval.outputs
+        if found != wanted:
+            raise ConfigError("data.train.ways", found, f"should be data.ways, {wanted}: {why}")
 
     @abstractmethod
     def adapt(self, support: Examples) -> State:
-        """What the algorithm keeps of the support set."""
+        """Compute the state of each task from its support set."""
 
     @abstractmethod
     def predict(self, state: State, x: Tensor) -> Tensor:
-        """Predictions `[T, M, O]` for queries `[T, M, ...]`: logits, or values."""
+        """Predictions `[T, M, O]` for queries `[T, M, *input_shape]`: logits, or values."""
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Adapt, then predict. Overridden where support and query are better embedded in one pass."""
+        """Adapt, then predict `[T, M, O]`. Overridden where support and query are embedded in one pass."""
         return self.predict(self.adapt(support), x)
 
     def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
-        """Predictions after each inner step 0..S; one entry where there are no inner steps."""
+        """Predictions `[T, M, O]` after each inner step 0..S; one entry for methods without inner steps."""
         return [self.solve(support, x)]
 
     def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
-        """Predictions under `count` draws of what the support set leaves open; none where nothing is drawn."""
+        """Predictions `[T, M, O]` for `count` samples of the task state; empty for deterministic methods."""
         return []
 
     def generate(self, support: Examples, count: int) -> Tensor | None:
-        """`count` new inputs of each class of a support set `[T, ways, count, *input_shape]`; None if none are made."""
+        """Generate `count` inputs per class, `[T, ways, count, *input_shape]`; None for discriminative methods."""
         return None
 
     def view(self, tasks: Tasks) -> Tasks:
-        """The tasks as this model sees them; a baseline that is defined by knowing the truth adds it to the inputs."""
+        """The tasks as the model sees them; a baseline that knows the truth adds it to the inputs."""
         return tasks
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """A scalar whose gradient is the direction of the outer update, a mean over tasks; and metrics `[T]`."""
+        """The outer loss, a scalar averaged over tasks whose gradient is the meta-gradient, and metrics `[T]`."""
         tasks = self.view(tasks)
         prediction = self.solve(tasks.support, tasks.query.x)
         loss = self.objective.loss(prediction, tasks.query.y)
         return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
 
     def metrics(self, loss: Tensor, prediction: Tensor, target: Tensor) -> Metrics:
-        """The loss and the metric of the objective, detached."""
+        """The loss and the metric of the objective by name, `[T]` each, detached."""
         metric = self.objective.metric(prediction.detach(), target)
         return {"loss": loss.detach(), self.objective.metric_name: metric}
 
     @property
     def episode(self) -> Episode:
-        """The size of the tasks at hand: those of training in training, those of evaluation otherwise."""
+        """The size of a task: that of training in training mode, else that of evaluation."""
         return self.spec.train if self.training else self.spec.eval
 
     @property
     def axis(self) -> Axis:
-        """What the columns of `evaluate` count."""
+        """The axis of the columns of `evaluate`."""
         return AXIS_OF[self.spec.setting]
 
     @property
-    def coupled(self) -> bool:
-        """Whether the tasks of a meta-step inform each other, so that it cannot be taken in parts."""
-        return any(norm.pooled for norm in batch_norms(self))
+    def coupled(self) -> str:
+        """Why a meta-step cannot be split into chunks: what depends on all of its tasks. Empty if it can be split."""
+        pooled = any(norm.pooled for norm in batch_norms(self))
+        return "backbone.statistics=pooled is of all tasks of a meta-step (running is not)" if pooled else ""
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The kinds of prediction this model tells apart, the natural one first.
+        """The prediction modes that differ for this model, the default first.
 
-        Batch statistics over the queries let them inform each other (transductive); a model that always uses them
-        is transductive by nature, one that keeps running statistics, or has no batch normalisation, is inductive.
+        If batch norm uses query-batch statistics, each prediction depends on the other queries (transductive). This is
+        the default of models that always use batch statistics; with running ones or no batch norm it is inductive.
         """
         norms = batch_norms(self)
         if not norms:
@@ -131,10 +136,10 @@ class Algorithm(nn.Module, ABC):
 
     @torch.no_grad()
     def evaluate(self, tasks: Tasks, mode: Mode | None = None) -> Metrics:
-        """The loss and the metric for each column of the axis, `[T, K]`, in `mode` (by default the natural one).
+        """The loss and the metric per column of the axis, `[T, K]`, in `mode` (None: the default mode).
 
-        `[T, 1]`, the last alone, where queries of a transductive model are predicted one by one. To be called in
-        `eval()`, where nothing moves; `metabench.evaluation.evaluate.evaluate` sees to it.
+        A transductive model in inductive mode predicts queries one by one and gives the last column only, `[T, 1]`.
+        Call in `eval()` mode, as `metabench.evaluation.evaluate.evaluate` does, so that no statistics are updated.
         """
         support, query = self.view(tasks)[:2]
         natural = self.modes[0]
@@ -152,7 +157,7 @@ class Algorithm(nn.Module, ABC):
         }
 
     def predict_alone(self, support: Examples, x: Tensor) -> Tensor:
-        """Each query predicted in a batch of the support set and itself (Nichol et al. 2018, "non-transductive")."""
+        """Predictions of each query in a batch with the support set alone (Nichol et al. 2018, "non-transductive")."""
         state = self.adapt(support)
 
         def one(query: Tensor) -> Tensor:

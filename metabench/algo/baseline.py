@@ -1,17 +1,17 @@
-"""Baseline (Chen, Liu, Kira, Wang, Huang, ICLR 2019, arXiv 1904.04232): no meta-learning at all.
+"""Baseline (Chen, Liu, Kira, Wang, Huang, ICLR 2019, arXiv 1904.04232): no meta-learning.
 
 Training: a softmax over all training classes. At test the network is fixed and a new linear head is fitted to the
-support set by stochastic gradient descent with momentum μ, dampening τ and weight decay δ:
+support set by SGD with momentum μ, dampening τ and weight decay δ:
 
     g = ∇ L_batch(w) + δ w,   v ← μ v + (1 - τ) g  (at first v = g),   w ← w - α v
 
-over `epochs` passes in mini-batches of `batch`. Every pass has an order of its own, the same ones for all tasks: were
-it one order, the same few examples would make up the last mini-batch each time, and weigh more than the others. The
-support set itself comes in random order.
+over `epochs` passes in mini-batches of `batch`. Each pass has its own order, the same for all tasks. With one order for
+all passes, the same few examples would always form the last mini-batch and have more weight. The support set itself is
+in random order.
 
-The head of a task is drawn for it, uniformly within ±1/√F for F features as torch draws a linear layer, as in the
-authors' code; the row of a class hangs on the class's examples and on nothing else. From `zero` accuracy is higher:
-what is drawn stays in the head, as so few steps of so small a size do not unlearn it.
+The head is sampled per task, uniformly in ±1/√F for F features (torch's default for a linear layer), as in the authors'
+code; the row of a class depends on the examples of that class alone. Starting from `zero` is more accurate: these few
+small steps do not remove the initial noise.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from metabench.tasks import Examples, TaskSpec
 
 
 class Finetune(TypedDict):
-    """How a task's head is trained."""
+    """Hyperparameters of training a task's head."""
 
     inner_lr: Positive
     momentum: Share
@@ -46,7 +46,7 @@ class Baseline(Pretrain):
     """Joint training, then a linear head on fixed features."""
 
     classifies = True
-    settings = ("few_shot",)  # its passes are over a support set of one size
+    settings = ("few_shot",)  # its epochs need a support set of fixed size
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Baseline(Pretrain):
         self.register_buffer("orders", torch.stack(orders), persistent=False)
 
     def drawn_head(self, support: Examples, dtype: torch.dtype) -> Weights:
-        """A new linear layer for every task, each row by the examples of its class."""
+        """A new linear layer per task, each row a function of the examples of its class."""
         outputs, features = self.network.head.get_parameter("weight").shape
         keys = (content_keys(support.x).unsqueeze(-1) * one_hot(support.y, outputs, torch.int64)).sum(1)
         u = uniform(keys.flatten(), NOISE, features + 1).unflatten(0, keys.shape)
@@ -82,7 +82,7 @@ class Baseline(Pretrain):
         return {"weight": drawn[..., :-1], "bias": drawn[..., -1]}
 
     def trajectory(self, support: Examples) -> Iterator[Weights]:
-        """The head after each mini-batch."""
+        """The head before the first and after each mini-batch."""
         z, y = self.embed(support.x), support.y
         fast = self.initial(z, y) if self.new_head == "zero" else self.drawn_head(support, z.dtype)
         velocity: Weights = {}

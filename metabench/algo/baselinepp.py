@@ -1,10 +1,10 @@
-"""Baseline++ (Chen, Liu, Kira, Wang, Huang, ICLR 2019, arXiv 1904.04232): Baseline with heads that measure angles.
+"""Baseline++ (Chen, Liu, Kira, Wang, Huang, ICLR 2019, arXiv 1904.04232): Baseline with cosine heads.
 
     logit_c = s · g_c cos(f(x), w_c)
 
-in the softmax over all training classes and in the head of a task, with s of each its own. w_c and g_c are what weight
-normalisation splits a weight vector into: its direction and its length, both learned. The head of a task is drawn for
-it, as that of `baseline`.
+in the softmax over all training classes and in the head of a task, each with its own s. w_c and g_c are the direction
+and the length of a weight vector under weight normalisation, both learned. The head is sampled per task, as in
+`baseline`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class BaselinePP(Baseline):
         self.network.head = CosineHead(size, spec.eval.outputs, scale).requires_grad_(False)
 
     def drawn_head(self, support: Examples, dtype: torch.dtype) -> Weights:
-        """Directions and lengths of what is drawn."""
+        """Directions and lengths of the sampled rows."""
         weight = super().drawn_head(support, dtype)["weight"]
         return {"weight": weight, "length": weight.norm(dim=-1)}
 
 
 class CosineHead(nn.Module):
-    """`[T, N, I]` to logits `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, length `[O]` or `[T, O]`."""
+    """Cosine logits `[T, N, O]` of `[T, N, I]`; weight `[O, I]` or `[T, O, I]`, length `[O]` or `[T, O]`."""
 
     def __init__(self, inputs: int, outputs: int, scale: float) -> None:
         super().__init__()
@@ -57,6 +57,6 @@ class CosineHead(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scaled cosines, for every task."""
+        """Scaled cosines, per task."""
         rows = self.scale * self.length.unsqueeze(-1) * F.normalize(self.weight, dim=-1)
         return F.normalize(x, dim=-1) @ rows.mT

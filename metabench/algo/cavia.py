@@ -1,13 +1,13 @@
 """Fast context adaptation (Zintgraf, Shiarlis, Kurin, Hofmann, Whiteson, ICML 2019, arXiv 1810.03642).
 
-    φ_0 = 0,   φ_{j+1} = φ_j - α ∇_φ L_S(φ_j, θ)        d context parameters φ, one vector a task
+    φ_0 = 0,   φ_{j+1} = φ_j - α ∇_φ L_S(φ_j, θ)        d context parameters φ, one vector per task
     outer loss   L_Q(φ_J, θ) on θ alone, differentiated through the inner steps
 
-φ meets the network in one of two ways:
+φ conditions the network in one of two ways:
 
 - input: concatenated to the input of every example (regression), h_1 = ReLU(W [x; φ] + b);
 - film: as scale and shift of the normalised channels of some blocks, γ = γ_0 + W_γ φ, β = β_0 + W_β φ, with γ_0 and β_0
-  the normalisation's own. (The authors' layer has no γ_0 = 1 at the start, and stands after the max-pool.)
+  the normalisation's own. (The authors' layer lacks the initial γ_0 = 1 and follows the max-pool.)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from metabench.tasks import TaskSpec
 
 
 class CAVIA(MAML):
-    """Gradient descent on a context vector; the network is the same for every task."""
+    """Gradient descent on a context vector; all tasks share the network."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class CAVIA(MAML):
         elif isinstance(backbone, MLP) and backbone.linears:
             backbone.widen(context)
         else:
-            raise ConfigError("algo.condition", "input", "needs backbone=mlp with a hidden layer; film is for others")
+            raise ConfigError("algo.condition", "input", "needs backbone=mlp with a hidden layer; use film with others")
 
     def _modulate(self, backbone: Backbone, block: int) -> None:
         norms = getattr(backbone, "norms", ())
@@ -67,7 +67,7 @@ class CAVIA(MAML):
             self.film.append(nn.Parameter(torch.empty(len(p), self.context).uniform_(-bound, bound)))
 
     def adapted(self) -> dict[str, nn.Parameter]:
-        """None of the network's parameters."""
+        """No parameter of the network."""
         return {}
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:

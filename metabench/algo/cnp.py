@@ -33,14 +33,14 @@ class CNP(NeuralProcess):
         super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context, beside=0)
 
     def represent(self, context: Context) -> Tensor:
-        """r."""
+        """The representation r `[T, R]`."""
         return self.path(context)
 
     def decode(self, state: Tensor, z: Tensor) -> Tensor:
-        """g([r, z])."""
+        """Predictions g([r, z])."""
         return self.distribution(self.decoder(torch.cat([self.path.read(state, z), z], dim=-1)))
 
     def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The negative log-likelihood."""
+        """The negative log-likelihood, and the predictions."""
         prediction = self.decode(self.represent(context), targets.z)
         return self.objective.loss(prediction, y), prediction

@@ -1,21 +1,20 @@
-"""Prototypes of drawings and of what a data augmentation GAN makes of them (Antoniou, Storkey, Edwards 2017).
+"""Data augmentation GAN for prototypical networks (Antoniou, Storkey, Edwards 2017, arXiv 1711.04340).
 
-arXiv 1711.04340: a generator G turns a drawing x and noise z ~ N(0, 1) into another drawing of the same class, and a
-discriminator D is shown two drawings, (x, x') of one class or (x, G(x, z)). The support set of a few-shot method is
-then augmented with generated drawings. Here that method is ProtoNet, and x and x' are a support drawing and a query of
-each class of a training episode:
+A generator G turns an image x and noise z ~ N(0, 1) into another image of the same class. A discriminator D sees two
+images, (x, x') of one class or (x, G(x, z)). The support set of a few-shot method is then augmented with generated
+images. Here that method is ProtoNet, and x and x' are a support image and a query of each class of a training episode:
 
     loss of D = softplus(-D(x, x')) + softplus(D(x, G(x, z))) + ½ γ ‖∇ D(x, x')‖²
     loss of G = softplus(-D(x, G(x, z)))
     prototype of a class = mean f(x) over its support set, with G(x, z) in it at a weight w
 
-All are learned at once: the value returned is the sum of the losses of G, of D and of the prototypical network, each of
-which takes the weights of the others for constants, so that each part's gradient is that of its own loss. The S
-generated drawings of a drawing count w together, a weight in (0, 1) that is learned with the embedding.
+All are trained jointly: the outer loss is the sum of the losses of G, of D and of the prototypical network, each of
+which treats the weights of the others as constants, so that each part's gradient is that of its own loss. The S
+generated images of an image have total weight w in (0, 1), learned with the embedding.
 
-The paper trains the GAN first, by the Wasserstein loss with a gradient penalty and five steps of the discriminator for
-one of the generator. Steps of both at once want another loss: the logistic one with a penalty on real data converges
-(Mescheder et al. 2018, arXiv 1801.04406).
+The paper trains the GAN first, with the Wasserstein loss, a gradient penalty and five discriminator steps per generator
+step. Simultaneous steps need another loss: the logistic one with a penalty on real data converges (Mescheder et al.
+2018, arXiv 1801.04406).
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ AUGMENT, ADVERSARIAL = range(2)  # streams of a task's noise
 
 
 class Pairs(NamedTuple):
-    """Two drawings of each class, `[T, ways, C, H, W]` each."""
+    """Two images of each class, `[T, ways, C, H, W]` each."""
 
     x: Tensor
     other: Tensor
 
 
 class DAGAN(ProtoNet):
-    """ProtoNet on a support set with `samples` generated drawings for each of its own."""
+    """ProtoNet on a support set with `samples` generated images per support image."""
 
     def __init__(
         self,
@@ -68,9 +67,9 @@ class DAGAN(ProtoNet):
         self.samples, self.latent, self.penalty = samples, latent, penalty
         self.generator = Generator(shape, filters, latent)
         self.discriminator = Discriminator(shape, filters)
-        self.weight = nn.Parameter(torch.zeros(()))  # of which w is the sigmoid
+        self.weight = nn.Parameter(torch.zeros(()))  # w = sigmoid(weight)
         noise = normal(task_keys(0, 0, 0, samples, torch.device("cpu")), AUGMENT, latent)
-        self.register_buffer("noise", noise, persistent=False)  # [samples, latent], of every drawing in evaluation
+        self.register_buffer("noise", noise, persistent=False)  # [samples, latent], for every image in evaluation
         self.noise: Tensor
 
     # ---- the few-shot method
@@ -80,28 +79,28 @@ class DAGAN(ProtoNet):
         return super().adapt(self.augment(support, self.noise))
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Augment; then adapt and predict on embeddings of one pass."""
+        """Augment; then adapt and predict from embeddings of one pass."""
         return super().solve(self.augment(support, self.noise), x)
 
     def fit(self, z: Tensor, y: Tensor) -> Embedded:
-        """Keep an augmented support set; generated drawings come after the others, and have a smaller weight."""
+        """Embeddings and weighted one-hot labels; generated images come last, with a smaller weight."""
         _, onehot = super().fit(z, y)
         drawings = z.shape[1] // (1 + self.samples)
         generated = self.weight.sigmoid() / self.samples * onehot[:, drawings:]
         return Embedded(z, torch.cat([onehot[:, :drawings], generated], dim=1))
 
     def augment(self, support: Examples, noise: Tensor) -> Examples:
-        """The support set and what G makes of it with noise `[samples, latent]`, or `[T, N, samples, latent]`."""
+        """The support set and its images generated with noise `[samples, latent]`, or `[T, N, samples, latent]`."""
         (x, y), samples = support, self.samples
         noise = noise.expand(*y.shape, samples, -1).flatten(1, 2).to(x.dtype)
-        with torch.no_grad():  # the embedding learns from generated drawings, not the generator from the embedding
+        with torch.no_grad():  # the embedding learns from generated images, not the generator from the embedding
             generated = self.generator(x.repeat_interleave(samples, dim=1), noise)
         return Examples(torch.cat([x, generated], dim=1), torch.cat([y, y.repeat_interleave(samples, dim=1)], dim=1))
 
     # ---- learning
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The sum of three losses, each for its own part of the parameters."""
+        """The sum of three losses, each with gradients for its own parameters only."""
         support, query = tasks.support, tasks.query
         keys = noise_keys(tasks.keys)
         noise = normal(keys, AUGMENT, support.y.shape[1], self.samples, self.latent)
@@ -128,7 +127,7 @@ class DAGAN(ProtoNet):
         return discriminator.mean(1), generator.mean(1)
 
     def first(self, part: Examples) -> Tensor:
-        """The first example of each class, `[T, ways, C, H, W]`; classes have as many examples each."""
+        """The first example of each class, `[T, ways, C, H, W]`; classes have equally many examples."""
         ways = self.episode.outputs
         order = part.y.argsort(dim=1, stable=True).unflatten(1, (ways, -1))[:, :, 0]
         return (
@@ -138,7 +137,7 @@ class DAGAN(ProtoNet):
         )
 
     def generate(self, support: Examples, count: int) -> Tensor:
-        """`count` drawings from the first of each class: `[T, ways, count, *input_shape]`."""
+        """`count` images from the first of each class: `[T, ways, count, *input_shape]`."""
         x = self.first(support)
         tasks, ways = x.shape[:2]
         noise = normal(task_keys(0, 0, 0, tasks, x.device), AUGMENT, ways * count, self.latent).to(x.dtype)
@@ -146,7 +145,7 @@ class DAGAN(ProtoNet):
 
 
 class Generator(nn.Module):
-    """A U-Net: drawings `[T, N, C, H, W]` and noise `[T, N, latent]` to drawings, pixels in 0..1."""
+    """A U-Net: images `[T, N, C, H, W]` and noise `[T, N, latent]` to images, pixels in [0, 1]."""
 
     def __init__(self, shape: tuple[int, int, int], filters: int, latent: int) -> None:
         super().__init__()
@@ -161,7 +160,7 @@ class Generator(nn.Module):
         self.norms = nn.ModuleList(make_norm("group", n, scale=True, eps=1e-5, statistics="batch") for n in sizes)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """Draw another."""
+        """Generate images of the shape of x."""
         height, width = x.shape[-2:]
         x = x.transpose(0, 1)
         large = self._after(0, self.down[0](x))
@@ -177,7 +176,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Whether the second of two drawings `[T, N, 2 C, H, W]` is of the first's class and real: logits `[T, N]`."""
+    """Logits `[T, N]` that the second of two images `[T, N, 2 C, H, W]` is real and of the first's class."""
 
     def __init__(self, shape: tuple[int, int, int], filters: int) -> None:
         super().__init__()
@@ -188,7 +187,7 @@ class Discriminator(nn.Module):
         self.score = Linear(sizes[-1] * -(-height // 8) * -(-width // 8), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge."""
+        """Logits `[T, N]` of image pairs x."""
         x = x.transpose(0, 1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(norm(conv(x)), 0.2)

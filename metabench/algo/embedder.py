@@ -1,4 +1,4 @@
-"""Methods that learn an embedding by one network and keep of a support set what is worked out from its embeddings."""
+"""Methods with one learned embedding, whose task state is a function of the support embeddings."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from metabench.tasks import Examples
 
 
 class Embedder(Algorithm):
-    """Embeddings `[T, N, F]` of support and queries come from the backbone; a subclass says what is done with them."""
+    """The backbone embeds support and queries, `[T, N, F]`; a subclass defines `fit` and `read` on the embeddings."""
 
     @abstractmethod
     def fit(self, z: Tensor, y: Tensor) -> State:
-        """What is kept of a support set with embeddings z and labels, or values, y."""
+        """The task state from support embeddings z `[T, N, F]` and labels or targets y."""
 
     @abstractmethod
     def read(self, state: State, z: Tensor) -> Tensor:
         """Predictions `[T, M, O]` of query embeddings `[T, M, F]`."""
 
     def adapt(self, support: Examples) -> State:
-        """Embed the support set."""
+        """Embed and fit the support set."""
         return self.fit(self.backbone(support.x), support.y)
 
     def predict(self, state: State, x: Tensor) -> Tensor:
-        """Embed the queries."""
+        """Embed and read the queries."""
         return self.read(state, self.backbone(x))
 
     def together(self, support: Examples, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings of support and queries in one pass, which batch statistics then cover, as in the papers' code."""
+        """Embed support and queries in one pass, so that batch statistics cover both, as in the papers' code."""
         size = support.x.shape[1]
         z = self.backbone(torch.cat([support.x, x], dim=1))
         return z[:, :size], z[:, size:]
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Adapt and predict on embeddings of one pass."""
+        """Adapt and predict from embeddings of one pass."""
         z, query = self.together(support, x)
         return self.read(self.fit(z, support.y), query)

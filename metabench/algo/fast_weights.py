@@ -1,4 +1,4 @@
-"""The inner loop of the gradient-based family: a few steps of gradient descent on one copy of the weights a task."""
+"""The inner loop of gradient-based methods: gradient descent on one copy of the weights per task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
 from metabench.config.types import Whole
-from metabench.errors import ConfigError
 from metabench.tasks import Examples, TaskSpec
 
 Weights = dict[str, Tensor]
@@ -32,7 +31,7 @@ class Network(nn.Module):
         self.head: nn.Module = Linear(backbone.feature_size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits or values."""
+        """Logits or values `[T, N, O]`."""
         return self.head(self.backbone(x))
 
 
@@ -44,33 +43,29 @@ class Steps(TypedDict):
 
 
 class InnerLoop(Steps):
-    """The same, and whether scale and shift of normalisations adapt too."""
+    """Inner steps, and the switch that adapts scale and shift of normalisations too."""
 
     adapt_norm: bool
 
 
 class FastWeights(Algorithm):
-    """θ'_0 = θ; θ'_{j+1} = θ'_j - α ∇ L_S(θ'_j): the state is θ'_J, one copy a task (`[T, *shape]`).
+    """θ'_0 = θ; θ'_{j+1} = θ'_j - α ∇ L_S(θ'_j): the state is θ'_J, one copy per task (`[T, *shape]`).
 
-    Subclasses choose what adapts (`learner`, and what precedes it, `embed`), where it begins (`initial`) and how a step
-    is made (`descend`, or all of it, `advance`). Tasks do not touch each other's weights, so one backward pass of the
-    summed loss gives every task its own gradient.
+    Subclasses define what adapts (`learner`, preceded by the fixed `embed`), the initial weights (`initial`) and the
+    step (`descend`, or all of it, `advance`). Tasks do not share fast weights, so one backward pass of the summed loss
+    gives every task its own gradient. Raises `ConfigError` for a learned head with different ways at test.
     """
 
     own_weights = True
-    first_order: bool = False  # take inner gradients as constants
-    learned_head: ClassVar[bool] = True  # the head is meta-learned, so it has one size
+    first_order: bool = False  # treat inner gradients as constants
+    learned_head: ClassVar[bool] = True  # the head is meta-learned, so its size is fixed
 
     def __init__(
         self, spec: TaskSpec, backbone: Backbone, *, inner_steps: int, eval_inner_steps: int, adapt_norm: bool
     ) -> None:
         super().__init__(spec, backbone)
-        if self.learned_head and spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: a linear head has one size in training and test",
-            )
+        if self.learned_head:
+            self.require_one_size("a linear head has one size in training and test")
         self.network = Network(backbone, spec.eval.outputs)
         self.inner_steps, self.eval_inner_steps, self.adapt_norm = inner_steps, eval_inner_steps, adapt_norm
 
@@ -81,11 +76,11 @@ class FastWeights(Algorithm):
 
     @property
     def steps(self) -> int:
-        """Inner steps: of training in training, of evaluation otherwise."""
+        """Number of inner steps: that of training in training mode, else that of evaluation."""
         return self.inner_steps if self.training else self.eval_inner_steps
 
     def embed(self, x: Tensor) -> Tensor:
-        """What the learner sees of x; not adapted."""
+        """Inputs of the learner for x `[T, N, ...]`; not adapted."""
         return x
 
     def read(self, fast: Weights, z: Tensor) -> Tensor:
@@ -93,7 +88,7 @@ class FastWeights(Algorithm):
         return functional_call(self.learner, fast, (z,))
 
     def adapted(self) -> dict[str, nn.Parameter]:
-        """The parameters that adapt: all of the learner's, normalisations' only with `adapt_norm`."""
+        """The parameters that adapt, by name: all of the learner's, normalisations' only with `adapt_norm`."""
         norms = {id(p) for m in self.learner.modules() if isinstance(m, Norm) for p in m.parameters()}
         return {k: p for k, p in self.learner.named_parameters() if self.adapt_norm or id(p) not in norms}
 
@@ -106,13 +101,13 @@ class FastWeights(Algorithm):
         return self.descend(fast, self.gradient(fast, z, y))
 
     def trajectory(self, support: Examples) -> Iterator[Weights]:
-        """Fast weights after each inner step 0..S, with the graph back to θ only where gradients are enabled."""
+        """Fast weights after each inner step 0..S, differentiable in θ if gradients are enabled."""
         return self._path(support, 1)
 
     def _path(self, support: Examples, stride: int) -> Iterator[Weights]:
         """Fast weights after every `stride` steps and after the last.
 
-        The steps between are one segment: where they are `recomputed`, nothing but its start is held in memory.
+        The steps in between form a segment; if they are `recomputed`, only its start is kept in memory.
         """
         z = self.embed(support.x)
         fast = self.initial(z, support.y)
@@ -122,20 +117,20 @@ class FastWeights(Algorithm):
             yield fast
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:
-        """Where the descent begins, given the embedded support set: θ for every task, one set of weights, expanded."""
+        """Initial fast weights, given the embedded support set: θ, expanded to every task."""
         return {name: p.expand(len(z), *p.shape) for name, p in self.adapted().items()}
 
     def gradient(self, fast: Weights, z: Tensor, y: Tensor, fixed: Weights | None = None) -> Weights:
         """∇ L_S at the fast weights of every task; part of the graph unless first-order.
 
-        `fixed` are weights that the learner runs under beside them and that do not descend.
+        `fixed` are further weights of the learner, which do not adapt.
         """
         return self.loss_and_gradient(fast, z, y, fixed)[1]
 
     def loss_and_gradient(
         self, fast: Weights, z: Tensor, y: Tensor, fixed: Weights | None = None
     ) -> tuple[Tensor, Weights]:
-        """L_S `[T]`, a constant, and its gradient."""
+        """L_S `[T]`, detached, and its gradient."""
         learning = torch.is_grad_enabled()
         with torch.enable_grad():
             at = {k: w if learning and w.requires_grad else w.detach().requires_grad_() for k, w in fast.items()}
@@ -144,18 +139,18 @@ class FastWeights(Algorithm):
         return loss.detach(), dict(zip(at, found, strict=True))
 
     def adapt(self, support: Examples) -> Weights:
-        """θ'_S, by about √S segments of about √S inner steps where they are computed again."""
+        """Fast weights θ'_S; if `recomputed`, in about √S segments of about √S inner steps."""
         path = self._path(support, max(1, math.isqrt(self.steps))) if self.recomputed else self.trajectory(support)
         *_, last = path
         return last
 
     @property
     def recomputed(self) -> bool:
-        """Whether inner steps are computed again on the way back instead of being kept."""
+        """True if inner steps are recomputed in the backward pass instead of kept."""
         return self.remat and self.training and torch.is_grad_enabled() and not self.first_order
 
     def _segment(self, fast: Weights, z: Tensor, y: Tensor, steps: range) -> Weights:
-        """Fast weights after some inner steps in a row."""
+        """Fast weights after the consecutive inner steps `steps`."""
         names = list(fast)
 
         def run(z: Tensor, *weights: Tensor) -> Outputs:
@@ -171,7 +166,7 @@ class FastWeights(Algorithm):
         return dict(zip(names, run(*given), strict=True))
 
     def predict(self, state: Weights, x: Tensor) -> Tensor:
-        """The network under the fast weights."""
+        """Predictions of the network under the fast weights."""
         return self.read(state, self.embed(x))
 
     def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:

@@ -1,8 +1,8 @@
-"""Follow the leader: joint training on the tasks so far, then fine-tuning (Finn et al. 2019, "joint training"; FTL).
+"""Follow the leader: joint training on the tasks so far, then fine-tuning (Finn et al. 2019, "joint training").
 
-    w_{t+1} = argmin_w Σ_{k≤t} f_k(w),   fine-tuned on the examples of the present task
+    w_{t+1} = argmin_w Σ_{k≤t} f_k(w),   fine-tuned on the examples of the current task
 
-What follow the meta leader differs from by one thing: here the leader is not trained to be fine-tuned.
+Unlike follow the meta leader, the leader is not meta-trained for fine-tuning.
 """
 
 from __future__ import annotations
@@ -11,6 +11,6 @@ from metabench.algo.pretrain import Pretrain
 
 
 class FTL(Pretrain):
-    """Joint training and fine-tuning, on the tasks of a stream; of classes the head is new for each task."""
+    """Joint training and fine-tuning on a stream of tasks; in classification each task has a new head."""
 
     settings = ("online",)

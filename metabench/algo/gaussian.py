@@ -1,4 +1,4 @@
-"""Diagonal normal distributions, as latent variables have them."""
+"""Diagonal normal distributions, for latent variables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class Normal(NamedTuple):
 
 
 def divergence(q: Normal, p: Normal) -> Tensor:
-    """KL(q ‖ p), summed over the last dimension: `[...]`."""
+    """KL(q ‖ p) in nats, summed over the last dimension: `[...]`."""
     ratio = (q.std / p.std).square()
     return 0.5 * (ratio + ((q.mean - p.mean) / p.std).square() - 1 - ratio.log()).sum(-1)

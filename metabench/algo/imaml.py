@@ -1,15 +1,15 @@
 """Meta-learning with implicit gradients (Rajeswaran, Finn, Kakade, Levine, NeurIPS 2019, arXiv 1909.04630).
 
     φ* = argmin_φ L_S(φ) + (λ/2) ‖φ - θ‖²             an inner loop that is never unrolled
-    dL_Q(φ*)/dθ = A⁻¹ ∇L_Q(φ*),   A = I + H/λ          H = ∇² L_S(φ*), one system a task
+    dL_Q(φ*)/dθ = A⁻¹ ∇L_Q(φ*),   A = I + H/λ          H = ∇² L_S(φ*), one system per task
 
-by a few steps of conjugate gradients on Hessian-vector products: memory does not grow with the inner steps.
+by a few steps of conjugate gradients on Hessian-vector products, so memory does not grow with the inner steps.
 
 - textbook: gradient descent on the regularised loss, in training and test alike, and the A above.
 - released, as in the authors' code: gradient descent on L_S alone, then one step on the proximal term alone;
   A = (1 + damping) I + H/(λ + 10); at test no proximal term.
 
-All weights adapt, those of normalisations too.
+All weights adapt, including those of normalisations.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Count, NonNegative, Positive
 from metabench.tasks import Examples, TaskSpec
 
-RELEASED_SHIFT = 10.0  # that the authors' code adds to λ in A
+RELEASED_SHIFT = 10.0  # added to λ in A by the authors' code
 
 Operator = Callable[[Tensor], Tensor]
 
 
 class IMAML(MAML):
-    """MAML's model with the gradient of the inner problem's solution, whatever the path to it."""
+    """MAML's model with the implicit gradient of the inner solution, independent of the path to it."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class IMAML(MAML):
         return [self.proximal * (w - theta[name]) for name, w in fast.items()]
 
     def adapt(self, support: Examples) -> Weights:
-        """φ*; in training a function of θ by the implicit function theorem alone."""
+        """φ*; in training, differentiable in θ by the implicit function theorem."""
         if not (self.training and torch.is_grad_enabled()):
             return super().adapt(support)
         with torch.no_grad():
@@ -75,7 +75,7 @@ class IMAML(MAML):
         return unpacked(_Implicit.apply(theta, found, hessian, self), solution)
 
     def _hessian(self, support: Examples, solution: Tensor, like: Weights) -> Operator:
-        """The product with ∇² L_S at the solution `[T, P]`, of every task by itself."""
+        """The product with ∇² L_S at the solution `[T, P]`, per task."""
         at = solution.detach().requires_grad_()
         with torch.enable_grad():
             loss = self.objective.loss(self.read(unpacked(at, like), self.embed(support.x)), support.y).sum()
@@ -83,13 +83,13 @@ class IMAML(MAML):
         return lambda v: torch.autograd.grad(gradient, at, v, retain_graph=True)[0]
 
     def solve_implicit(self, hessian: Operator, v: Tensor) -> Tensor:
-        """A⁻¹ v."""
+        """Approximate A⁻¹ v, `[T, P]`."""
         identity, scale = (1 + self.damping, self.proximal + RELEASED_SHIFT) if self.released else (1.0, self.proximal)
         return conjugate_gradients(lambda p: identity * p + hessian(p) / scale, v, self.cg_steps)
 
 
 def packed(weights: Weights) -> Tensor:
-    """All weights of a task in a row, `[T, P]`."""
+    """All weights of each task as a row, `[T, P]`."""
     return torch.cat([w.flatten(1) for w in weights.values()], dim=1)
 
 
@@ -100,7 +100,7 @@ def unpacked(row: Tensor, like: Weights) -> Weights:
 
 
 def conjugate_gradients(operator: Operator, b: Tensor, steps: int) -> Tensor:
-    """A⁻¹ b for T systems `[T, P]` at once, from zero (Hestenes, Stiefel 1952)."""
+    """Approximate A⁻¹ b for T systems `[T, P]` at once, from zero (Hestenes, Stiefel 1952)."""
     x, residual, direction = torch.zeros_like(b), b, b
     square = (residual * residual).sum(1, keepdim=True)
     for _ in range(steps):
@@ -114,12 +114,12 @@ def conjugate_gradients(operator: Operator, b: Tensor, steps: int) -> Tensor:
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 where nothing is left of either: a system that is solved stays so."""
+    """Return a / b, and 0 where a = b = 0: a solved system stays solved."""
     return a / torch.where(b == 0, torch.ones_like(b), b)
 
 
 class _Implicit(torch.autograd.Function):
-    """φ*(θ), whose derivative by θ is A⁻¹."""
+    """φ*(θ), with derivative A⁻¹ by θ."""
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, solution: Tensor, hessian: Operator, algo: IMAML) -> Tensor:

@@ -1,7 +1,7 @@
-"""One function for all tasks, trained on their pooled examples and used as it is: joint training without adaptation.
+"""Joint training without adaptation: one function, trained on the pooled examples of all tasks.
 
-What it learns is the mean of the tasks' functions. On the sinusoids of Finn et al. 2017 that is -1.62 cos x, of mean
-squared error 3.01 (predicting 0 has 4.25): what a method must beat that uses its support set at all.
+The function learned is the mean over tasks. On the sinusoids of Finn et al. 2017 that is -1.62 cos x, with mean squared
+error 3.01 (predicting 0 has 4.25). Any method that uses its support set must beat it.
 """
 
 from __future__ import annotations
@@ -19,4 +19,4 @@ class Joint(Pretrain):
         super().__init__(spec, backbone, inner_lr=1.0, eval_inner_steps=0, adapt_norm=False, finetune="all")
         if spec.objective != "mse":
             name = type(self).__name__
-            raise ConfigError("algo", name, "is one function for all tasks, which permuted labels do not have")
+            raise ConfigError("algo", name, "regression method; choose a regression data set, e.g. data=sinusoid")

@@ -7,11 +7,11 @@
 
 z' is z after its steps; C_d holds the correlations of the decoder's rows; the penalties are means (λ₁'s a sum) as in
 the released code. Encoder and decoder are linear without bias, the relation net g_r has three layers. Classification:
-z_n and w_n belong to class n, logits are f(x)·w_n, and f, the backbone, is trained with the rest (the authors' is
-trained beforehand). Regression: g_e reads x and y, and w are all weights of the network, as a difference from learned
-ones; noise on every one of them is more than a network bears, so there w = μ' (`sample_weights: false`), and entries of
-inner gradients are cut at `inner_clip`. α and η have a number for every dimension, learned as a multiple of the first
-value, so that a small one is not doubled by one step of Adam. Predictions are made with the means; there is no dropout.
+z_n and w_n belong to class n, logits are f(x)·w_n, and f, the backbone, is trained jointly (the authors pre-train it).
+Regression: g_e reads x and y, and w are all weights of the network, relative to learned ones. Sampling every weight is
+too noisy there, so w = μ' (`sample_weights: false`), and inner gradients are clipped elementwise at `inner_clip`. α and
+η have one entry per dimension, learned as a multiple of the initial value, so that one step of Adam cannot double a
+small one. Predictions use the means; there is no dropout.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ LATENT, WEIGHTS = range(2)  # streams of a task's noise
 
 
 class Found(NamedTuple):
-    """Where the inner loop stands: latents `[T, C, L]` and weights `[T, C, P]`, C the classes, or 1 in a regression."""
+    """State of the inner loop: latents `[T, C, L]` and weights `[T, C, P]`, with C classes, or 1 in regression."""
 
     z: Tensor
     w: Tensor
 
 
 class LEO(Algorithm):
-    """The state is a `Found`."""
+    """Gradient descent on latents, then on the weights they decode to; the state is a `Found`."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class LEO(Algorithm):
     # ---- from a support set to latents to weights
 
     def encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """μ and σ of the latents, `[T, C, L]` each, from embedded inputs and their labels or targets."""
+        """Latent means μ and standard deviations σ, `[T, C, L]` each, from embedded inputs and labels or targets."""
         if self.classes:
             member = one_hot(y, self.episode.outputs, x.dtype)
         else:
@@ -102,7 +102,7 @@ class LEO(Algorithm):
         return mean, _std(u, offset=0.0)
 
     def decode(self, z: Tensor, noise: Tensor | None) -> Tensor:
-        """Weights `[T, C, P]` for latents: the mean, or with `noise` a draw."""
+        """Weights `[T, C, P]` of latents `[T, C, L]`: the mean, or a sample with `noise`."""
         mean, u = self.decoder(z).split(self.size, dim=-1) if self.sample_weights else (self.decoder(z), None)
         if not self.classes:
             mean = mean + torch.cat([p.flatten() for p in self.network.parameters()])
@@ -111,7 +111,7 @@ class LEO(Algorithm):
         return mean + noise * _std(u, offset=math.sqrt(2 / (z.shape[1] + self.size)))
 
     def embed(self, x: Tensor) -> Tensor:
-        """What the weights are applied to."""
+        """Inputs of the decoded weights: features in classification, x in regression."""
         return self.backbone(x) if self.classes else x
 
     def apply_weights(self, w: Tensor, x: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class LEO(Algorithm):
     # ---- the inner loop
 
     def walk(self, z: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> Iterator[Found]:
-        """From latents z: latents and weights after each inner step 0..S."""
+        """Latents and weights after each inner step 0..S, starting from latents z."""
 
         def of_latents(z: Tensor) -> Tensor:
             return self.objective.loss(self.apply_weights(self.decode(z, noise), x), y)
@@ -145,7 +145,7 @@ class LEO(Algorithm):
             yield Found(z, w)
 
     def gradient(self, loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-        """That of a sum over tasks, part of the graph where gradients are enabled."""
+        """The clipped gradient of the loss summed over tasks; part of the graph if gradients are enabled."""
         learning = torch.is_grad_enabled()
         with torch.enable_grad():
             at = at if learning and at.requires_grad else at.detach().requires_grad_()
@@ -153,18 +153,18 @@ class LEO(Algorithm):
         return found if self.inner_clip is None else found.clamp(-self.inner_clip, self.inner_clip)
 
     def trajectory(self, support: Examples) -> Iterator[Found]:
-        """The walk from the mean of the latents."""
+        """The inner loop from the mean of the latents."""
         x = self.embed(support.x)
         mean, _ = self.encode(x, support.y)
         return self.walk(mean, x, support.y, None)
 
     def adapt(self, support: Examples) -> Found:
-        """Its end."""
+        """Latents and weights after the last inner step."""
         *_, last = self.trajectory(support)
         return last
 
     def predict(self, state: Found, x: Tensor) -> Tensor:
-        """The adapted weights on the queries."""
+        """Predictions of the adapted weights."""
         return self.apply_weights(state.w, self.embed(x))
 
     def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
@@ -173,7 +173,7 @@ class LEO(Algorithm):
         return [self.apply_weights(found.w, x) for found in self.trajectory(support)]
 
     def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
-        """Predictions after adaptation from draws of the latents."""
+        """Predictions after adaptation from `count` samples of the latents."""
         embedded = self.embed(support.x)
         mean, std = self.encode(embedded, support.y)
         found = []
@@ -187,7 +187,7 @@ class LEO(Algorithm):
     # ---- the outer loss
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The regularised loss of the queries; the metrics are those of the draw that is learned from."""
+        """The regularised query loss; the metrics are those of the sampled latents and weights."""
         (x, y), query = tasks.support, tasks.query
         x = self.embed(x)
         mean, std = self.encode(x, y)
@@ -202,7 +202,7 @@ class LEO(Algorithm):
         return (loss + penalised).mean() + self.penalty(), self.metrics(loss, prediction, query.y)
 
     def penalty(self) -> Tensor:
-        """λ₁ ½‖g‖² + λ₂ (C_d - 1)²."""
+        """The penalty λ₁ ½‖g‖² + λ₂ (C_d - 1)², a scalar."""
         weights = [p for part in (self.encoder, self.relation, self.decoder) for p in part.parameters()]
         squares = torch.stack([p.square().sum() for p in weights]).sum()
         rows = F.normalize(self.decoder.weight.mT, dim=-1)  # one for each latent dimension
@@ -211,5 +211,5 @@ class LEO(Algorithm):
 
 
 def _std(u: Tensor, offset: float) -> Tensor:
-    """exp(u) - (1 - offset), and not below 1e-10."""
+    """exp(u) - (1 - offset), at least 1e-10."""
     return (u.exp() - (1 - offset)).clamp_min(1e-10)

@@ -1,7 +1,7 @@
 """LR-D2: a logistic regression solved within the network (Bertinetto, Henriques, Torr, Vedaldi, ICLR 2019, 1805.08136).
 
-One classifier a class against the rest, with labels t = ±1, by Newton's method (iteratively reweighted least squares)
-from w = 0 on
+One-vs-rest classifiers with labels t = ±1, each fitted by Newton's method (iteratively reweighted least squares) from
+w = 0 on
 
     Σ_i log(1 + exp(-t_i u_i)) + ½ N λ ‖w‖²,   u = X w:
     s = σ(u) σ(-u),   v = u + t / σ(t u),   w ← argmin Σ_i s_i (x_i w - v_i)² + N λ ‖w‖²
@@ -33,12 +33,12 @@ class LRD2(R2D2):
         self.newton_steps = newton_steps
 
     def weights(self, x: Tensor, target: Tensor, penalty: Tensor) -> Tensor:
-        """The columns w of W, one a class."""
+        """W, one column w per class."""
         return logistic(x.unsqueeze(1), 2 * target.mT.unsqueeze(-1) - 1, penalty, self.newton_steps).squeeze(-1).mT
 
 
 def logistic(x: Tensor, t: Tensor, penalty: Tensor, steps: int) -> Tensor:
-    """w `[..., F, 1]` by Newton on Σ log(1 + exp(-t x w)) + ½ penalty ‖w‖², x `[..., N, F]`, t `[..., N, 1]`."""
+    """Fit w `[..., F, 1]` by Newton on Σ log(1 + exp(-t x w)) + ½ penalty ‖w‖², x `[..., N, F]`, t `[..., N, 1]`."""
     u, w = torch.zeros_like(t), torch.zeros_like(x[..., :1, :].mT)
     for _ in range(steps):
         root = (u.sigmoid() * (-u).sigmoid()).sqrt()

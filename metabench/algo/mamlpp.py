@@ -1,6 +1,6 @@
-"""MAML++ (Antoniou, Edwards, Storkey, ICLR 2019, arXiv 1810.09502): how to train MAML, five changes with a switch each.
+"""MAML++ (Antoniou, Edwards, Storkey, ICLR 2019, arXiv 1810.09502): changes to MAML training, each with a switch.
 
-With S inner steps, and e the share of the `msl_steps` meta-steps that is over:
+With S inner steps, and e the fraction of the `msl_steps` meta-steps completed:
 
     MSL      outer loss Σ_s v_s L_Q(θ'_s);   v_s = max(1 - e, 0.03) / S for s < S while e < 1, then 0;   Σ_s v_s = 1
     LSLR     θ'_{s+1} = θ'_s - (α/α₀) a_{l,s} ∇_l L_S(θ'_s): learned for each tensor l and inner step s, a from α₀ = 0.1
@@ -9,9 +9,9 @@ With S inner steps, and e the share of the `msl_steps` meta-steps that is over:
     DA       inner gradients are constants in the first `first_order_steps` meta-steps
     CA       cosine annealing of the outer learning rate: train.schedule=cosine
 
-Queries after s steps meet the normalisation of step s - 1, as in the authors' code, whose configurations use batch
-statistics always (no BNRS) and second derivatives from the start (no DA). The authors learn the step sizes
-themselves, which start at α = α₀; with another α, Adam's steps here are the same share of it as theirs.
+Queries after s steps use the normalisation of step s - 1, as in the authors' code, whose configurations always use
+batch statistics (no BNRS) and second derivatives from the start (no DA). The authors' step sizes start at α = α₀; with
+another α, Adam's steps here are the same fraction of it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from metabench.config.types import Count, Positive, Whole
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 ALPHA = 0.1  # α₀, from which the authors' step sizes start
-LEAST = 0.03  # of its first share, that a step before the last keeps while e < 1
+LEAST = 0.03  # least weight of steps before the last while e < 1, relative to their first
 
 
 class MAMLPlusPlus(MAML):
-    """MAML with multi-step loss, learned step sizes, normalisation a step, and annealed order of derivatives."""
+    """MAML with multi-step loss, learned step sizes, per-step normalisation and derivative-order annealing."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class MAMLPlusPlus(MAML):
             self._divide_norms()
 
     def _divide_norms(self) -> None:
-        """Give every inner step its own normalisation; the network's own are no longer used."""
+        """Give every inner step its own normalisation; the network's is no longer used."""
         for layer, norm in self.network.named_modules():
             if not isinstance(norm, Norm):
                 continue
@@ -78,7 +78,7 @@ class MAMLPlusPlus(MAML):
                 self.statistic_names.append(f"{layer}.{name}")
 
     def norm_at(self, step: int) -> Weights:
-        """The normalisation of an inner step, from 0; steps beyond those of training have the last one's."""
+        """The normalisation of inner step `step` (from 0); steps beyond those of training use the last."""
         step = min(step, self.inner_steps - 1)
         statistics = (self.get_buffer(f"statistics_{i}")[step] for i in range(len(self.statistic_names)))
         learned = (p[step] for p in self.norms)
@@ -96,7 +96,7 @@ class MAMLPlusPlus(MAML):
         return {name: w - rate * gradient[name] for (name, w), rate in zip(fast.items(), rates, strict=True)}
 
     def read_query(self, fast: Weights, z: Tensor, step: int) -> Tensor:
-        """The network's output on queries after `step` inner steps."""
+        """Predictions `[T, M, O]` on embedded queries after `step` inner steps."""
         return self.read({**fast, **self.norm_at(max(step - 1, 0))}, z)
 
     def predict(self, state: Weights, x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class MAMLPlusPlus(MAML):
         return [self.read_query(fast, z, step) for step, fast in enumerate(self.trajectory(support))]
 
     def shares(self) -> Tensor:
-        """v_1 .. v_S."""
+        """Loss weights v_1 .. v_S, `[S]`."""
         over = (self.meta_steps / self.msl_steps) if self.msl_steps else torch.ones_like(self.meta_steps)
         early = (1 - over).clamp_min(LEAST) / self.inner_steps * (self.meta_steps + 0.5 < self.msl_steps)
         last = 1 - (self.inner_steps - 1) * early

@@ -32,7 +32,7 @@ class MatchingNet(MetricLearner):
         self.context = FullContext(backbone.feature_size, read_steps) if fce else None
 
     def compare(self, support: Embedded, z: Tensor) -> Tensor:
-        """log p(y | x)."""
+        """Log-probabilities log p(y | x), `[T, M, ways]`."""
         support_z = support.z
         if self.context is not None:
             support_z, z = self.context(support_z, z)
@@ -42,7 +42,7 @@ class MatchingNet(MetricLearner):
 
 
 class FullContext(nn.Module):
-    """Embeddings that have seen the whole support set."""
+    """Full context embeddings: each depends on the whole support set."""
 
     def __init__(self, size: int, read_steps: int) -> None:
         super().__init__()

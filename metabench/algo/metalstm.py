@@ -1,17 +1,17 @@
 """The meta-learner LSTM (Ravi, Larochelle, ICLR 2017, "Optimization as a model for few-shot learning").
 
-The weights of the learner are the cell state of an LSTM, one cell a coordinate and all alike:
+The weights of the learner are the cell state of an LSTM, one cell per coordinate with shared parameters:
 
     h_t = LSTM(readable(∇_t), readable(L_t))      an ordinary LSTM, 20 units; ∇_t and L_t those of the support set
     f̂_t = W_F [h_t, θ_{t-1}, f̂_{t-1}] + b_F       gates are fed back before the sigmoid, as in the authors' code
     î_t = W_I [h_t, θ_{t-1}, î_{t-1}] + b_I
     θ_t = σ(f̂_t) ∘ θ_{t-1} - σ(î_t) ∘ ∇_t         θ_0 is learned
 
-The learner's gradient is a constant to the outer loop in the paper (`first_order`). Without that the outer loop sees
-through ∇_t in the last line, as that of MAML does; what the networks read stays a constant.
+In the paper the outer loop treats the learner's gradient as a constant (`first_order`). Otherwise it differentiates
+through ∇_t in the last line, as MAML does; the inputs of the networks stay constants.
 
 `start=published`: all weights U(±0.01), b_F ~ U(4, 5), b_I ~ U(-5, -4), so that training starts near gradient descent,
-with θ shrinking by a hundredth a step. `start=sgd`: W_F = W_I = 0, σ(b_I) = `inner_lr`, b_F = 4.5, and the forget gate
+with θ shrinking by 1% per step. `start=sgd`: W_F = W_I = 0, σ(b_I) = `inner_lr`, b_F = 4.5, and the forget gate
 is 1 + σ(f̂_t) - σ(4.5), so that training starts at gradient descent with step `inner_lr` exactly.
 """
 
@@ -34,7 +34,7 @@ FORGET_BIAS, INPUT_BIAS, WIDTH = 4.5, -4.5, 0.5  # the published intervals: midd
 
 
 class Kept(NamedTuple):
-    """The state of a coordinate: of the LSTM, h and c `[T·P, H]`, and the gates before the sigmoid, `[T·P, 1]`."""
+    """State per coordinate: h and c of the LSTM, `[T·P, H]`, and both gates before the sigmoid, `[T·P, 1]`."""
 
     h: Tensor
     c: Tensor
@@ -43,7 +43,7 @@ class Kept(NamedTuple):
 
 
 class MetaLSTM(LearnedRule):
-    """A learned start, and learned gates between what to keep of the weights and what to take of their gradient."""
+    """A learned initialisation, and learned gates that scale the weights and their gradient."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class MetaLSTM(LearnedRule):
         self.relative = start == "sgd"
 
     def begin(self, theta: Tensor) -> Kept:
-        """Zeros."""
+        """Zeros, before the first step."""
         zeros, column = theta.new_zeros(theta.numel(), self.lstm.hidden_size), theta.new_zeros(theta.numel(), 1)
         return Kept(zeros, zeros, column, column)
 
     def move(self, theta: Tensor, gradient: Tensor, loss: Tensor, kept: Kept) -> tuple[Tensor, Kept]:
-        """(1 - f) ∘ θ + i ∘ ∇."""
+        """The amount subtracted from θ, (1 - f) ∘ θ + i ∘ ∇, and the new state."""
         losses = readable(loss).unsqueeze(1).expand(*theta.shape, 2)
         h, c = self.lstm(torch.cat([readable(gradient), losses], dim=-1).flatten(0, 1), (kept.h, kept.c))
         column = theta.reshape(-1, 1)

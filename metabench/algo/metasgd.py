@@ -20,7 +20,7 @@ from metabench.tasks import TaskSpec
 
 
 class MetaSGD(FastWeights):
-    """Gradient descent with a learned step size for every weight, drawn uniformly from `inner_lr` at the start."""
+    """Gradient descent with a learned step size per weight, initialised uniformly in the interval `inner_lr`."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class MetaSGD(FastWeights):
         super().__init__(spec, backbone, **loop)
         if len(inner_lr) != 2 or inner_lr[0] > inner_lr[1]:
             raise ConfigError(
-                "algo.inner_lr", inner_lr, "should be [low, high] with low <= high, of the initial step sizes"
+                "algo.inner_lr", inner_lr, "should be [low, high] with low <= high: the initial step sizes"
             )
         self.alpha = nn.ParameterList(torch.empty_like(p).uniform_(*inner_lr) for p in self.adapted().values())
 

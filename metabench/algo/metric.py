@@ -1,4 +1,4 @@
-"""The metric family: embed support and query with one network, compare, and learn the embedding."""
+"""Metric-based methods: meta-learn an embedding in which queries are compared with the support set."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from metabench.objective import one_hot
 
 
 class Embedded(NamedTuple):
-    """A support set as a metric method keeps it: embeddings `[T, N, F]` and one-hot labels `[T, N, ways]`."""
+    """An embedded support set: embeddings `[T, N, F]` and one-hot labels `[T, N, ways]`."""
 
     z: Tensor
     onehot: Tensor
 
 
 class MetricLearner(Embedder):
-    """The state is the embedded support set; any number of ways at test, whatever the number in training."""
+    """The state is the embedded support set; ways may differ between training and test."""
 
     classifies = True
 
@@ -29,16 +29,16 @@ class MetricLearner(Embedder):
         """Logits `[T, M, ways]` of query embeddings `[T, M, F]`."""
 
     def fit(self, z: Tensor, y: Tensor) -> Embedded:
-        """Keep the support set."""
+        """Support embeddings and one-hot labels."""
         return Embedded(z, one_hot(y, self.episode.outputs, z.dtype))
 
     def read(self, state: Embedded, z: Tensor) -> Tensor:
-        """Compare the queries with it."""
+        """Logits from comparing the queries with the support set."""
         return self.compare(state, z)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of every row of a `[T, M, F]` with every row of b `[T, N, F]`: `[T, M, N]`."""
+    """Cosine similarity of every row of a `[T, M, F]` with every row of b `[T, N, F]`: `[T, M, N]`."""
     return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).mT
 
 
@@ -48,7 +48,7 @@ def squared_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nearest(similarity: Tensor, onehot: Tensor) -> Tensor:
-    """The greatest similarity `[T, M, N]` to an example of each class: `[T, M, ways]`."""
+    """The greatest similarity `[T, M, N]` to the examples of each class: `[T, M, ways]`."""
     return _of_each_class(similarity, onehot).amax(2)
 
 
@@ -58,5 +58,5 @@ def attention(similarity: Tensor, onehot: Tensor) -> Tensor:
 
 
 def _of_each_class(similarity: Tensor, onehot: Tensor) -> Tensor:
-    """`[T, M, N, ways]`: minus infinity where the example is of another class."""
+    """Similarities per class, `[T, M, N, ways]`: minus infinity for examples of other classes."""
     return similarity.unsqueeze(-1) + onehot.log().unsqueeze(1)

@@ -1,17 +1,16 @@
-"""What neural processes share: a support set becomes a representation, a representation and an input a prediction.
+"""Base of neural processes: encode the support set, then decode a prediction from the encoding and the query.
 
-No weights adapt and no label is compared: that labels mean anything is learned. Inputs are embedded by the backbone
-(for points on a line it is the identity), an encoder h reads the context, a decoder g the representation and the query:
+No weights adapt and no labels are compared; their meaning is learned. The backbone embeds inputs (the identity for
+scalars), an encoder h reads the context, and a decoder g the representation and the query:
 
     regression        (μ, s) = g([r, x*]),   σ = 0.1 + 0.9 softplus(s),   y* ~ N(μ, σ²)
     classification    logits = g([r, f(x*)])
 
-As in the authors' code perceptrons start Xavier-uniform, with biases of 0; from torch's smaller weights they learn more
-slowly.
+As in the authors' code, perceptrons start Xavier-uniform with biases 0; torch's smaller weights learn more slowly.
 
-In training the context of a regression task is a part of its support set, of a size that is drawn for every task (the
-authors draw one for a batch, which would tie the tasks of a batch to each other); the targets are all points, the
-context among them.
+In training the context of a regression task is a part of its support set, of a size sampled per task (the authors
+sample it per batch, which would make the tasks of a batch depend on each other). Targets are all points, the context
+included.
 """
 
 from __future__ import annotations
@@ -37,31 +36,31 @@ SIZE, LATENT = range(2)  # streams of a task's noise
 
 
 class Context(NamedTuple):
-    """Embedded examples, of which some are the context of their task."""
+    """Embedded examples, some of which form the context of their task."""
 
     z: Tensor  # [T, N, F]
-    y: Tensor  # [T, N, D]: targets, or labels as rows of the unit matrix
+    y: Tensor  # [T, N, D]: targets, or one-hot labels
     member: Tensor  # [T, N, 1]: 1 for the context, else 0
 
 
 class Path(nn.Module, ABC):
-    """From a context to a representation, `size` numbers for every query."""
+    """A map from a context to a representation of `size` numbers per query."""
 
     size: int
 
     @abstractmethod
     def forward(self, context: Context) -> Any:
-        """What is kept of the context."""
+        """Encode the context, with the tasks first, `[T, ...]`."""
 
     @abstractmethod
     def read(self, kept: Any, z: Tensor) -> Tensor:
-        """The representation for queries z `[T, M, F]`: `[T, M, size]`."""
+        """The representation `[T, M, size]` for queries z `[T, M, F]`."""
 
 
 class Mean(Path):
-    """r = mean of h([z, y]) over the context; for classes the mean of h(z) of each, one after the other.
+    """r = mean of h([z, y]) over the context; in classification the means of h(z) per class, concatenated.
 
-    An empty context, and a class of which there is no example, is 0.
+    An empty context or a class without examples gives 0.
     """
 
     def __init__(self, spec: TaskSpec, features: int, hidden: list[int]) -> None:
@@ -71,7 +70,7 @@ class Mean(Path):
         self.size = hidden[-1] * (outputs if self.classes else 1)
 
     def forward(self, context: Context) -> Tensor:
-        """r `[T, size]`."""
+        """The representation r `[T, size]`."""
         z, y, member = context
         if self.classes:
             member = member * y
@@ -85,7 +84,7 @@ class Mean(Path):
 
 
 class NeuralProcess(Algorithm):
-    """Subclasses say what represents a context (`represent`) and how it is read (`decode`)."""
+    """Subclasses define the representation of a context (`represent`) and its decoding (`decode`)."""
 
     def __init__(
         self,
@@ -97,15 +96,11 @@ class NeuralProcess(Algorithm):
         min_context: int | None,
         beside: int,
     ) -> None:
-        """`beside` numbers are given to the decoder beside what the path reads, and the query."""
+        """`beside`: inputs of the decoder besides the representation and the query."""
         super().__init__(spec, backbone)
         self.classes = spec.objective == "cross_entropy"
-        if self.classes and spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: the decoder reads all classes at once",
-            )
+        if self.classes:
+            self.require_one_size("the decoder reads all classes at once")
         if self.classes and min_context is not None:
             raise ConfigError("algo.min_context", min_context, "should be null: a class needs all of its few examples")
         if min_context is not None and min_context > spec.train.shots:
@@ -121,14 +116,14 @@ class NeuralProcess(Algorithm):
 
     @abstractmethod
     def represent(self, context: Context) -> Any:
-        """What is kept of the context."""
+        """The task state: the representation of the context."""
 
     @abstractmethod
     def decode(self, state: Any, z: Tensor) -> Tensor:
-        """Predictions for embedded queries `[T, M, F]`."""
+        """Predictions `[T, M, O]` for embedded queries `[T, M, F]`: logits, or means and standard deviations."""
 
     def distribution(self, decoded: Tensor) -> Tensor:
-        """What the decoder gave as logits, or as means and standard deviations."""
+        """Convert decoder outputs to logits, or to means and standard deviations."""
         if self.classes:
             return decoded
         mean, s = decoded.chunk(2, dim=-1)
@@ -143,19 +138,19 @@ class NeuralProcess(Algorithm):
         return self.decode(state, self.backbone(x))
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Support and query embedded in one pass, which batch statistics then cover together, as in training."""
+        """Adapt and predict from embeddings of one pass, so that batch statistics cover both, as in training."""
         size = support.x.shape[1]
         z = self.backbone(torch.cat([support.x, x], dim=1))
         return self.decode(self.represent(self.context(z[:, :size], support.y)), z[:, size:])
 
     def context(self, z: Tensor, y: Tensor) -> Context:
-        """All of some embedded examples."""
+        """A context of all given embedded examples."""
         if self.classes:
             y = one_hot(y, self.spec.eval.outputs, z.dtype)
         return Context(z, y, torch.ones_like(z[..., :1]))
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The loss of all targets given a part of the support set; the metric is that of the queries."""
+        """The loss on all targets given a part of the support set; the metric is that of the queries."""
         tasks = self.view(tasks)
         x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
         size = tasks.support.x.shape[1]
@@ -168,10 +163,10 @@ class NeuralProcess(Algorithm):
 
     @abstractmethod
     def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss `[T]` and the predictions of the targets, whose values or labels are y."""
+        """The loss `[T]` and predictions for the targets, whose values or labels are y."""
 
     def drawn(self, tasks: Tasks, size: int) -> Tensor:
-        """Which of `size` support examples are the context, `[T, size]`: the first min_context..size, uniformly."""
+        """Mask `[T, size]` of the context: the first n support examples, n uniform in min_context..size."""
         assert self.min_context is not None
         sizes = size - self.min_context + 1
         n = self.min_context + (sizes * uniform(noise_keys(tasks.keys), NOISE + SIZE, 1)).long()

@@ -5,9 +5,9 @@
     (μ, σ) = g([r, z, x*])
     loss = -mean_T log p(y* | r_C, z) + KL(q(z | T) ‖ q(z | C)) / |T|,   z ~ q(z | T)
 
-T are the targets, the context C among them. A prediction is the average over draws of z ~ q(z | C), in its mean and
-variance (in classification of the probabilities). The draws are the same standard normal numbers in every task, so the
-same support set always gives the same prediction. With `samples: 0` it is that of the mean of z.
+T are the targets, including the context C. A prediction is the mean and variance (in classification, the mean
+probabilities) of the mixture over samples z ~ q(z | C). All tasks use the same standard normal numbers, so the same
+support set always gives the same prediction. With `samples: 0` z is its mean.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from metabench.tasks import Examples, TaskSpec
 
 
 class Latent(nn.Module):
-    """q(z | context)."""
+    """The latent path q(z | C)."""
 
     def __init__(self, path: Mean, latent: int) -> None:
         super().__init__()
@@ -39,20 +39,20 @@ class Latent(nn.Module):
         self.mean, self.std = (Linear(between, latent, INIT) for _ in range(2))
 
     def forward(self, context: Context) -> Normal:
-        """μ_z and σ_z."""
+        """Mean and standard deviation of z, `[T, L]` each."""
         s = F.relu(self.hidden(self.path(context)))
         return Normal(self.mean(s), MIN_STD + (1 - MIN_STD) * torch.sigmoid(self.std(s)))
 
 
 class Belief(NamedTuple):
-    """What is kept of a context: what the deterministic path keeps, and q(z | C)."""
+    """The state: the encoding of the deterministic path, and q(z | C)."""
 
     kept: Any
     z: Normal
 
 
 class NP(NeuralProcess):
-    """The state is a `Belief`."""
+    """A deterministic and a latent path; the state is a `Belief`."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class NP(NeuralProcess):
         self.noise: Tensor
 
     def represent(self, context: Context) -> Belief:
-        """Both paths."""
+        """Encode the context with both paths."""
         return Belief(self.path(context), self.latent(context))
 
     def decode(self, state: Belief, z: Tensor) -> Tensor:
-        """The average over draws of the latent variable."""
+        """The average prediction over samples of the latent variable."""
         r, (mean, std) = self.path.read(state.kept, z), state.z
         if not len(self.noise):
             return self.given(mean, r, z)
@@ -86,19 +86,19 @@ class NP(NeuralProcess):
         return average(torch.stack(drawn), probabilities=self.classes)
 
     def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
-        """Predictions for draws of the latent variable."""
+        """Predictions for `count` samples of the latent variable."""
         state, z = self.adapt(support), self.backbone(x)
         r, (mean, std) = self.path.read(state.kept, z), state.z
         noise = normal(task_keys(0, 0, 0, count, mean.device), LATENT, mean.shape[1]).to(mean.dtype)
         return [self.given(mean + std * one, r, z) for one in noise]
 
     def given(self, latent: Tensor, r: Tensor, z: Tensor) -> Tensor:
-        """g([r, z, x*]) for one latent variable a task, `[T, L]`."""
+        """Predictions g([r, z, x*]) for one latent variable per task, `[T, L]`."""
         latent = latent.unsqueeze(1).expand(-1, z.shape[1], -1)
         return self.distribution(self.decoder(torch.cat([r, latent, z], dim=-1)))
 
     def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Minus the evidence lower bound, a target."""
+        """Minus the evidence lower bound per target, and the predictions."""
         prior, posterior = self.latent(context), self.latent(targets)
         noise = normal(noise_keys(keys), LATENT, prior.mean.shape[1]).to(prior.mean.dtype)
         r = self.path.read(self.path(context), targets.z)

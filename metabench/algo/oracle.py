@@ -1,9 +1,9 @@
-"""The oracle: a network that is told what makes the task's function (Finn et al. 2017, section 5.1).
+"""The oracle: a network that is given the parameters of the task's function (Finn et al. 2017, section 5.1).
 
     ŷ = g([f(x), A, φ]),   trained on the pooled examples of all tasks
 
-The backbone f is the identity for points on a line. No support set is used: what error remains is that of the network
-and not of finding out which task it is.
+The backbone f is the identity for scalar inputs. The support set is unused: the remaining error is that of the network,
+not of identifying the task.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ class Informed(Network):
         self.head = Linear(hidden[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values."""
+        """Predicted values `[T, N, O]`."""
         x, told = x[..., : -self.known], x[..., -self.known :]
         return self.head(F.relu(self.hidden(torch.cat([self.backbone(x), told], dim=-1))))
 
 
 class Oracle(Joint):
-    """Joint training with the numbers of `tasks.truth` that are `known` as further inputs."""
+    """Joint training with the entries of `tasks.truth` named in `known` as further inputs."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, known: list[str], hidden: Widths) -> None:
         super().__init__(spec, backbone)
         if not known or not set(known) <= set(spec.truth):
-            valid = ", ".join(spec.truth) or "nothing: this data says no such numbers"
+            valid = ", ".join(spec.truth) or "[]: this data has no task parameters"
             raise ConfigError("algo.known", known, f"should be some of {valid}")
         self.known = known
         self.network = Informed(backbone, len(known), hidden, spec.eval.outputs)
 
     def view(self, tasks: Tasks) -> Tasks:
-        """Inputs `[T, N, 1 + known]`, x first."""
+        """Inputs `[T, N, 1 + known]`: x, then the known parameters."""
         told = torch.cat([tasks.truth[name] for name in self.known], dim=1).unsqueeze(1)
 
         def informed(part: Examples) -> Examples:

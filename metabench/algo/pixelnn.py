@@ -1,11 +1,11 @@
-"""Nearest neighbour on pixels: what a task gives without any learning (Vinyals et al. 2016, table 1, "Pixels").
+"""Nearest neighbour in pixel space: the baseline without learning (Vinyals et al. 2016, table 1, "Pixels").
 
     vote = nearest     p(y = n | x) is highest for the class of argmax_i cos(x, x_i)
     vote = attention   p(y = n | x) = Σ_{i of class n} softmax_i cos(x, x_i)
 
-Of one example a class both name the same class. With more, the paper's figures are those of `attention`, its matching
-function: Omniglot 5-way 5-shot 63.2 where the nearest neighbour has 67. Nothing is trained; with another backbone than
-the recipe's `mlp_pixels` the network is that of the seed.
+With one example per class both predict the same class. With more, the paper's values are those of `attention`, its
+matching function: Omniglot 5-way 5-shot 63.2, where the nearest neighbour has 67. Nothing is trained; a backbone other
+than the recipe's `mlp_pixels` keeps its random initialisation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VOTES = {"nearest": nearest, "attention": attention}
 
 
 class PixelNN(MetricLearner):
-    """Cosine to the support set as it is."""
+    """Cosine similarity to the support set, untrained."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, vote: Vote) -> None:
         super().__init__(spec, backbone)
@@ -31,5 +31,5 @@ class PixelNN(MetricLearner):
         self.requires_grad_(False)
 
     def compare(self, support: Embedded, z: Tensor) -> Tensor:
-        """Cosines, by class."""
+        """Cosine similarities, by class."""
         return self.vote(cosine(z, support.z), support.onehot)

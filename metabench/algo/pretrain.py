@@ -1,8 +1,8 @@
-"""Pre-train on all training tasks together, then fine-tune on the support set: the baseline meta-learning must beat.
+"""Joint pre-training on all tasks, then fine-tuning on the support set: the baseline that meta-learning must beat.
 
-Regression (Finn et al. 2017, "pretrained"): one network for the pooled points of all tasks, fine-tuned whole.
+Regression (Finn et al. 2017, "pretrained"): one network for the pooled points of all tasks, fine-tuned as a whole.
 Classification (Vinyals et al. 2016, "baseline classifier"; Chen et al. 2019, "Baseline"): a softmax over every
-training class; at test a new head, from zero, is fitted to the support set, on fixed features or with all of them.
+training class; at test a new head, initialised to zero, is fitted to the support set, alone or with the whole network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
 class Pretrain(MAML):
-    """Joint training with `finetune` of the whole network or of the head alone by gradient descent."""
+    """Joint training, then gradient descent on the whole network or on the head alone (`finetune`)."""
 
     needs_queries = False
     first_order = True
@@ -43,22 +43,22 @@ class Pretrain(MAML):
         self.classifier: nn.Module | None = None
         if spec.num_classes:
             self.classifier = Linear(backbone.feature_size, spec.num_classes)
-            # The head of a task is new, from zero.
+            # The head of a task starts from zero.
             for parameter in self.network.head.parameters():
                 nn.init.zeros_(parameter.requires_grad_(False))
             self.register_load_state_dict_pre_hook(_keep_head_of_other_ways)
 
     @property
     def learner(self) -> nn.Module:
-        """What is fine-tuned."""
+        """The module that is fine-tuned."""
         return self.network if self.finetune == "all" else self.network.head
 
     def embed(self, x: Tensor) -> Tensor:
-        """What is not."""
+        """Inputs of the learner: x, or its features under the fixed backbone."""
         return x if self.finetune == "all" else self.backbone(x)
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The loss of joint training on every example of the batch, support and query alike."""
+        """The joint-training loss on all examples of the batch, support and query."""
         x, y = pooled(self.view(tasks), classes=self.classifier is not None)
         prediction = self.network(x) if self.classifier is None else self.classifier(self.backbone(x))
         loss = self.objective.loss(prediction, y)
@@ -66,13 +66,13 @@ class Pretrain(MAML):
 
 
 def pooled(tasks: Tasks, *, classes: bool) -> Examples:
-    """Every example of each task, support and query alike; labelled by the numbers of their `classes`, if there are."""
+    """All examples per task, support and query; with `classes`, labelled by training class instead of by way."""
     x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
     return Examples(x, tasks.truth["classes"].gather(1, y) if classes else y)
 
 
 def _keep_head_of_other_ways(algo: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let a checkpoint of another number of ways be loaded: the head of a task is new, so nothing is lost."""
+    """Accept a checkpoint with a different number of ways: the head of a task is new anyway."""
     for name, own in algo.state_dict().items():
         if name.startswith("network.head.") and prefix + name in state and state[prefix + name].shape != own.shape:
             state[prefix + name] = own

@@ -1,7 +1,7 @@
-"""Pre-train on all training classes, then take the nearest neighbour in features (Vinyals et al. 2016, "baseline").
+"""Pre-training on all training classes, then the nearest neighbour in feature space (Vinyals et al. 2016, "baseline").
 
-Training is that of `pretrain`, of which this can take a checkpoint (`init=`). At test nothing is fitted: a query goes
-to the class of the support example with the greatest cosine, or of the greatest attention (`pixelnn` has the formulas).
+Training is that of `pretrain`, whose checkpoints can be loaded (`init=`). At test nothing is fitted: the prediction is
+the class of the support example of greatest cosine, or of greatest attention (formulas in `pixelnn`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from metabench.tasks import Examples, TaskSpec
 
 
 class PretrainNN(Pretrain):
-    """Joint training; in place of adapted weights a task keeps its embedded support set."""
+    """Joint training; the state is the embedded support set instead of adapted weights."""
 
     classifies = True
 
@@ -29,10 +29,10 @@ class PretrainNN(Pretrain):
         self.vote = VOTES[vote]
 
     def trajectory(self, support: Examples) -> Iterator[Weights]:
-        """Embeddings and one-hot labels; no step follows."""
+        """Support embeddings and one-hot labels; there are no inner steps."""
         z = self.embed(support.x)
         yield {"z": z, "onehot": one_hot(support.y, self.episode.outputs, z.dtype)}
 
     def read(self, fast: Weights, z: Tensor) -> Tensor:
-        """Cosines, by class."""
+        """Cosine similarities, by class."""
         return self.vote(cosine(z, fast["z"]), fast["onehot"])

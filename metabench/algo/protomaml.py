@@ -1,13 +1,13 @@
-"""ProtoMAML (Triantafillou et al., ICLR 2020, arXiv 1903.03096): MAML whose head starts from the support set.
+"""ProtoMAML (Triantafillou et al., ICLR 2020, arXiv 1903.03096): MAML with a head initialised from the support set.
 
 A prototypical network is linear in its embedding z = f_θ(x):  -‖z - c_n‖² + ‖z‖² = 2 c_n·z - ‖c_n‖², so the head
 
     w_n = 2 c_n,   b_n = -‖c_n‖²,   c_n = mean of f_θ(x) over the support of class n
 
-makes its predictions. From there all of the network takes MAML's inner steps; the outer gradient goes through the
-start as well. There is no head to learn, so training and test may have different ways.
+makes its predictions. From there the whole network takes MAML's inner steps; the outer gradient also flows through the
+initialisation. No head is meta-learned, so ways may differ between training and test.
 
-On regression, where there are no classes, the head starts from ridge regression on the embeddings instead:
+For regression the head is initialised by ridge regression on the embeddings:
 
     [w b] = argmin (1/N) Σ ‖w z_i + b - y_i‖² + λ (‖w‖² + ‖b‖²)
 """
@@ -28,7 +28,7 @@ from metabench.tasks import TaskSpec
 
 
 class ProtoMAML(MAML):
-    """MAML from the head of a prototypical network, or of a ridge regression."""
+    """MAML starting from the head of a prototypical network or of ridge regression."""
 
     learned_head = False
 
@@ -43,11 +43,11 @@ class ProtoMAML(MAML):
     ) -> None:
         super().__init__(spec, backbone, **descent)
         self.first_order, self.ridge = first_order, ridge
-        for parameter in self.network.head.parameters():  # stands where each task puts its own
+        for parameter in self.network.head.parameters():  # placeholder for each task's own head
             nn.init.zeros_(parameter.requires_grad_(False))
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:
-        """θ, and the head of each task."""
+        """θ, and a head per task."""
         features = self.backbone(z)
         if self.spec.objective == "cross_entropy":
             weight, bias = prototype_head(features, one_hot(y, self.episode.outputs, features.dtype))
@@ -57,13 +57,13 @@ class ProtoMAML(MAML):
 
 
 def prototype_head(z: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight `[T, ways, F]` and bias `[T, ways]` of embeddings `[T, N, F]` and labels `[T, N, ways]`."""
+    """Weight `[T, ways, F]` and bias `[T, ways]` from embeddings `[T, N, F]` and one-hot labels `[T, N, ways]`."""
     prototypes = (onehot.mT @ z) / onehot.sum(1).unsqueeze(-1)
     return 2 * prototypes, -prototypes.square().sum(-1)
 
 
 def ridge_head(z: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Weight `[T, D, F]` and bias `[T, D]` for targets `[T, N, D]`, by the smaller of the two systems."""
+    """Weight `[T, D, F]` and bias `[T, D]` for targets `[T, N, D]`, from the smaller of the two systems."""
     x = torch.cat([z, torch.ones_like(z[..., :1])], dim=-1)
     examples, size = x.shape[1:]
     unit = torch.eye(min(examples, size), dtype=x.dtype, device=x.device) * (strength * examples)

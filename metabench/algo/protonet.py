@@ -27,7 +27,7 @@ class ProtoNet(MetricLearner):
         self.distance, self.scale = distance, scale
 
     def compare(self, support: Embedded, z: Tensor) -> Tensor:
-        """Scaled similarity to the class means."""
+        """Logits `[T, M, ways]`: scaled similarity to the class means."""
         prototypes = (support.onehot.mT @ support.z) / support.onehot.sum(1).unsqueeze(-1)
         if self.distance == "cosine":
             return self.scale * cosine(z, prototypes)

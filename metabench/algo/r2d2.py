@@ -7,8 +7,8 @@ With the support embeddings and a last column of ones as X `[N, F + 1]` and one-
       = (Xᵀ X + N λ I)⁻¹ Xᵀ Y      F x F
     prediction = s [z, 1] W,   loss = that of the queries, differentiated through the solve
 
-The division by N is the authors' code's, which divides X and Y by √N. λ (as its logarithm) and s are meta-learned. The
-paper's third learned number, a bias common to all logits, changes no probability and is left out.
+The division by N follows the authors' code, which divides X and Y by √N. λ (as its logarithm) and s are meta-learned.
+The paper's third learned number, a bias common to all logits, changes no probability and is left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from metabench.tasks import TaskSpec
 
 
 class R2D2(Embedder):
-    """The state is W `[T, F + 1, O]`; any number of ways at test, whatever the number in training."""
+    """The state is W `[T, F + 1, O]`; ways may differ between training and test."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, regulariser: Positive, scale: Positive) -> None:
         super().__init__(spec, backbone)
@@ -34,18 +34,18 @@ class R2D2(Embedder):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def fit(self, z: Tensor, y: Tensor) -> Tensor:
-        """W; never in less than 32 bits, in which alone there are solvers."""
+        """W in at least 32 bits: linear solvers support no lower precision."""
         with torch.autocast(z.device.type, enabled=False):
             x = _with_ones(z.to(torch.promote_types(z.dtype, torch.float32)))
             target = y.to(x.dtype) if self.spec.objective == "mse" else one_hot(y, self.episode.outputs, x.dtype)
             return self.weights(x, target, self.log_regulariser.exp() * x.shape[1])
 
     def weights(self, x: Tensor, target: Tensor, penalty: Tensor) -> Tensor:
-        """W of X `[T, N, F + 1]`, Y `[T, N, O]` and Nλ."""
+        """W from X `[T, N, F + 1]`, Y `[T, N, O]` and Nλ."""
         return ridge(x, target, penalty)
 
     def read(self, state: Tensor, z: Tensor) -> Tensor:
-        """s [z, 1] W."""
+        """Predictions s [z, 1] W, `[T, M, O]`."""
         return self.scale * (_with_ones(z) @ state)
 
 
@@ -54,16 +54,22 @@ def _with_ones(z: Tensor) -> Tensor:
 
 
 def ridge(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
-    """argmin over W of ‖x W - y‖² + penalty ‖W‖², `[..., F, O]`, for x `[..., N, F]` and y `[..., N, O]`.
+    """Solve argmin over W of ‖x W - y‖² + penalty ‖W‖², `[..., F, O]`, for x `[..., N, F]` and y `[..., N, O]`.
 
-    By Cholesky factors of the smaller of the two systems. A factorisation that rounding makes fail gives NaN, which
-    stops a run; nothing waits for a GPU to say so.
+    Solves the smaller of the two systems.
     """
     few = x.shape[-2] <= x.shape[-1]
     gram = x @ x.mT if few else x.mT @ x
     eye = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
-    factor, failed = torch.linalg.cholesky_ex(gram + penalty * eye)
-    factor = factor.masked_fill(failed.bool()[..., None, None], math.nan)
     if few:
-        return x.mT @ torch.cholesky_solve(y, factor)
-    return torch.cholesky_solve(x.mT @ y, factor)
+        return x.mT @ positive_solve(gram + penalty * eye, y)
+    return positive_solve(gram + penalty * eye, x.mT @ y)
+
+
+def positive_solve(a: Tensor, y: Tensor) -> Tensor:
+    """Solve a⁻¹ y, `[..., N, O]`, for positive definite a `[..., N, N]`, by a Cholesky factorisation.
+
+    If rounding makes it fail, the result is NaN, which stops a run without synchronising with the GPU.
+    """
+    factor, failed = torch.linalg.cholesky_ex(a)
+    return torch.cholesky_solve(y, factor.masked_fill(failed.bool()[..., None, None], math.nan))

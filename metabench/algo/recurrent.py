@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from metabench.algo.base import Algorithm
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count
-from metabench.errors import ConfigError
 from metabench.tasks import Examples, TaskSpec
 
 Memory = Any  # of a core: a named tuple of tensors [T, ...]
@@ -91,12 +90,7 @@ class Recurrent(Algorithm):
     @abstractmethod
     def __init__(self, spec: TaskSpec, backbone: Backbone, core: type[Core], **sizes: Any) -> None:
         super().__init__(spec, backbone)
-        if spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: labels enter a network of one size in training and test",
-            )
+        self.require_one_size("labels enter a network of one size in training and test")
         self.core = core(backbone.feature_size + spec.eval.outputs, **sizes)
         self.readout = nn.Linear(self.core.features, spec.eval.outputs)
 

@@ -3,8 +3,8 @@
     r_n(x) = g([Σ_{i of class n} f(x_i), f(x)])       f(·) feature maps, [,] along channels, r in (0, 1)
     loss = mean over queries and classes of (r_n(x) - 1[y = n])²,   prediction = argmax_n r_n(x)
 
-g: twice 3x3 convolution, batch normalisation, ReLU, max-pool; then two linear layers and a sigmoid. The convolution of
-two joined maps is the sum of one of each, which is computed once a class and once a query instead of once a pair.
+g: two blocks of 3x3 convolution, batch norm, ReLU and max-pooling, then two linear layers and a sigmoid. A convolution
+of concatenated maps is a sum of two convolutions, computed once per class and once per query, not once per pair.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class RelationNet(Algorithm):
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, filters: Count, hidden: Count) -> None:
         super().__init__(spec, backbone)
         if backbone.map_shape is None:
-            raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; relationnet wants conv4")
+            raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; use backbone=conv4")
         self.relation = Relation(backbone.map_shape, filters, hidden, statistics=kept_statistics(backbone))
 
     def adapt(self, support: Examples) -> Tensor:
-        """Sum the maps of each class."""
+        """Sum the feature maps of each class."""
         onehot = one_hot(support.y, self.episode.outputs, support.x.dtype)
         maps = self.backbone.maps(support.x)
         return (onehot.mT.to(maps.dtype) @ maps.flatten(2)).unflatten(2, maps.shape[2:])
 
     def predict(self, state: Tensor, x: Tensor) -> Tensor:
-        """The logits of r."""
+        """Logits of r, `[T, M, ways]`."""
         return self.relation(state, self.backbone.maps(x))
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The squared error of r."""
+        """The mean squared error of r; the accuracy of the queries."""
         logits = self.solve(tasks.support, tasks.query.x)
         match = one_hot(tasks.query.y, logits.shape[-1], logits.dtype)
         loss = (logits.sigmoid() - match).square().mean((1, 2))
@@ -52,7 +52,7 @@ class RelationNet(Algorithm):
 
 
 class Relation(nn.Module):
-    """g, less its sigmoid: maps of classes `[T, W, C, H, W']` and queries `[T, M, C, H, W']` to `[T, M, W]`."""
+    """g without its sigmoid: maps of classes `[T, W, C, H, W']` and queries `[T, M, C, H, W']` to `[T, M, W]`."""
 
     def __init__(self, shape: tuple[int, int, int], filters: int, hidden: int, *, statistics: Statistics) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Relation(nn.Module):
         self.score = Linear(hidden, 1)
 
     def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
-        """The logit of every query with every class."""
+        """Logits of every query with every class, `[T, M, W]`."""
         ways, first = classes.shape[1], self.norms[0]
         of_class, of_query = (
             conv(maps.transpose(0, 1))  # [W or M, T, ...]: examples first

@@ -1,6 +1,6 @@
-"""Rematerialisation: keep what a computation was given and compute it again on the way back (Chen et al. 2016).
+"""Rematerialisation: keep only the inputs and recompute in the backward pass (Chen et al. 2016, arXiv 1604.06174).
 
-`torch.utils.checkpoint` does not serve where the computation itself takes gradients, as an inner loop does.
+`torch.utils.checkpoint` does not support computations that take gradients themselves, as an inner loop does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def rematerialised(
 ) -> Outputs:
     """`function(*inputs)`, differentiable once in its inputs and in the parameters `used` inside it.
 
-    The function must give the same values each time; buffers that it moves are `moved` once.
+    The function must be deterministic. The buffers that it updates, `moved`, are updated once.
     """
     return _Rematerialised.apply(function, moved, len(inputs), *inputs, *used)
 

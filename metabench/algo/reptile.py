@@ -2,10 +2,10 @@
 
     W = θ after k mini-batch steps of the inner optimiser on the task;   θ ← θ + ε · mean over tasks of (W - θ)
 
-As a scalar to minimise: ½ ‖θ - stopgrad(W)‖², whose gradient is θ - W; with SGD of step ε that is the update above.
+The outer loss is ½ ‖θ - stopgrad(W)‖², with gradient θ - W; SGD with learning rate ε gives the update above.
 The inner Adam has β₁ = 0, and its second moments are never reset: they persist across training tasks, and every
-test task starts from them. Tasks of one meta-step run side by side, so they start from the same moments, which then
-become the mean of theirs (the authors run them one after the other).
+test task starts from them. Tasks of one meta-step run in parallel from the same moments, which then become the mean
+of theirs (the authors run tasks sequentially).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
 class Reptile(FastWeights):
-    """Mini-batches of `inner_batch` examples walk through the support set, which comes in random order."""
+    """Inner SGD or Adam on consecutive mini-batches of `inner_batch` examples of the shuffled support set."""
 
     first_order = True
 
@@ -49,7 +49,7 @@ class Reptile(FastWeights):
         self.moment_steps: Tensor
 
     def trajectory(self, support: Examples) -> Iterator[Weights]:
-        """As of `FastWeights`, but each step sees a mini-batch; in training the second moments move."""
+        """Fast weights after each mini-batch step 0..S; in training, updates the second moments."""
         size = support.y.shape[1]
         batch = min(self.inner_batch if self.training else self.eval_inner_batch, size)
         fast = self.initial(support.x, support.y)
@@ -71,7 +71,7 @@ class Reptile(FastWeights):
             self.moment_steps.copy_(count)
 
     def descend(self, fast: Weights, gradient: Weights) -> Weights:
-        """One step of the inner learning rate along the (preconditioned) gradient."""
+        """One step with the inner learning rate along the (preconditioned) gradient."""
         return {name: w.sub(gradient[name], alpha=self.inner_lr) for name, w in fast.items()}
 
     def _unpacked(self, fast: Weights) -> Weights:
@@ -81,7 +81,7 @@ class Reptile(FastWeights):
         }
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """½ ‖θ - W‖², a mean over tasks; the metrics are those of W on the queries."""
+        """The mean over tasks of ½ ‖θ - W‖²; the metrics are those of W on the queries."""
         with torch.no_grad():
             final = self.adapt(tasks.support)
             prediction = self.predict(final, tasks.query.x)

@@ -1,4 +1,4 @@
-"""Training from scratch on the support set: the baseline that shows what a task gives without meta-learning.
+"""Training from scratch on the support set: the baseline without meta-learning.
 
 The network starts from the random initialisation of the run's seed, the same for every task, and takes
 `eval_inner_steps` steps of gradient descent on the support set. Nothing is meta-trained.
@@ -13,7 +13,7 @@ from metabench.tasks import TaskSpec
 
 
 class Scratch(MAML):
-    """Gradient descent from a random start."""
+    """Gradient descent from a random initialisation."""
 
     first_order = True
     learned_head = False

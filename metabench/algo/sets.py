@@ -1,11 +1,11 @@
-"""From a set of K examples to one vector: three aggregators that can be exchanged.
+"""Set encoders: K examples to one vector, with one of three aggregators.
 
     mean        ρ(mean_i e_i)                                          Deep Sets (Zaheer et al. 2017, arXiv 1703.06114)
     attention   ρ([Σ_i softmax_i(q_h · k(e_i) / √d) v(e_i)]_h)         pooling by learned seeds q_h (Lee et al. 2019,
                                                                        Set Transformer, arXiv 1810.00825)
     gru         ρ(last state of a GRU over e_1 … e_K)                  Cho et al. 2014, arXiv 1406.1078
 
-with e_i = φ(example i), and φ and ρ two-layer perceptrons. The first two do not know the order of the examples.
+with e_i = φ(example i), and φ and ρ two-layer perceptrons. The first two are permutation-invariant.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SetEncoder(nn.Module):
         self.vector = _perceptron(size, size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One vector a set."""
+        """One vector per set, `[S, outputs]`."""
         return self.vector(self.aggregate(self.element(x)))
 
 
@@ -43,12 +43,12 @@ class Mean(nn.Module):
     """The mean of the elements."""
 
     def forward(self, e: Tensor) -> Tensor:
-        """`[S, K, C]` to `[S, C]`."""
+        """Aggregate `[S, K, C]` to `[S, C]`."""
         return e.mean(1)
 
 
 class AttentionPooling(nn.Module):
-    """Learned seeds attend to the elements, each with its share of the channels of the values."""
+    """Learned seeds attend to the elements, each to its own channels of the values."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -57,19 +57,19 @@ class AttentionPooling(nn.Module):
         self.out = nn.Linear(SEEDS * size, size)
 
     def forward(self, e: Tensor) -> Tensor:
-        """`[S, K, C]` to `[S, C]`."""
+        """Aggregate `[S, K, C]` to `[S, C]`."""
         weights = (self.keys(e) @ self.seeds.mT / math.sqrt(e.shape[-1])).softmax(1)  # [S, K, seeds]
         read = (weights.unsqueeze(-1) * self.values(e).unflatten(-1, (SEEDS, -1))).sum(1)
         return self.out(read.flatten(1))
 
 
 class LastState(nn.Module):
-    """The last state of a GRU over the elements, in the order in which they come."""
+    """The last state of a GRU over the elements in their given order."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.gru = nn.GRU(size, size, batch_first=True)
 
     def forward(self, e: Tensor) -> Tensor:
-        """`[S, K, C]` to `[S, C]`."""
+        """Aggregate `[S, K, C]` to `[S, C]`."""
         return self.gru(e)[0][:, -1]

@@ -2,10 +2,10 @@
 
     h(x) = σ(A f(x) + a),   p(same | x, x') = σ(b + Σ_j α_j |h_j(x) - h_j(x')|)
     loss = -½ mean over pairs of one class of log p - ½ mean over other pairs of log(1 - p)
-    prediction = the class of the support example that is most probably of the same
+    prediction = the class of the support example with the highest p(same)
 
-Pairs are each query of an episode with each support example. The paper draws as many pairs of one class as others,
-which is the loss above in expectation. α starts at one negative value, so that an untrained network compares distances.
+Pairs are all (query, support example) of an episode. The paper samples as many same-class pairs as others, which is the
+loss above in expectation. All α start at one negative value, so that an untrained network compares distances.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metabench.tasks import Metrics, Tasks, TaskSpec
 
 
 class Siamese(MetricLearner):
-    """Verification, used for recognition: a weighted L1 distance between `units` sigmoids."""
+    """Verification used for classification: a weighted L1 distance between `units` sigmoids."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, units: Count) -> None:
         super().__init__(spec, backbone)
@@ -31,16 +31,16 @@ class Siamese(MetricLearner):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def same(self, a: Tensor, b: Tensor) -> Tensor:
-        """The logits `[T, M, N]` of p(same) of embeddings a `[T, M, F]` and b `[T, N, F]`."""
+        """Logits `[T, M, N]` of p(same) of embeddings a `[T, M, F]` and b `[T, N, F]`."""
         a, b = (self.embedding(z).sigmoid() for z in (a, b))
         return (a.unsqueeze(2) - b.unsqueeze(1)).abs() @ self.alpha + self.bias
 
     def compare(self, support: Embedded, z: Tensor) -> Tensor:
-        """The most probable pair of each class."""
+        """The highest logit per class."""
         return nearest(self.same(z, support.z), support.onehot)
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """The loss of verification; the metrics' accuracy is that of recognition."""
+        """The verification loss; the accuracy of classification."""
         support, query = tasks.support, tasks.query
         z, query_z = self.together(support, query.x)
         logits, state = self.same(query_z, z), self.fit(z, support.y)

@@ -1,15 +1,15 @@
 """A simple neural attentive meta-learner (Mishra, Rohaninejad, Chen, Abbeel, ICLR 2018, arXiv 1707.03141).
 
-The support set and one query are a sequence of N + 1 elements [embedding, label], the label of the query zero. Blocks
-that look back only, each adding channels to what it is given:
+The support set and one query form a sequence of N + 1 elements [embedding, label], with label zero for the query.
+Causal blocks each append channels to their input:
 
     dense(R, D):      s_t, tanh(a_t) · σ(b_t)           (a_t, b_t) = W [s_t, s_{t-R}] + c, D filters each
     tc(T, D):         dense(2^i, D) for i = 1..⌈log₂ T⌉
     attention(k, v):  s_t, Σ_{j ≤ t} softmax_j(q_t · k_j / √k) v_j
 
-The prediction is a linear map of the last element. As nothing looks ahead, the support set is the same in the sequence
-of every query: it is read once, and each query is the element N + 1 of a sequence of its own. A dense block whose R
-reaches before the first element of a training sequence has no weights for s_{t-R}, which would never be anything.
+The prediction is a linear map of the last element. As all blocks are causal, the support set is read once, and each
+query is element N + 1 of its own sequence. A dense block with R beyond the length of training sequences has no weights
+for s_{t-R}, which would always be zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from metabench.tasks import Examples, TaskSpec
 
 
 class SNAIL(Algorithm):
-    """Attention, temporal convolutions, attention, …: one `keys` and one `values` for every attention."""
+    """Attention, temporal convolutions, attention, …; `keys` and `values` give one size per attention."""
 
     def __init__(
         self,
@@ -44,14 +44,9 @@ class SNAIL(Algorithm):
         filters: Count,
     ) -> None:
         super().__init__(spec, backbone)
-        if spec.train.outputs != spec.eval.outputs:
-            raise ConfigError(
-                "data.train.ways",
-                spec.train.outputs,
-                f"should be data.ways, {spec.eval.outputs}: labels are inputs, of one size in training and test",
-            )
+        self.require_one_size("labels are inputs, of one size in training and test")
         if len(keys) != len(values) or not keys:
-            raise ConfigError("algo.values", values, f"should be one size an attention, as algo.keys, {keys}")
+            raise ConfigError("algo.values", values, f"should have one size per attention, as algo.keys, {keys}")
         labels = spec.train.outputs
         length = spec.train.shots * (labels if spec.objective == "cross_entropy" else 1) + 1
         self.embedding = nn.Linear(backbone.feature_size, embedding)
@@ -68,15 +63,15 @@ class SNAIL(Algorithm):
         self.head = nn.Linear(channels, labels)
 
     def adapt(self, support: Examples) -> list[Tensor]:
-        """The support set as each block sees it, `[T, N, C]`."""
+        """Inputs of each block for the support set, `[T, N, C]`."""
         return self._read(self._embed(support.x), support.y)
 
     def predict(self, state: list[Tensor], x: Tensor) -> Tensor:
-        """Each query as the last element of a sequence of its own."""
+        """Predict each query as the last element of its own sequence."""
         return self._answer(state, self._embed(x))
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Embed support and query in one pass, which batch statistics then cover together."""
+        """Adapt and predict from embeddings of one pass, so that batch statistics cover support and queries."""
         size = support.x.shape[1]
         z = self._embed(torch.cat([support.x, x], dim=1))
         return self._answer(self._read(z[:, :size], support.y), z[:, size:])
@@ -114,7 +109,7 @@ class Block(nn.Module, ABC):
 
 
 class Dense(Block):
-    """A gated convolution of kernel 2 over sequences of `length`: present, and `dilation` elements back."""
+    """A gated causal convolution of kernel size 2 and `dilation`, over sequences of `length`."""
 
     def __init__(self, channels: int, filters: int, dilation: int, length: int) -> None:
         super().__init__()
@@ -123,14 +118,14 @@ class Dense(Block):
         self.past = nn.Linear(channels, 2 * filters, bias=False) if dilation < length else None
 
     def read(self, support: Tensor) -> Tensor:
-        """Zeros stand before the first element."""
+        """New channels, with zeros before the first element."""
         gates = self.present(support)
         if self.past is not None:
             gates = gates + F.pad(self.past(support), (0, 0, self.dilation, 0))[:, : support.shape[1]]
         return _gated(gates)
 
     def answer(self, support: Tensor, query: Tensor) -> Tensor:
-        """What is `dilation` back from a query is the same for all of them."""
+        """New channels; the element `dilation` back is the same for all queries."""
         gates = self.present(query)
         if self.past is not None and self.dilation <= support.shape[1]:
             gates = gates + self.past(support[:, -self.dilation]).unsqueeze(1)
@@ -143,7 +138,7 @@ def _gated(gates: Tensor) -> Tensor:
 
 
 class Attention(Block):
-    """One head of causal attention, an element itself included."""
+    """Single-head causal attention; each element also attends to itself."""
 
     def __init__(self, channels: int, keys: int, values: int) -> None:
         super().__init__()
@@ -151,7 +146,7 @@ class Attention(Block):
         self.maps = nn.Linear(channels, sum(self.sizes))  # query, key and value
 
     def read(self, support: Tensor) -> Tensor:
-        """Over the elements up to each."""
+        """Attend to the elements up to each."""
         q, k, v = self.maps(support).split(self.sizes, dim=-1)
         size = support.shape[1]
         ahead = torch.ones(size, size, dtype=torch.bool, device=support.device).triu(1)
@@ -159,7 +154,7 @@ class Attention(Block):
         return scores.softmax(-1) @ v
 
     def answer(self, support: Tensor, query: Tensor) -> Tensor:
-        """Over the support set and the query itself, never another query."""
+        """Attend to the support set and the query itself, never to another query."""
         _, k, v = self.maps(support).split(self.sizes, dim=-1)
         q, own_k, own_v = self.maps(query).split(self.sizes, dim=-1)
         scores = torch.cat([q @ k.mT, (q * own_k).sum(-1, keepdim=True)], dim=-1) / math.sqrt(self.sizes[0])

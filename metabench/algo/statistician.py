@@ -3,21 +3,20 @@
     p(D) = ∫ p(c) Π_{x in D} ∫ p(z_L | c) Π_{i<L} p(z_i | z_{i+1}, c) p(x | z_1 … z_L, c) dz dc,   p(c) = N(0, 1)
     q(c, z | D) = q(c | D) Π_{x in D} q(z_L | x, c) Π_{i<L} q(z_i | z_{i+1}, x, c)
     loss = -E_q [Σ_x log p(x | z, c)] + KL(q(c | D) ‖ p(c)) + E_q [Σ_x Σ_i KL(q(z_i | ·) ‖ p(z_i | ·))]
-         at meta-step t, its first term times 1 + α, the others divided by it, α = 2^(-t/h)
-    prediction = the class k of least KL(q(c | D_k) ‖ q(c | x)),   D_k its support set, x a query alone
+         at meta-step t, its first term times 1 + α, the others divided by 1 + α, α = 2^(-t/h)
+    prediction = the class k of smallest KL(q(c | D_k) ‖ q(c | x)),   D_k its support set, x a query alone
 
-The paper halves α, which is 1 at first, after every epoch: a context that costs little is soon made use of.
+The paper starts α at 1 and halves it after every epoch: while the context costs little, the model learns to use it.
 
-All distributions are diagonal and normal, but for that of a pixel, which is Bernoulli. The statistic network q(c | D)
+All distributions are diagonal normal, except pixels, which are Bernoulli. The statistic network q(c | D)
 is post([mean_x pre(f(x)), |D|]), with f the backbone, which the inference networks share. In training a set is all
-drawings of a class, support and queries. The statistic network then sees a part of it (sample dropout), here of a size
-that is drawn log-uniformly from 1 to all: small ones are those of tests. The paper does not say how. Logits are minus
-the divergences; the loss is that of a drawing, in nats.
+images of a class, support and queries. The statistic network sees a subset of it (sample dropout) whose size is sampled
+log-uniformly from 1 to all, since test sets are small; the paper does not give the distribution. Logits are minus the
+divergences; the loss is per image, in nats.
 
-As in the paper all fully connected layers but the last of a network are batch-normalised, before an ELU. Its encoder
-and decoder have nine convolutional layers each, 64 to 256 channels; it dilates strokes at random and draws binary
-pixels anew in every epoch, and its code normalises the parameters of q and p, by the mean and the deviation of them
-all: that is left out.
+As in the paper, all fully connected layers but a network's last have batch norm, then ELU. Omitted here: its encoder
+and decoder have nine convolutional layers each, 64 to 256 channels; it dilates strokes at random and resamples binary
+pixels every epoch; its code normalises the parameters of q and p by their overall mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ SIZE, PART, CONTEXT, LATENT = range(4)  # streams of a task's noise; one more fo
 
 
 class StatisticNetwork(nn.Module):
-    """q(c | D) from embedded examples."""
+    """The posterior q(c | D) from embedded examples."""
 
     def __init__(self, features: int, hidden: int, context: int, statistics: Statistics) -> None:
         super().__init__()
@@ -49,7 +48,7 @@ class StatisticNetwork(nn.Module):
         self.vector = dense([hidden + 1, hidden, hidden, 2 * context], statistics)
 
     def forward(self, h: Tensor, member: Tensor | None = None) -> Normal:
-        """Of S sets of the examples h `[T, N, F]`, by `member` `[T, N, S]` of 0 and 1; else of each example alone."""
+        """q(c | D) of S sets of examples h `[T, N, F]`, given by `member` `[T, N, S]` in {0, 1}; else per example."""
         e = self.element(h)
         count = torch.ones_like(e[..., :1])
         if member is not None:
@@ -59,7 +58,7 @@ class StatisticNetwork(nn.Module):
 
 
 class Statistician(Algorithm):
-    """The state is the posterior of the context of every class, `[T, ways, context]`."""
+    """The state is the posterior of each class's context, `[T, ways, context]`."""
 
     classifies = True
 
@@ -93,20 +92,20 @@ class Statistician(Algorithm):
     # ---- classification
 
     def adapt(self, support: Examples) -> Normal:
-        """q(c | D_k)."""
+        """q(c | D_k) of each class."""
         return self.of_classes(self.backbone(support.x), support.y)
 
     def predict(self, state: Normal, x: Tensor) -> Tensor:
-        """Minus the divergence from each."""
+        """Logits `[T, M, ways]`: minus the divergence from each class."""
         return -divergences(state, self.statistic(self.backbone(x)))
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Support and queries embedded in one pass, which batch statistics then cover together, as in training."""
+        """Adapt and predict from embeddings of one pass, so that batch statistics cover both, as in training."""
         size = support.x.shape[1]
         return self.classify(self.backbone(torch.cat([support.x, x], dim=1)), support.y, size)
 
     def classify(self, h: Tensor, y: Tensor, size: int) -> Tensor:
-        """Logits of the examples after the first `size`, which have the labels y."""
+        """Logits of the examples after the first `size`, whose labels are y."""
         return -divergences(self.of_classes(h[:, :size], y), self.statistic(h[:, size:]))
 
     def of_classes(self, h: Tensor, y: Tensor) -> Normal:
@@ -116,7 +115,7 @@ class Statistician(Algorithm):
     # ---- the bound
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
-        """Minus the evidence lower bound, a drawing; the metric is that of the queries given the support set."""
+        """Minus the evidence lower bound, per image; the metric is that of the queries given the support set."""
         x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
         keys, size = noise_keys(tasks.keys), tasks.support.x.shape[1]
         h = self.backbone(x)
@@ -128,10 +127,10 @@ class Statistician(Algorithm):
         return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
 
     def bound(self, x: Tensor, h: Tensor, member: Tensor, keys: Tensor) -> Tensor:
-        """The loss `[T]` of drawings x and their features h, in sets given by `member` `[T, N, S]`."""
+        """The loss `[T]` of images x with features h, in sets given by `member` `[T, N, S]`."""
         posterior = self.statistic(h, member * self.part(member, keys))
         prior = Normal(torch.zeros_like(posterior.mean), torch.ones_like(posterior.std))
-        c = member @ draw(posterior, keys, CONTEXT)  # that of its set for every drawing
+        c = member @ draw(posterior, keys, CONTEXT)  # for each image, the context of its set
         z, apart = self.infer(h, c, keys)
         logits = self.decoder(torch.cat([c, *z], dim=-1))
         likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(2).sum(-1)
@@ -140,7 +139,7 @@ class Statistician(Algorithm):
         return (apart / weight - weight * likelihood.sum(1)) / x.shape[1]
 
     def infer(self, h: Tensor, c: Tensor, keys: Tensor) -> tuple[list[Tensor], Tensor]:
-        """z_L … z_1 drawn from q for each drawing, and Σ_i KL(q(z_i | ·) ‖ p(z_i | ·)) `[T, N]`."""
+        """Samples z_L … z_1 from q for each image, and Σ_i KL(q(z_i | ·) ‖ p(z_i | ·)) `[T, N]`."""
         z: list[Tensor] = []
         apart = torch.zeros_like(h[..., 0])
         for i, (infer, decode) in enumerate(zip(self.inference, self.latent_decoder, strict=True)):
@@ -151,7 +150,7 @@ class Statistician(Algorithm):
         return z, apart
 
     def part(self, member: Tensor, keys: Tensor) -> Tensor:
-        """Which drawings the statistic network sees, `[T, N, 1]`: of every set a part, of 1 to all of it."""
+        """Mask `[T, N, 1]` of the images that the statistic network sees: a random part of every set, of 1 to all."""
         u = uniform(keys, NOISE + SIZE, member.shape[2])
         sizes = ((member.sum(1) + 1).log() * u).exp().floor()  # [T, S], n with probability ∝ log(n + 1) - log(n)
         u = uniform(keys, NOISE + PART, member.shape[1])
@@ -159,7 +158,7 @@ class Statistician(Algorithm):
         return ((before < sizes.unsqueeze(1)) * member).sum(-1, keepdim=True)
 
     def generate(self, support: Examples, count: int) -> Tensor:
-        """`count` drawings a class from p(x | c) with c the mean of q(c | D_k): `[T, ways, count, *input_shape]`."""
+        """`count` images per class from p(x | c), with c the mean of q(c | D_k): `[T, ways, count, *input_shape]`."""
         c = self.adapt(support).mean
         tasks, ways, _ = c.shape
         c = c.repeat_interleave(count, dim=1)
@@ -176,7 +175,7 @@ def as_normal(parameters: Tensor) -> Normal:
 
 
 def draw(q: Normal, keys: Tensor, stream: int) -> Tensor:
-    """A draw for every mean `[T, N, L]`."""
+    """One sample per mean `[T, N, L]`."""
     return q.mean + q.std * normal(keys, stream, *q.mean.shape[1:]).to(q.mean.dtype)
 
 

@@ -1,1 +1,1 @@
-"""Backbones: features of examples, for many tasks at once."""
+"""Backbones: features of examples, for T tasks at once."""

@@ -1,4 +1,4 @@
-"""The contract of a backbone: features of examples, under one set of weights or under one set a task."""
+"""The backbone interface: features of examples, under shared weights or one set of weights per task."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from metabench.backbone.norm import BatchNorm, Statistics
 
 
 class Backbone(nn.Module, ABC):
-    """Maps `[T, N, *input_shape]` to features `[T, N, feature_size]`.
+    """A network from `[T, N, *input_shape]` to features `[T, N, feature_size]`.
 
-    Built from `metabench.backbone.layers`, whose parameters may be replaced by one copy a task (`[T, *shape]`, through
-    `torch.func.functional_call`): the same forward then runs T tasks under T sets of weights in the same few kernels.
+    Built from `metabench.backbone.layers`, whose parameters may be replaced by one copy per task (`[T, *shape]`,
+    through `torch.func.functional_call`): the same forward then runs T tasks under T sets of weights.
     """
 
     feature_size: int
-    map_shape: tuple[int, int, int] | None = None  # of the last feature map, [C, H, W], where there is one
+    map_shape: tuple[int, int, int] | None = None  # [C, H, W] of the last feature map, if there is one
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Features of x."""
+        """Features `[T, N, feature_size]` of x `[T, N, *input_shape]`."""
 
     def maps(self, x: Tensor) -> Tensor:
-        """The last feature maps of x, `[T, N, *map_shape]`, which `forward` makes features of."""
+        """The last feature maps of x, `[T, N, *map_shape]`, from which `forward` computes the features."""
         raise NotImplementedError(f"{type(self).__name__} has no feature maps")
 
 
 def batch_norms(module: nn.Module) -> list[BatchNorm]:
-    """The batch normalisations in `module`."""
+    """All batch-normalisation layers in `module`."""
     return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
 
 
 def kept_statistics(backbone: Backbone) -> Statistics:
-    """The kind of statistics that the backbone's batch normalisations use, for more of them in its algorithm."""
+    """The batch statistics that the backbone uses, for further batch normalisation in its algorithm."""
     norms = batch_norms(backbone)
     return norms[0].statistics if norms else "running"
 
 
 def batch_statistics(module: nn.Module) -> AbstractContextManager[None]:
-    """Within it every batch normalisation of a model in `eval()` uses the statistics of its batch; no others move."""
+    """Within the context, batch norm in an `eval()` model uses batch statistics and updates no running ones."""
     return _frozen(module, False)
 
 
 def running_statistics(module: nn.Module) -> AbstractContextManager[None]:
-    """Within it every batch normalisation that keeps running statistics uses those, in training too, and moves none."""
+    """Within the context, batch norm with running statistics uses them, in training too, and does not update them."""
     return _frozen(module, True)
 
 

@@ -1,6 +1,6 @@
 """Batch normalisation with batch statistics, and its first and second derivative in closed form.
 
-With x̂ = (x - μ) r, r = (σ² + ε)^-½, M values a channel and P(u) = u - mean(u) - x̂ mean(u x̂), which is self-adjoint:
+With x̂ = (x - μ) r, r = (σ² + ε)^-½, M values per channel and P(u) = u - mean(u) - x̂ mean(u x̂), which is self-adjoint:
 
     y  = γ x̂ + β
     dx = γ r P(g)        dγ = Σ g x̂        dβ = Σ g                        g a cotangent of y
@@ -11,8 +11,8 @@ and for cotangents (h, hγ, hβ) of (dx, dγ, dβ), with a = mean(g x̂), b = me
     dx = r hγ P(g) - γ r² (a P(h) + b P(g) + c x̂)
     dγ = r M c
 
-Beside one more pass of the first derivative's kernel (which gives γ r P(h), Σ h and Σ h x̂) that is a few channelwise
-multiply-adds; torch's own double backward takes about thirty passes over the activations.
+The cost is one more pass of the first derivative's kernel (which gives γ r P(h), Σ h and Σ h x̂) and a few channelwise
+multiply-adds; torch's double backward takes about thirty passes over the activations.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from torch.autograd.function import once_differentiable
 
 
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """y of x `[N, K, ...]` under weight and bias `[K]`, and without a graph the mean and the variance `[K]`.
+    """Normalise x `[N, K, ...]` per channel, with weight and bias `[K]`: y, the mean and the biased variance `[K]`.
 
-    The variance is the biased one. Differentiable twice.
+    y is twice differentiable; mean and variance carry no gradient.
     """
     learning = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
     y, mean, rstd = (_BatchNorm.apply if learning else _statistics)(x, weight, bias, eps)
@@ -49,7 +49,7 @@ class _BatchNorm(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """(dx, dγ, dβ) of (g, x, γ); the mean and the deviation are functions of x, counted in the derivative by x."""
+    """(dx, dγ, dβ) of (g, x, γ). The derivative by x includes its effect on mean and standard deviation."""
 
     @staticmethod
     def forward(

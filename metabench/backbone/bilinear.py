@@ -7,11 +7,11 @@ to w. All three are bilinear, and each is the derivative of the others:
     D(g, w):  dg = C(h, w)   dw = W(h, g)        h a cotangent of x's shape
     W(x, g):  dx = D(g, v)   dg = C(x, v)        v a cotangent of w's shape
 
-So the second-order gradient of an inner loop needs no kernel of its own. Torch's double backward of a grouped
+So the second-order gradient of an inner loop needs no further kernel. Torch's double backward of a grouped
 convolution instead loops over the groups, which here are the tasks.
 
-w carries one set of weights a task, `[T, ...]`. Where it is one set expanded to T tasks (stride 0, as in the first
-inner step) C and D are computed under the shared weights at once, and W still gives every task its own gradient.
+w holds one set of weights per task, `[T, ...]`. If it is one set expanded to T tasks (stride 0, as in the first inner
+step), C and D are computed once under shared weights; W still gives every task its own gradient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 
 
 class Bilinear(ABC):
-    """The three maps. Called, it is C, differentiable in both arguments as often as wanted."""
+    """The three maps. Calling computes C, differentiable in both arguments to any order."""
 
     def __call__(self, x: Tensor, w: Tensor) -> Tensor:
         """y = C(x, w)."""
@@ -47,10 +47,10 @@ class Bilinear(ABC):
 
 
 class Product(Bilinear):
-    """x wᵀ: x `[T, N, I]`, w `[T, O, I]`, y `[T, N, O]`."""
+    """Matrix product x wᵀ: x `[T, N, I]`, w `[T, O, I]`, y `[T, N, O]`."""
 
     def output(self, x: Tensor, w: Tensor) -> Tensor:
-        """One product for all tasks under shared weights, else one a task."""
+        """One product for all tasks under shared weights, else one per task."""
         return F.linear(x, w[0]) if shared(w) else x @ w.mT
 
     def input_gradient(self, g: Tensor, w: Tensor, shape: torch.Size) -> Tensor:
@@ -89,14 +89,14 @@ class Convolution(Bilinear):
         return self._backward(g.flatten(1, 2), x, w.flatten(0, 1), tasks, 0).view(shape)
 
     def weight_gradient(self, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
-        """The correlation of x and g, each task by itself."""
+        """The correlation of x and g, per task."""
         w = g.new_empty(shape)
         return self._backward(g.flatten(1, 2), x.flatten(1, 2), w.flatten(0, 1), shape[0], 1).view(shape)
 
     def _backward(self, g: Tensor, x: Tensor, w: Tensor, groups: int, wanted: Literal[0, 1]) -> Tensor:
-        """The gradient of x (0) or of w (1), which then only gives its shape.
+        """The gradient of x (`wanted=0`) or of w (1), of which only the shape is used.
 
-        `torch.nn.grad` has these as functions, but copies the tensor that only gives its shape.
+        The functions of `torch.nn.grad` would copy that tensor.
         """
         stride, ones, zeros = [self.stride] * 2, [1, 1], [0, 0]
         mask = [wanted == 0, wanted == 1, False]
@@ -105,7 +105,7 @@ class Convolution(Bilinear):
 
 
 def shared(w: Tensor) -> bool:
-    """Whether w `[T, ...]` is one set of weights, expanded."""
+    """Return True if w `[T, ...]` is one set of weights, expanded."""
     return w.stride(0) == 0
 
 

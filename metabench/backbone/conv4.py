@@ -18,22 +18,22 @@ BLOCKS = 4
 
 
 class Scale(Section):
-    """What inputs are standardised by: (x - mean) / std."""
+    """Input standardisation: (x - mean) / std."""
 
     mean: Number
     std: Positive
 
 
 class Conv4(Backbone):
-    """Four times: 3x3 convolution, normalisation, ReLU, halving; then flattened, or averaged over the map.
+    """Four blocks of 3x3 convolution, normalisation, ReLU and downsampling; then flattened, or averaged over the map.
 
     With `readout=linear` the last block has no ReLU: features that a ReLU makes positive have one direction in common,
     so that no cosine of two is near 0 and keys made of them are alike; so, if less, does a maximum (`pool=max`).
 
-    28x28 inputs go through 14, 7, 3, 1 with max-pooling (feature_size = filters) and through 14, 7, 4, 2 with strided
-    convolutions (4 x filters flattened, filters averaged); with `halvings` below 4 only the first blocks halve. A bias
-    before batch statistics cancels, so there is none. Inputs that are standardised first differ in their padding, which
-    is 0: among pixels of 0 to 1 that is an extreme.
+    28x28 inputs shrink to 14, 7, 3, 1 with max-pooling (feature_size = filters) and to 14, 7, 4, 2 with strided
+    convolutions (4 x filters flattened, filters averaged). Only the first `halvings` blocks downsample. Batch norm
+    cancels a bias, so there is none before it. `standardise` also changes the meaning of the zero padding: 0 is the
+    mean of standardised pixels, but an extreme of pixels in [0, 1]. Raises `ConfigError` for inputs that do not fit.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Conv4(Backbone):
             raise ConfigError(
                 "data.size",
                 input_shape[1],
-                f"is too small for {halvings} max-pools; {2**halvings} or more, or pool=stride",
+                f"too small for {halvings} max-pools; use {2**halvings} or more, or backbone.pool=stride",
             )
         self.map_shape = (filters, height, width)
         self.feature_size = filters * (1 if readout == "mean" else height * width)
@@ -81,7 +81,7 @@ class Conv4(Backbone):
         return x.mean((-1, -2)) if self.readout == "mean" else x.flatten(2)
 
     def maps(self, x: Tensor) -> Tensor:
-        """The maps of the last block."""
+        """Feature maps of the last block, `[T, N, *map_shape]`."""
         x = x.transpose(0, 1)
         if self.standardise is not None:
             x = (x - self.standardise.mean) / self.standardise.std

@@ -1,4 +1,4 @@
-"""A fully connected layer with batch normalisation, for the parts of a model that no task adapts."""
+"""Fully connected layers with batch normalisation, for parts of a model that no task adapts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Dense(nn.Module):
         self.norm = BatchNorm(outputs, scale=True, eps=1e-5, statistics=statistics)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer."""
+        """Apply the layer."""
         return F.elu(self.norm(self.linear(x).transpose(0, 1))).transpose(0, 1)
 
 
 def dense(sizes: Sequence[int], statistics: Statistics) -> nn.Sequential:
-    """Layers from `sizes[0]` to `sizes[-1]`, the last one linear."""
+    """Stack `Dense` layers from `sizes[0]` to `sizes[-1]` features; the last layer is linear."""
     *inner, last = pairwise(sizes)
     return nn.Sequential(*(Dense(a, b, statistics) for a, b in inner), Linear(*last, "glorot"))

@@ -1,4 +1,4 @@
-"""From a vector to an image, for models that draw."""
+"""A convolutional decoder from vectors to images, for generative models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from metabench.errors import ConfigError
 
 
 class ImageDecoder(nn.Module):
-    """Vectors `[T, N, inputs]` to images `[T, N, *shape]`, before any last non-linearity.
+    """Vectors `[T, N, inputs]` to images `[T, N, *shape]`, without a final non-linearity.
 
-    A linear map to 2 x `filters` maps of a quarter of the image's side, then 3x3 convolutions, group normalisation and
-    ELU, doubling the side twice by sub-pixel convolution (Shi et al. 2016): four maps become one of twice the side.
-    Every example is drawn by itself.
+    A linear map gives 2 x `filters` maps of a quarter of the image's side; 3x3 convolutions, group normalisation and
+    ELU follow. Two sub-pixel convolutions (Shi et al. 2016) each turn four maps into one of twice the side.
+    Examples are decoded independently.
     """
 
     def __init__(self, inputs: int, filters: int, shape: tuple[int, ...]) -> None:
@@ -33,7 +33,7 @@ class ImageDecoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw."""
+        """Images `[T, N, *shape]` of x `[T, N, inputs]`."""
         x = self.first(x).unflatten(-1, self.start).transpose(0, 1)  # [N, T, C, H, W]
         for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
             x = conv(F.elu(norm(x)))
@@ -43,8 +43,8 @@ class ImageDecoder(nn.Module):
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """`shape` as that of an image, [C, H, W]; raises `ConfigError`."""
+    """`shape` as the shape of an image, [C, H, W]; raises `ConfigError` if it is not."""
     if len(shape) != 3:
-        raise ConfigError("data", f"inputs of shape {shape}", "are no images [C, H, W], which this method draws")
+        raise ConfigError("data", f"inputs of shape {shape}", "should be images [C, H, W], which this method generates")
     channels, height, width = shape
     return channels, height, width

@@ -1,4 +1,4 @@
-"""Layers that run T tasks at once, under shared weights or under one set of weights a task.
+"""Layers that run T tasks at once, under shared weights or one set of weights per task.
 
 A parameter has its usual shape when all tasks share it and a leading T when each task has its own. Activations of
 convolutions are `[N, T, C, H, W]`: examples, then tasks, then channels. In that order both foldings are views: tasks
@@ -23,8 +23,8 @@ Init = Literal["he"] | None
 class Linear(nn.Module):
     """Affine map `[T, N, I]` to `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, bias `[O]` or `[T, O]`.
 
-    It starts as torch's own, weight and bias uniform in ±1 / √I; or the bias is 0 and the weight Xavier-uniform
-    (`glorot`; Glorot, Bengio 2010) or normal with a standard deviation of `init`, cut at two of them.
+    Initialised as in torch, weight and bias uniform in ±1 / √I; or with bias 0 and the weight Xavier-uniform
+    (`glorot`; Glorot, Bengio 2010) or normal with standard deviation `init`, truncated at 2 `init`.
     """
 
     def __init__(self, inputs: int, outputs: int, init: float | Literal["glorot"] | None = None) -> None:
@@ -40,7 +40,7 @@ class Linear(nn.Module):
             nn.init.trunc_normal_(self.weight, std=init, a=-2 * init, b=2 * init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map, for every task."""
+        """Apply the map, per task."""
         if self.weight.dim() == 2:
             return F.linear(x, self.weight, self.bias)
         return Product()(x, self.weight) + self.bias.unsqueeze(1)
@@ -49,7 +49,7 @@ class Linear(nn.Module):
 class Conv2d(nn.Module):
     """3x3 convolution, padding 1, of `[N, T, C, H, W]`; weight `[O, C, 3, 3]` or `[T, O, C, 3, 3]`.
 
-    It starts Xavier-uniform (Glorot, Bengio 2010) or, `he`, normal with a variance of 2 / (9 O) (He et al. 2015).
+    Initialised Xavier-uniform (Glorot, Bengio 2010) or, with `he`, normal with variance 2 / (9 O) (He et al. 2015).
     """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool, init: Init = None) -> None:
@@ -63,7 +63,7 @@ class Conv2d(nn.Module):
         self.stride, self.maps = stride, Convolution(stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution, for every task."""
+        """Apply the convolution, per task."""
         if self.weight.dim() == 4:
             y = F.conv2d(x.flatten(0, 1), self.weight, None, self.stride, padding=1)
             y = y.view(*x.shape[:2], *y.shape[1:])
@@ -73,5 +73,5 @@ class Conv2d(nn.Module):
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """The greatest of each 2x2 pixels of `[N, T, C, H, W]`; an odd row or column at the end is left out."""
+    """2x2 max-pooling of `[N, T, C, H, W]`; an odd last row or column is dropped."""
     return F.max_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])

@@ -16,10 +16,10 @@ from metabench.config.types import Count, Positive
 
 
 class MLP(Backbone):
-    """Linear, normalisation and ReLU for each hidden layer; the last one is the feature, before its ReLU if `linear`.
+    """Linear map, normalisation and ReLU per hidden layer; the features are the last layer's, before ReLU if `linear`.
 
-    Features that a ReLU makes positive have one direction in common. A head that is solved for, as that of `r2d2`, fits
-    that too, at the cost of one of its few points.
+    Post-ReLU features share a common direction; a closed-form head, as that of `r2d2`, spends one of its few degrees
+    of freedom on it.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MLP(Backbone):
         self.feature_size, self.init_std, self.readout = sizes[-1], init_std, readout
 
     def widen(self, count: int) -> None:
-        """Take `count` more numbers with every input; the first layer is drawn anew."""
+        """Add `count` inputs per example; re-initialises the first layer."""
         outputs, inputs = self.linears[0].get_parameter("weight").shape
         self.linears[0] = Linear(inputs + count, outputs, self.init_std)
 

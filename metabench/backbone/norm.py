@@ -1,4 +1,4 @@
-"""Normalisations of T tasks at once; activations are `[N, T, C, ...]`, as in `layers`."""
+"""Normalisation layers for T tasks at once; activations are `[N, T, C, ...]`, as in `layers`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Statistics = Literal["batch", "running", "pooled"]
 
 
 class Norm(nn.Module):
-    """A normalisation of `[N, T, C, ...]` followed by a scale (unless `scale=False`) and a shift a channel."""
+    """A normalisation of `[N, T, C, ...]` followed by a scale (unless `scale=False`) and a shift per channel."""
 
     def __init__(self, channels: int, *, scale: bool, eps: float) -> None:
         super().__init__()
@@ -29,11 +29,11 @@ class Norm(nn.Module):
 
 
 class BatchNorm(Norm):
-    """Batch normalisation, by one of three kinds of `statistics`.
+    """Batch normalisation with one of three kinds of `statistics`.
 
-    "batch": those of each task's batch, always. "running": in training too, which also keeps their exponential average
-    (momentum 0.1), by which `eval()` normalises; T tasks move it by the mean of what each alone would. "pooled": as
-    "running", but in training the batch is that of all T tasks at once, under one scale and shift.
+    "batch": those of each task's batch, in training and evaluation. "running": the same in training; `eval()` uses
+    their exponential average (momentum 0.1), which T tasks update by the mean of their own updates. "pooled": as
+    "running", but in training the batch is that of all T tasks together, under one scale and shift.
     """
 
     def __init__(self, channels: int, *, scale: bool, eps: float, statistics: Statistics) -> None:
@@ -41,20 +41,20 @@ class BatchNorm(Norm):
         self.statistics, self.running, self.pooled = statistics, statistics != "batch", statistics == "pooled"
         self.running_mean: Tensor
         self.running_var: Tensor
-        self.frozen = False  # normalise with the running statistics; set by train() and eval()
+        self.frozen = False  # normalise with running statistics; set by train() and eval()
         if self.running:
             self.register_buffer("running_mean", torch.zeros(channels))
             self.register_buffer("running_var", torch.ones(channels))
 
     def train(self, mode: bool = True) -> BatchNorm:
-        """As of any module; a model with running statistics is frozen on them outside training."""
+        """Set the mode; in evaluation, a layer with running statistics normalises with them."""
         super().train(mode)
         self.frozen = self.running and not mode
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalisation, for every task."""
-        if self.pooled and self.training:  # all examples are those of one task
+        """Normalise x `[N, T, C, ...]`, per task."""
+        if self.pooled and self.training:  # treat all examples as one task's
             return self._normalise(x.flatten(0, 1).unsqueeze(1)).view(x.shape)
         return self._normalise(x)
 
@@ -79,14 +79,14 @@ class BatchNorm(Norm):
 
 
 class GroupNorm(Norm):
-    """Group normalisation of each example by itself (Wu, He 2018); one group is layer normalisation."""
+    """Group normalisation (Wu, He 2018), per example; with one group, layer normalisation."""
 
     def __init__(self, channels: int, groups: int, *, scale: bool, eps: float) -> None:
         super().__init__(channels, scale=scale, eps=eps)
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalisation, for every task."""
+        """Normalise x `[N, T, C, ...]`, per task."""
         n, tasks, channels = x.shape[:3]
         parts = x.reshape(n, tasks, self.groups, -1)
         var, mean = torch.var_mean(parts, dim=-1, keepdim=True, correction=0)
@@ -97,7 +97,7 @@ class GroupNorm(Norm):
 
 
 def make_norm(kind: str, channels: int, *, scale: bool, eps: float, statistics: Statistics) -> nn.Module:
-    """The normalisation named `kind`: batch, group (8 channels a group, or more so that they divide), layer or none."""
+    """Build the normalisation `kind`: batch, group (of 8 channels, or more if 8 do not divide), layer or none."""
     if kind == "batch":
         return BatchNorm(channels, scale=scale, eps=eps, statistics=statistics)
     if kind == "group":

@@ -1,4 +1,4 @@
-"""A plain perceptron, for the parts of a model that are not its backbone."""
+"""A plain multi-layer perceptron, for parts of a model other than its backbone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from metabench.backbone.layers import Linear
 
 
 class Perceptron(nn.Module):
-    """Linear maps `sizes[0]` to `sizes[-1]` with a ReLU between each two, none after the last."""
+    """Linear maps from `sizes[0]` to `sizes[-1]` with ReLUs between them, none after the last."""
 
     def __init__(self, sizes: Sequence[int], init: Literal["glorot"] | None = None) -> None:
         super().__init__()
         self.linears = nn.ModuleList(Linear(a, b, init) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map of `[T, N, sizes[0]]`."""
+        """Map `[T, N, sizes[0]]` to `[T, N, sizes[-1]]`."""
         for i, linear in enumerate(self.linears):
             x = linear(F.relu(x) if i else x)
         return x

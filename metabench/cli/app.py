@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from metabench.config.budgets import register_budgets
 from metabench.config.explain import explain
 from metabench.config.globs import glob_subfolders
 from metabench.config.guard import guard_hydra
@@ -37,6 +38,7 @@ COMPOSING = (
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
+register_budgets()
 fill_published()  # here, for wherever a launcher takes a job this module is imported
 
 
@@ -99,21 +101,29 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
 
     `hydra_config` says how it was composed, `command` is what a person would give the program for it.
     """
-    from metabench.config.build import check
+    from metabench.config.build import check, settled
     from metabench.config.schema import Config
     from metabench.runs.experiment import cell
 
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     config = check(Config, plain)
 
-    from metabench.runs.run_id import identity
+    from metabench.runs.inputs import find_inputs
+    from metabench.training.components import find_components
     from metabench.training.runner import RunSpec, run
     from metabench.utils.console import Display
 
-    key = identity(plain)
+    components = find_components(config)
+    inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
     choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
-    path = Path(config.run_dir or Path("outputs", *names, key)).expanduser()
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    ticket = RunSpec(path, key, OmegaConf.to_yaml(composed, resolve=True), about, command)
-    return run(config, ticket, Display()), path
+    spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
+    display = Display()
+    summary = run(config, spec, display)
+    if config.tests:
+        from metabench.runs.reader import RunReader
+        from metabench.training.suite import run_suite
+
+        run_suite(RunReader(spec.path), config.tests, display)
+    return summary, spec.path

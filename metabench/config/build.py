@@ -74,6 +74,26 @@ def component(node: Mapping[str, Any], base: type, key: str) -> tuple[type[Any],
     return cls, {name: getattr(checked, name) for name in fields}
 
 
+def settled(config: BaseModel, components: Mapping[str, tuple[type[Any], Node]]) -> Node:
+    """A checked configuration as plain values of settled types: 2 for a real number is 2.0, defaults are written out.
+
+    `components` are what `component` found of each, by key; a class goes by the name of its own module.
+    """
+    plain = _plain(config)
+    for key, (cls, given) in components.items():
+        values = {name: _plain(value) for name, value in given.items() if value is not None or name in plain[key]}
+        plain[key] = {"_target_": f"{cls.__module__}.{cls.__qualname__}", **values}
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(by_alias=True)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
 def arguments(cls: type[Any]) -> dict[str, Any]:
     """Type and default of the constructor's keyword-only parameters, and of those that it unpacks."""
     hints, fields = get_type_hints(cls.__init__, include_extras=True), dict[str, Any]()

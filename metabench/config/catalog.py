@@ -11,6 +11,8 @@ GROUPS = {
     "optim": "outer optimisers",
     "device": "devices",
     "experiment": "experiments",
+    "bench": "boards",
+    "suite": "lists of tests",
     "budget": "lengths of a run",
 }
 

@@ -9,6 +9,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from metabench.config.budgets import register_budgets
 from metabench.config.build import check
 from metabench.config.published import fill_published
 from metabench.config.schema import Config
@@ -33,6 +34,7 @@ def composition(*overrides: str, config_dir: str | None = None) -> tuple[DictCon
     """The same as Hydra has it, and Hydra's own part, which says what was chosen."""
     own = [f'hydra.searchpath=["file://{Path(config_dir).resolve()}"]'] if config_dir else []
     fill_published()
+    register_budgets()
     with initialize_config_module("metabench.conf", version_base="1.3"):
         whole = hydra_compose("config", [*overrides, *own], return_hydra_config=True)
     return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]), whole.hydra

@@ -43,7 +43,7 @@ def _check(override: Override, config_dir: str | None) -> None:
     if override.is_sweep_override():
         return
     name = value if isinstance(value, str) else ""
-    optional = key in ("recipe/task", "recipe/backbone")  # in the defaults list, so that Hydra takes any name for it
+    optional = key.startswith("recipe/")  # in the defaults list, so that Hydra takes any name for it
     if (optional and not override.is_delete()) or (key in GROUPS and not name):
         options = entries(key, folders(config_dir))
         if name not in options:

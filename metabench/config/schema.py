@@ -92,6 +92,8 @@ class Config(Section):
     init: Folder | None  # a run directory whose chosen checkpoint to start from
     budget: str  # the name of the lengths that were chosen: full, or one that is shorter
     published: Published | None
+    board: str | None = None  # that the run is for
+    tests: dict[str, list[str]] | None = None  # tests to make after the main one: overrides by name
     engine: Literal["auto", "eager", "compile", "graph"]  # how a meta-step is computed
     chunk: Count | Literal["auto"]  # tasks held in memory at once
     remat: bool  # compute inner steps again on the way back instead of keeping them

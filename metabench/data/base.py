@@ -33,6 +33,10 @@ class TaskSource(ABC):
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""
 
+    def training_card(self) -> dict[str, Any]:
+        """The facts of training tasks that the sizes of an episode leave open: for the protocol card."""
+        return {}
+
     @abstractmethod
     def card(self) -> dict[str, Any]:
         """The facts of the data that decide a number: for the protocol card, plain types only."""

@@ -30,6 +30,7 @@ class Shape(Section):
     ways: Ways
     shots: Count
     queries: Whole
+    rotations: Rotations | None = None  # None: those of the source
 
 
 class Drawings(NamedTuple):
@@ -90,6 +91,7 @@ class FewShotImages(TaskSource):
         """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for."""
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.rotations, self.size, self.each = device, rotations, size, drawings
+        self.turned = dict.fromkeys(SPLITS, rotations) | {"train": train.rotations or rotations}
         self.stream, self.online, self.ways = stream, online, ways
         self.classes = {split: len(characters[split]) * self._turns(split) for split in SPLITS}
         evaluation = Episode(ways, shots, queries)
@@ -118,14 +120,13 @@ class FewShotImages(TaskSource):
             for split in SPLITS
         }
         images = bank.images.to(self.device).unsqueeze(2)  # [characters, drawings, 1, size, size]
-        turns = 1 if self.rotations == "none" else TURNS
+        turns = 1 if set(self.turned.values()) == {"none"} else TURNS
         turned = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
         return Drawings(turned, pools, images.shape[0] * self.each, bank.digest)
 
     def _turns(self, split: SplitName) -> int:
         """Classes that one character makes in `split`."""
-        turned = self.rotations == "classes_all" or (self.rotations == "classes_train" and split == "train")
-        return TURNS if turned else 1
+        return _classes_of_one(self.turned[split], split)
 
     def _check(self, split: SplitName) -> None:
         episode, key = self.episodes[split], "data.train" if split == "train" else "data"
@@ -141,6 +142,9 @@ class FewShotImages(TaskSource):
             raise ConfigError(f"{key}.shots", episode.shots, valid)
 
     def _check_online(self, online: Online) -> None:
+        if self.turned["train"] != self.rotations:
+            valid = f"null or {self.rotations}: training tasks are made of images that have come"
+            raise ConfigError("data.train.rotations", self.turned["train"], valid)
         if self.stream is not None:
             raise ConfigError("data.online", "given", "null: data.stream makes streams of another kind")
         rounds = self.classes["test"] // self.ways
@@ -174,7 +178,7 @@ class FewShotImages(TaskSource):
         else:
             classes = self._own_classes(split, index, num_tasks)
         turn, character = classes // len(pool), pool[classes % len(pool)]
-        if self.rotations == "per_task":
+        if self.turned[split] == "per_task":
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
         drawing = choose(keys, _DRAWINGS, self.each, shots + queries, ways)  # [T, ways, shots + queries]
         rows = (turn * self.drawings.turn_stride + character * self.each).unsqueeze(-1) + drawing
@@ -203,9 +207,21 @@ class FewShotImages(TaskSource):
         return {
             **stream,
             **({} if self.online is None else self.online.card()),
-            "classes": self.classes,
+            "classes": {
+                split: len(self._characters[split]) * _classes_of_one(self.rotations, split) for split in SPLITS
+            },
             "rotations": self.rotations,
             "size": self.size,
             "digest": self.drawings.digest[:16],
             "eval_seed": self.seeds["test"],
         }
+
+    def training_card(self) -> dict[str, Any]:
+        """How training images are turned, and the classes that makes."""
+        return {"rotations": self.turned["train"], "classes": self.classes["train"]}
+
+
+def _classes_of_one(rotations: Rotations, split: SplitName) -> int:
+    """Classes that one character makes in `split`."""
+    turned = rotations == "classes_all" or (rotations == "classes_train" and split == "train")
+    return TURNS if turned else 1

@@ -9,11 +9,10 @@ from pydantic import Field
 
 from metabench.config.types import Folder
 from metabench.data.few_shot import Episodes, FewShotImages
+from metabench.data.images import raw
 from metabench.data.images.ingest import load_omniglot
 from metabench.data.images.splits import read_split, split_digest
 from metabench.data.online import Online
-
-DIGEST = "d94dbe2639b9809b3817613adb9c2c35eb0f7e8933bddf52008de090348c0389"  # of the drawings as published
 
 
 class Omniglot(FewShotImages):
@@ -49,9 +48,10 @@ class Omniglot(FewShotImages):
         )
 
     def card(self) -> dict[str, Any]:
-        """The split by name and content, and how drawings become inputs."""
+        """The split by name and content, how images become inputs, and a word where they are not the published ones."""
         return {
             "source": "omniglot",
+            **({} if self.drawings.digest == raw.DIGEST else {"published": False}),
             "split": self.split,
             "split_digest": split_digest(self.split)[:16],
             "resize": self.resize,

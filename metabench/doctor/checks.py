@@ -90,15 +90,16 @@ def device() -> str:
 
 def data() -> str:
     """Omniglot, where it is: every drawing, as published."""
-    from metabench.data.omniglot import DIGEST, load_omniglot
+    from metabench.data.images import raw
+    from metabench.data.images.ingest import load_omniglot
 
     try:
         bank = load_omniglot(None, size=28, resize="nearest", invert=True, download=False, say=lambda line: None)
     except MissingDataError as fault:
         raise AbsentError(f"{fault}; data=omniglot downloads it where the network allows") from None
-    if bank.digest != DIGEST:
-        raise UserError("Omniglot is whole, but its drawings are not those published: fetch the two zips again")
-    return f"Omniglot is whole: {len(bank.names)} characters, {bank.images.shape[1]} drawings each, as published"
+    if bank.digest != raw.DIGEST:
+        raise UserError("Omniglot is whole, but its images are not the published ones: fetch the two zips again")
+    return f"Omniglot is whole: {len(bank.names)} characters, {bank.images.shape[1]} images each, as published"
 
 
 def folders() -> str:

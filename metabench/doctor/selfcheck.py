@@ -36,7 +36,7 @@ def train(folder: Path) -> Trained:
     errors = []
     for name, more in (("untrained", "train.steps=0"), ("trained", f"train.steps={STEPS}")):
         config = compose(*COMMAND, more)
-        summary = run(config, RunSpec(folder / name, "doctor", "", cell(config, None, ()), ("doctor",)), display)
+        summary = run(config, RunSpec(folder / name, "doctor", {}, {}, cell(config, None, ()), ("doctor",)), display)
         errors.append(summary["test"]["mean"])
     weights = load_tensors(folder / "trained" / "checkpoints" / "best.pt")["algo"]
     state = b"".join(name.encode() + tensor.numpy().tobytes() for name, tensor in sorted(weights.items()))

@@ -1,7 +1,7 @@
 """The plan of a run's meta-steps: which engine, how many tasks at once, how many threads.
 
 A pure function of the configuration and the machine, never of a timing or of the memory free at the moment: a stopped
-run must go on with the same rounding. PERFORMANCE.md has the measurements behind the numbers here.
+run must go on with the same rounding. docs/performance.md has the measurements behind the numbers here.
 """
 
 from __future__ import annotations

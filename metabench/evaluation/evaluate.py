@@ -1,4 +1,4 @@
-"""Statistics over tasks: every figure carries its episodes, its interval and the name of the formula."""
+"""Statistics over tasks: the metric of every task, its mean and 95% interval, and how many are not finite."""
 
 from __future__ import annotations
 
@@ -29,8 +29,13 @@ class Estimate:
 
 
 def estimate(values: Tensor) -> Estimate:
-    """Mean and Student-t 95% half-width of `values [E]`; the half-width is NaN for a single value."""
+    """Mean and Student-t 95% half-width of `values [E]`; the half-width is NaN for a single value.
+
+    Both are NaN if a value is not finite: the mean over the other tasks would be of easier ones.
+    """
     values = values.double()
+    if not bool(values.isfinite().all()):
+        return Estimate(math.nan, math.nan, values.numel())
     from scipy.special import stdtrit  # a quarter of a second
 
     n = values.numel()
@@ -49,9 +54,9 @@ def evaluate(
     tick: Callable[[int], None] = lambda done: None,
     ranks: Distributed = SINGLE,
 ) -> Metrics:
-    """The metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
+    """Metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
 
-    Each rank evaluates a share of them. `tick` is called with the number of tasks done, after every batch and by all
+    Each rank evaluates a shard of them. `tick` is called with the number of tasks done, after every batch and by all
     ranks equally often; it may raise to stop.
     """
     training = algo.training
@@ -70,14 +75,21 @@ def evaluate(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
+def count_nonfinite(values: Tensor) -> int:
+    """How many of the tasks `values [E]` have a metric that is not finite."""
+    return int((~values.isfinite()).sum())
+
+
 def summarise(values: Tensor, axis: Axis = INNER_STEPS) -> dict[str, Any]:
-    """The final figure of `values [E, K]`, and that of each column of the axis."""
-    steps = [estimate(column) for column in values.unbind(1)]
-    final = steps[-1]
-    return {
-        "mean": final.mean,
-        "ci95": final.ci95,
-        "episodes": final.episodes,
-        "axis": axis.name,
-        "per_step": [{"step": i, "mean": e.mean, "ci95": e.ci95} for i, e in enumerate(steps, axis.first)],
-    }
+    """The final result of `values [E, K]`, and that of each column of the axis.
+
+    `nonfinite` is the number of tasks whose metric is not finite, where there are any; the mean is then NaN.
+    """
+    columns = [_result(column) for column in values.unbind(1)]
+    per_step = [{"step": i, **result} for i, result in enumerate(columns, axis.first)]
+    return {**columns[-1], "episodes": values.shape[0], "axis": axis.name, "per_step": per_step}
+
+
+def _result(values: Tensor) -> dict[str, Any]:
+    found, lost = estimate(values), count_nonfinite(values)
+    return {"mean": found.mean, "ci95": found.ci95, **({"nonfinite": lost} if lost else {})}

@@ -11,8 +11,10 @@ from metabench.evaluation.evaluate import FORMULA
 from metabench.runs.run_id import digest
 
 
-def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[str, Any]:
-    """The card of a run.
+def protocol_card(
+    config: Config, source: TaskSource, algo: Algorithm, init: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The card of a run, which began with the weights that `init` names, if any.
 
     `test` is what two numbers must share to be comparable, and `hash` is of it alone: the episodes (data, split,
     rotations, sizes, seed), how predictions are made, how the checkpoint was chosen, and the statistics.
@@ -32,6 +34,7 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
         "interval": FORMULA,
     }
     training = {
+        **source.training_card(),
         unit: train.outputs,
         "shots": train.shots,
         "queries": train.queries,
@@ -39,6 +42,10 @@ def protocol_card(config: Config, source: TaskSource, algo: Algorithm) -> dict[s
         "tasks_per_step": config.train.tasks,
         "inner_steps": getattr(algo, "inner_steps", None),
         "test_inner_steps": getattr(algo, "eval_inner_steps", None),
+        "learning_rate": config.optim.get("lr"),
+        "schedule": config.train.schedule,
+        "inner_learning_rate": config.algo.get("inner_lr"),
+        "init": init,
         "parameters": sum(p.numel() for p in algo.parameters() if p.requires_grad),
         "normalisation": {k: v for k, v in config.backbone.items() if k in ("norm", "statistics")},
         "seed": config.seed,

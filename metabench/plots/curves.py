@@ -31,7 +31,7 @@ def learning_curve(records: Lines, algo: Algorithm) -> Figure:
     x, marker = column(train, "step"), "." if len(train) == 1 else ""
     axes.plot(x, scale(name) * values[0], color=GREY, linewidth=0.8, marker=marker, label=f"training{trained}")
     band(axes, validation, name, name, f"validation{judged}, 95% interval")
-    finite = [r for r in validation if math.isfinite(r[name])]
+    finite = [r for r, value in zip(validation, values[1], strict=True) if math.isfinite(value)]
     if finite:
         pick = max if algo.objective.higher_is_better else min
         best = pick(finite, key=lambda r: r[name])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
 from metabench.data.base import TaskSource
+from metabench.objective import classes
 from metabench.plots.theme import GREY, INK, WIDTH, predictions
 from metabench.tasks import Tasks
 
@@ -55,7 +56,7 @@ def embed(algo: Algorithm, source: TaskSource, episode: int) -> Embedded | None:
     begin, end = (Seen(support[at][:shots], query[at][-queries:]) for at in (0, -1))
     labels = (tasks.support.y[0].cpu(), tasks.query.y[0].cpu())
     moments = (end,) if torch.equal(begin.query, end.query) else (begin, end)
-    return Embedded(moments, labels, outputs[-1][0].argmax(-1))
+    return Embedded(moments, labels, classes(outputs[-1][0]))
 
 
 def embeddings(named: dict[str, Embedded], episode: int, title: str) -> Figure:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metabench.algo.base import Algorithm
 from metabench.data.base import TaskSource
+from metabench.objective import classes
 from metabench.plots.theme import BLUE, GREY, INK, ORANGE, PALE, WIDTH, predictions
 from metabench.tasks import Episode, Examples
 
@@ -57,7 +58,7 @@ def episodes(algo: Algorithm, source: TaskSource) -> Figure:
     """One validation episode, or two small ones side by side."""
     plan = Plan(source.spec.eval)
     tasks = source.sample("validation", 0, plan.tasks)
-    found = predictions(algo, tasks, tasks.query.x)[-1].argmax(-1)  # of all queries at once, as in evaluation
+    found = classes(predictions(algo, tasks, tasks.query.x)[-1])  # of all queries at once, as in evaluation
     picture = Figure(figsize=(WIDTH, WIDTH * plan.height / PAGE))
     axes = picture.add_axes((0, 0, 1, 1))
     for t in range(plan.tasks):

@@ -164,7 +164,10 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
     final = _is_final(runs[0], at)
     fault = _incomparable(runs[0], paper, experiments)
     if len(figures) < len(runs):  # there is no such figure: shown is the one that the runs end with
-        fault = fault or Verdict(Kind.OTHER, f"has no figure of {mode} prediction{'' if at is None else f' at {at}'}")
+        where = f"{mode} prediction{'' if at is None else f' at {at}'}"
+        lost = max(run.summary.test.modes[mode].nonfinite if mode in run.summary.test.modes else 0 for run in runs)
+        said = f"{lost} test tasks are not finite with {where}" if lost else f"has no figure of {where}"
+        fault = fault or Verdict(Kind.OTHER, said)
         mode = test.prediction
         figures = tuple(_final(run, mode) for run in runs)
     ours = over_seeds([figure.mean for figure in figures]) if len(runs) > 1 else figures[0]
@@ -177,6 +180,7 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
 def _final(run: Run, mode: str) -> Figure:
     """What a run ends with."""
     found = run.summary.test.modes[mode]
+    assert found.mean is not None  # as `_figure` or the summary's reader has found
     return Figure(found.mean, found.ci95, found.episodes, "tasks")
 
 
@@ -188,7 +192,7 @@ def _is_final(run: Run, at: int | None) -> bool:
 def _figure(run: Run, mode: str, at: int | None) -> Figure | None:
     """The figure of a run in one mode of prediction, at one step; None where it has none."""
     test = run.summary.test
-    if mode not in test.modes:
+    if mode not in test.modes or test.modes[mode].mean is None:
         return None
     if _is_final(run, at):
         return _final(run, mode)

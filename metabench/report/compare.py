@@ -35,7 +35,7 @@ class Side:
 
     def means(self, mode: str) -> list[float]:
         """The mean of each run."""
-        return [run.summary.test.modes[mode].mean for run in self.runs]
+        return [mean for run in self.runs if (mean := run.summary.test.modes[mode].mean) is not None]
 
 
 def versus(a: Path, b: Path, prediction: str | None = None) -> list[str]:

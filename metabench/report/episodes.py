@@ -28,7 +28,8 @@ def read_episodes(run: Run, mode: str) -> list[float]:
         raise DamagedError("episodes.json: is not of the test in summary.json")
     if len(finite) < len(values):
         raise DamagedError(f"episodes.json: {len(values) - len(finite)} of {len(values)} figures are not finite")
-    if not math.isclose(math.fsum(finite) / len(finite), test.modes[mode].mean, rel_tol=1e-6, abs_tol=1e-9):
+    mean = test.modes[mode].mean
+    if mean is None or not math.isclose(math.fsum(finite) / len(finite), mean, rel_tol=1e-6, abs_tol=1e-9):
         raise DamagedError("episodes.json: its mean is not the one in summary.json")
     return finite
 

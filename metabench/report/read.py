@@ -14,7 +14,7 @@ from pathlib import Path
 from metabench.errors import UserError, format_value
 from metabench.report.summary import Summary, Values, parse
 from metabench.report.untrusted import clean, read_content, read_yaml
-from metabench.runs.run_id import identity
+from metabench.runs.run_id import first_identity, identity
 from metabench.utils.files import DamagedError
 
 NOT_RUNS = {"checkpoints", "pictures", "tensorboard"}  # folders within a run
@@ -90,7 +90,10 @@ def _config(path: Path, summary: Summary) -> Values:
     """config.yaml, if it is that of the run."""
     content = read_yaml(path / "config.yaml")
     try:
-        agrees = isinstance(content, dict) and identity(content) == summary.identity
+        agrees = isinstance(content, dict) and summary.identity in (
+            identity(content, summary.inputs),
+            first_identity(content),
+        )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         raise DamagedError("config.yaml: is no configuration") from None
     if not agrees:

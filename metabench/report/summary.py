@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 import metabench.config.schema
 from metabench.config.build import check
@@ -20,15 +20,8 @@ REQUIRED = {"data", "prediction", "metric", "episodes", "shots"}  # of the test 
 Values = dict[str, Any]
 
 
-def _finite(value: Any) -> Any:
-    if value is None:
-        raise ValueError("is not a finite number")
-    return value
-
-
 HUGE = 1e30  # a number beyond it is of no run, and drawing it overflows
-Amount = Annotated[float, Field(ge=0, le=HUGE)]
-Mean = Annotated[Amount, BeforeValidator(_finite)]  # JSON has null for NaN and infinities
+Amount = Annotated[float, Field(ge=0, le=HUGE)]  # or None: JSON has null for NaN and infinities
 Prediction = Literal["transductive", "inductive"]
 
 
@@ -41,9 +34,10 @@ class _Part(BaseModel):
 class Estimate(_Part):
     """A mean over test tasks."""
 
-    mean: Mean
+    mean: Amount | None
     ci95: Amount | None
     episodes: Count
+    nonfinite: Whole = 0  # tasks whose metric is not finite; there is then no mean
 
 
 class Point(_Part):
@@ -109,6 +103,7 @@ class Summary(_Part):
     train: Trained
     environment: Environment
     experiment: str | None = None
+    inputs: Values = {}
     budget: str = "full"
     published: Published | None = None
 
@@ -145,9 +140,13 @@ def _agree(summary: Summary) -> None:
             )
     if test.prediction not in test.modes:
         raise DamagedError(f"summary.json: test.modes: has no {test.prediction}")
+    if test.modes[test.prediction].mean is None:
+        raise DamagedError(f"summary.json: test.modes.{test.prediction}.mean: is not a finite number")
     for mode, estimate in test.modes.items():
+        if estimate.mean is None and not estimate.nonfinite:
+            raise DamagedError(f"summary.json: test.modes.{mode}.mean: is not a finite number")
         if estimate.episodes != card["episodes"]:
             episodes = f"test.modes.{mode}.episodes={estimate.episodes}"
             raise DamagedError(f"summary.json: {episodes}: the protocol card says {format_value(card['episodes'])}")
-        if test.metric == "accuracy" and estimate.mean > 1:
+        if test.metric == "accuracy" and (estimate.mean or 0) > 1:
             raise DamagedError(f"summary.json: test.modes.{mode}.mean={estimate.mean}: is no {test.metric}")

@@ -5,14 +5,17 @@ None of it is part of a run's identity: the same configuration given by plain ov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from metabench.config.schema import Config
 
 FULL = "full"
 # What may be given beside an experiment and leaves it the experiment: where and how it is computed, and its seed.
-FREE = ("experiment", "budget", "seed", "device", "engine", "chunk", "remat", "resume", "run_dir", "log", "checkpoint")
+FREE = (
+    *("experiment", "bench", "suite", "budget", "seed"),
+    *("device", "engine", "chunk", "remat", "resume", "run_dir", "log", "checkpoint"),
+)
 FREE_PARTS = ("data.root", "data.download")
 
 
@@ -21,9 +24,16 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
 
     `published` is what the paper reports of the experiment as it is: with changes or a smaller budget of another run.
     """
-    changes = [override for override in overrides if experiment and not _free(override)]
+    free = {*FREE, "algo"} if config.board else {*FREE}
+    changes = [override for override in overrides if (experiment or config.board) and not _free(override, free)]
     published = {**config.published.model_dump(), "cost": cost(config)} if config.published else None
-    return {"experiment": experiment, "budget": config.budget, "changes": changes, "published": published}
+    return {
+        "experiment": experiment,
+        "board": config.board,
+        "budget": config.budget,
+        "changes": changes,
+        "published": published,
+    }
 
 
 def cost(config: Config) -> str:
@@ -34,14 +44,14 @@ def cost(config: Config) -> str:
     return f"{trained}, {episodes:,} test tasks"
 
 
-def _free(override: str) -> bool:
+def _free(override: str, free: Collection[str]) -> bool:
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    return key in FREE_PARTS or key.split(".")[0].split("/")[0] in (*FREE, "hydra")
+    return key in FREE_PARTS or key.split(".")[0].split("/")[0] in (*free, "hydra")
 
 
 def cell_line(cell: dict[str, Any]) -> str | None:
     """It in one line, for a person; None where there is nothing to say."""
-    parts = [f"experiment {cell['experiment']}"] if cell["experiment"] else []
+    parts = [f"{kind} {cell[kind]}" for kind in ("experiment", "board") if cell.get(kind)]
     if cell["changes"]:
         parts.append(f"changed by {' '.join(cell['changes'])}")
     if cell["budget"] != FULL:

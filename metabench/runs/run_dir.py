@@ -22,8 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from metabench.errors import ConfigError, DataError, UserError, last_line
 from metabench.utils.files import (
     DamagedError,
@@ -36,6 +34,7 @@ from metabench.utils.files import (
     write_errors,
     write_json,
 )
+from metabench.utils.lock import Lock
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
@@ -49,27 +48,24 @@ class RunDirectory:
         self.path, self.identity = path, identity
         self.metrics_path = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
-        self._lock = FileLock(path / ".lock")
+        self._lock = Lock(path / ".lock", self._refused)
 
     def __enter__(self) -> RunDirectory:
-        """Take the directory; raises `UserError` if another process has it."""
-        self._acquire()
+        """Lock the directory; raises `UserError` if another process holds it."""
+        self._lock.acquire(self._busy)
         write_json(self.path / ".owner", {"pid": os.getpid(), "host": socket.gethostname()})
         return self
 
-    def _acquire(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.path}: another process writes this run: {self._owner()}") from None
-        except OSError as fault:
-            raise ConfigError("run_dir", self.path, f"cannot be written: {fault.strerror or fault}") from None
+    def _busy(self) -> None:
+        raise UserError(f"{self.path}: another process writes this run: {self._owner()}")
+
+    def _refused(self, reason: str) -> UserError:
+        return ConfigError("run_dir", self.path, f"cannot be written: {reason}")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release the lock."""
         (self.path / ".owner").unlink(missing_ok=True)
         self._lock.release()
 
@@ -86,17 +82,22 @@ class RunDirectory:
         foreign = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists() and not first.exists()]
         if foreign:
             raise ConfigError("run_dir", self.path, f"has a {foreign[0]}, but is no run's; choose another folder")
-        try:
-            held = read_json(first).get("identity")
-        except (DamagedError, AttributeError):
-            return
-        if held != self.identity:
+        held = held_identity(self.path)
+        if held is not None and held != self.identity:
             raise ConfigError("run_dir", self.path, "holds a run of another configuration; choose another folder")
+
+    def held(self) -> dict[str, Any] | None:
+        """What `begin` recorded of the run that lies here."""
+        try:
+            found = read_json(self.path / "environment.json")
+        except DamagedError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def check_free(self) -> None:
         """Raise `UserError` if another process has the directory; makes none."""
         if (self.path / ".lock").exists():
-            self._acquire()
+            self._lock.acquire(self._busy)
             self._lock.release()
 
     def summary(self) -> dict[str, Any] | None:
@@ -194,6 +195,14 @@ class RunDirectory:
         """Write the summary, the last file of a run."""
         self.status(summary["status"])
         write_json(self.path / "summary.json", summary)
+
+
+def held_identity(path: Path) -> str | None:
+    """The id of the run in `path`; None where there is none."""
+    try:
+        return read_json(path / "environment.json").get("identity")
+    except (DamagedError, AttributeError):
+        return None
 
 
 def load_best(path: Path) -> dict[str, Any]:

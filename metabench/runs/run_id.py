@@ -10,14 +10,50 @@ from typing import Any
 from metabench.utils.files import plain
 
 # What may differ between two runs that are one and the same: where they read, write and report, what they are called.
-NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published")
+NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published", "board", "tests")
+NOT_OF_DATA = ("root", "download")  # the content of the data is on the protocol card
+
+Inputs = Mapping[str, Any]
+"""What a run depends on beside its configuration (`metabench.runs.inputs`): empty for most."""
 
 
-def identity(config: dict[str, Any]) -> str:
-    """Twelve hex digits of a composed configuration: the id of its run."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "download")}
+def identity(config: Mapping[str, Any], inputs: Inputs | None = None) -> str:
+    """Twelve hex digits: the id of the run of a configuration whose types are settled (`config.build.settled`).
+
+    A key without a value counts as one that is not there, so that a later version may add one. `init` counts by the
+    digest of its checkpoint, and classes from outside the package by the digest of their source, where `inputs` has it.
+    """
+    kept = _of_run(config)
+    if inputs:
+        kept |= {"init": None, "inputs": inputs}
+    return digest(_settled_numbers(kept))[:12]
+
+
+def first_identity(config: Mapping[str, Any]) -> str:
+    """The id by the rule of version 0.1.0: of values as they were written. Runs of that version keep it.
+
+    A key that was added since and has no value is left out, as it was then.
+    """
+    kept = _of_run(config)
+    train = kept["data"].get("train")
+    if isinstance(train, Mapping) and train.get("rotations", "") is None:
+        kept["data"]["train"] = {key: value for key, value in train.items() if key != "rotations"}
     return digest(kept)[:12]
+
+
+def _of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_OF_DATA}
+    return kept
+
+
+def _settled_numbers(node: Any) -> Any:
+    """`node` without nulls in its mappings, and with one zero."""
+    if isinstance(node, Mapping):
+        return {str(key): _settled_numbers(value) for key, value in node.items() if value is not None}
+    if isinstance(node, (list, tuple)):
+        return [_settled_numbers(value) for value in node]
+    return node + 0.0 if isinstance(node, float) else node
 
 
 def digest(content: Any) -> str:

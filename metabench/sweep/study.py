@@ -14,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from metabench.errors import ConfigError, UserError
 from metabench.utils.files import DamagedError, read_json, write_json
+from metabench.utils.lock import Lock
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -37,22 +36,16 @@ class Study:
 
     def __init__(self, folder: Path, about: dict[str, Any], space: dict[str, BaseDistribution], maximise: bool) -> None:
         self.folder, self.about, self.space, self.maximise = folder, about, space, maximise
-        self._lock = FileLock(folder / ".lock")
+        self._lock = Lock(folder / ".lock", self._refused)
 
     def __enter__(self) -> Study:
-        """Take the folder; raises `UserError` if another process has it, or it holds another search."""
+        """Lock the folder; raises `UserError` if another process has it, or it holds another search."""
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"study={self.folder}: another process continues this search") from None
-        except OSError as fault:
-            raise ConfigError("study", self.folder, f"cannot be written: {fault.strerror or fault}") from None
+        self._lock.acquire(self._busy)
         path = self.folder / "study.json"
         try:
             held = read_json(path)
@@ -76,8 +69,14 @@ class Study:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._lock.release()
+
+    def _busy(self) -> None:
+        raise UserError(f"study={self.folder}: another process continues this search")
+
+    def _refused(self, reason: str) -> UserError:
+        return ConfigError("study", self.folder, f"cannot be written: {reason}")
 
     def search(self, trials: int, run: Callable[[int, dict[str, Any]], Outcome]) -> None:
         """Bring the search to so many ended trials; what `run` raises leaves its trial to be continued."""

@@ -13,22 +13,41 @@ from metabench.axis import INNER_STEPS
 from metabench.backbone.base import Backbone
 from metabench.config.build import component
 from metabench.config.schema import Config
+from metabench.config.types import Node
 from metabench.data.base import TaskSource
 from metabench.data.loader import TaskLoader
 from metabench.engine.device import open_device
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError, last_line
+from metabench.errors import ConfigError, DataError, last_line
 from metabench.evaluation.evaluate import evaluate
 from metabench.evaluation.protocol import protocol_card
-from metabench.runs.run_dir import UNFIT, load_best
+from metabench.runs.inputs import load_init
+from metabench.runs.run_dir import UNFIT
 from metabench.tasks import Metrics
 from metabench.utils.console import Display
 from metabench.utils.distributed import SINGLE, Distributed
 from metabench.utils.dynamo import skip_dynamo_import
-from metabench.utils.files import DamagedError
 from metabench.utils.oom import oom_advice
 from metabench.utils.tensorboard import require_tensorboard
+
+BASES: dict[str, type] = {
+    "data": TaskSource, "backbone": Backbone, "algo": Algorithm, "optim": torch.optim.Optimizer
+}  # fmt: skip
+
+
+def find_components(config: Config) -> dict[str, tuple[type[Any], Node]]:
+    """The class of each component and its checked arguments, by key; nothing is constructed."""
+    return {key: component(getattr(config, key), base, key) for key, base in BASES.items()}
+
+
+def data_card(config: Config) -> dict[str, Any] | None:
+    """The facts of the data at hand; None where it cannot be read here."""
+    make_source, arguments = component(config.data, TaskSource, "data")
+    try:
+        return make_source(config.seed, torch.device("cpu"), **arguments).card()
+    except DataError:
+        return None
 
 
 class Components:
@@ -38,10 +57,9 @@ class Components:
         self.config, self.display, self.ranks = config, display, ranks
         if config.log.tensorboard:
             require_tensorboard()
-        make_source, source_args = component(config.data, TaskSource, "data")
-        make_backbone, backbone_args = component(config.backbone, Backbone, "backbone")
-        make_algo, algo_args = component(config.algo, Algorithm, "algo")
-        make_optim, optim_args = component(config.optim, torch.optim.Optimizer, "optim")
+        made = find_components(config)
+        (make_source, source_args), (make_backbone, backbone_args) = made["data"], made["backbone"]
+        (make_algo, algo_args), (make_optim, optim_args) = made["algo"], made["optim"]
         skip_dynamo_import()
         self.device = open_device(config.device)
         torch.manual_seed(config.seed)
@@ -49,6 +67,7 @@ class Components:
         spec = self.source.spec
         backbone = make_backbone(spec.input_shape, **backbone_args)
         self.algo: Algorithm = make_algo(spec, backbone, **algo_args).to(self.device)
+        self.init: dict[str, Any] | None = None  # the checkpoint that the run begins with
         if config.init is not None:
             self._start_from(Path(config.init).expanduser())
         self.parameters = [p for p in self.algo.parameters() if p.requires_grad]
@@ -65,26 +84,24 @@ class Components:
         self.metric = self.algo.objective.metric_name
 
     def _start_from(self, run: Path) -> None:
+        weights, self.init = load_init(run)
         try:
-            self.algo.load_state_dict(load_best(run)["algo"])
-        except DamagedError as fault:
-            raise ConfigError("init", run, f"has no intact best checkpoint: {fault}") from None
+            self.algo.load_state_dict(weights)
         except UNFIT as fault:
             raise ConfigError("init", run, f"does not fit this model: {last_line(fault)}") from None
         if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
             raise ConfigError("init", run, "holds a weight that is not finite")
 
     def _refuse_chunks(self) -> None:
-        chunk, whole = self.config.chunk, "backbone.statistics=pooled is of all tasks of a meta-step"
-        if isinstance(chunk, int) and chunk < self.config.train.tasks:
-            raise ConfigError("chunk", chunk, f"{whole}: auto, or statistics=running")
+        if isinstance(self.config.chunk, int) and self.config.chunk < self.config.train.tasks:
+            raise ConfigError("chunk", self.config.chunk, f"auto: {self.algo.coupled}")
         if self.ranks.size > 1:
-            raise ConfigError("device", "ddp", f"{whole}: one process, or statistics=running")
+            raise ConfigError("device", "ddp", f"cpu, cuda or auto: {self.algo.coupled}")
 
     @cached_property
     def card(self) -> dict[str, Any]:
         """The protocol card, which names the data by content."""
-        return protocol_card(self.config, self.source, self.algo)
+        return protocol_card(self.config, self.source, self.algo, self.init)
 
     @property
     def columns(self) -> range:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.evaluation.evaluate import estimate, summarise
+from metabench.evaluation.evaluate import count_nonfinite, estimate, summarise
 from metabench.evaluation.online import Arrived, Rounds
 from metabench.runs.run_dir import RunDirectory
 from metabench.training.components import Components
@@ -79,7 +79,10 @@ class Training:
         phase.update(self.step, f"{now}{best}  {phase.rate * tasks:.0f} tasks/s")
 
     def validate(self) -> None:
-        """Estimate the metric on validation tasks; keep the best weights. A run stopped in validation repeats it."""
+        """Estimate the metric on validation tasks; keep the best weights. A run stopped in validation repeats it.
+
+        A validation with a task whose metric is not finite is worse than any other.
+        """
         self.check_finite()
         components, config = self.components, self.components.config.validation
         self.validating, before = True, torch.get_rng_state()
@@ -92,11 +95,19 @@ class Training:
 
         found = components.evaluate("validation", config.episodes, tick=tick)
         self.validating = False
-        result, loss = (estimate(components.algo.axis.selecting(found[name])) for name in (components.metric, "loss"))
-        self.log.write(self.step, "validation", **{components.metric: result.mean}, ci95=result.ci95, loss=loss.mean)
+        selecting = components.algo.axis.selecting
+        values, loss = selecting(found[components.metric]), selecting(found["loss"]).mean().item()
+        result, lost = estimate(values), count_nonfinite(values)
+        line = {components.metric: result.mean, "ci95": result.ci95, "loss": loss}
+        self.log.write(self.step, "validation", **line, **({"nonfinite": lost} if lost else {}))
+        if lost:  # the mean is NaN, which is never preferred
+            self._warn(f"{lost} of {config.episodes} validation tasks")
         better = components.algo.objective.better
         if config.select == "last" or not self.best or better(result.mean, self.best["value"]):
             self.save_best(result.mean)
+
+    def _warn(self, tasks: str) -> None:
+        self.components.display.say(f"warning: {tasks} have no finite metric after meta-step {self.step}")
 
     def evaluate_online(self) -> None:
         """Evaluate the learner as it stands on what has arrived of an online stream; keep the last weights."""
@@ -106,8 +117,11 @@ class Training:
         self.check_finite()
         for part in due:
             arrived = Arrived(self.components.source, part.first, part.shots)
-            for line in self.rounds.judge(part, self.components.evaluate("test", part.tasks, arrived)):
+            found = self.components.evaluate("test", part.tasks, arrived)
+            for line in self.rounds.judge(part, found):
                 self.log.write(self.step, "online", **line)
+            if lost := count_nonfinite(found[self.components.metric][:, -1]):
+                self._warn(f"{lost} of {part.tasks} tasks with {part.shots} shots")
         if self.step == self.components.steps > 0:
             self.save_best(summarise(self.rounds.found, self.components.algo.axis)["mean"])
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell_line
-from metabench.runs.run_dir import RunDirectory, checked_state
+from metabench.runs.inputs import check_same_data
+from metabench.runs.run_dir import RunDirectory, checked_state, held_identity
+from metabench.runs.run_id import Inputs, first_identity, identity
 from metabench.runs.shared import shared_directory
-from metabench.training.components import Components
+from metabench.training.components import Components, data_card
 from metabench.training.environment import environment
 from metabench.training.loop import Training
 from metabench.training.metatest import meta_test
@@ -28,27 +31,52 @@ from metabench.utils.signals import Interrupted, LauncherExit, SignalHandler
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What names a run: its directory and identity, the configuration as it is written there, its cell of a table."""
+    """What names a run: its directory, identity and inputs, the configuration as written there, its cell of a table."""
 
     path: Path
     identity: str
-    config_yaml: str
+    config: Mapping[str, Any]
+    inputs: Inputs
     cell: dict[str, Any]  # as `metabench.runs.experiment.cell` says it
     command: Sequence[str]  # what a person gives the program for it
 
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        written: Mapping[str, Any],
+        inputs: Inputs,
+        folder: Path,
+        cell: dict[str, Any],
+        command: Sequence[str],
+    ) -> RunSpec:
+        """The run of a settled configuration, in `run_dir` or below `folder`; `written` has the values as given.
 
-def run(config: Config, ticket: RunSpec, display: Display) -> dict[str, Any]:
-    """Run `config` in the ticket's directory, or continue, or show what is finished; returns the summary."""
+        A run of version 0.1.0 that lies there is continued under its own id, where nothing but its configuration
+        decided it.
+        """
+        key, first = identity(config, inputs), first_identity(written)
+        path, earlier = (Path(config["run_dir"] or folder / name).expanduser() for name in (key, first))
+        if not inputs and held_identity(earlier) == first:
+            return cls(earlier, first, written, inputs, cell, command)
+        return cls(path, key, config, inputs, cell, command)
+
+
+def run(config: Config, spec: RunSpec, display: Display) -> dict[str, Any]:
+    """Run `config` in the spec's directory, or continue, or show what is finished; returns the summary."""
     with open_ranks(config.device.type) as ranks:
-        return _run(config, ticket, display, ranks)
+        return _run(config, spec, display, ranks)
 
 
-def _run(config: Config, ticket: RunSpec, display: Display, ranks: Distributed) -> dict[str, Any]:
-    path, cell = ticket.path, ticket.cell
-    directory = shared_directory(RunDirectory(path, ticket.identity), ranks)
+def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) -> dict[str, Any]:
+    path, cell = spec.path, spec.cell
+    directory = shared_directory(RunDirectory(path, spec.identity), ranks)
     directory.check()
     summary = directory.summary() if config.resume else None
     if summary is not None:
+        with checked_state(path / "summary.json"):
+            held = summary["protocol"]["test"]["data"]
+            ranks.on_rank_zero(lambda: check_same_data(path, held, data_card(config)))
         if cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
             summary |= cell
             with directory:
@@ -60,14 +88,16 @@ def _run(config: Config, ticket: RunSpec, display: Display, ranks: Distributed) 
     directory.check_free()
     with oom_advice(0):
         components = ranks.on_every_rank(lambda: Components(config, display, ranks))
-        card = ranks.on_every_rank(
-            lambda: card_table(components.card)
-        )  # reads the data: nothing is written where that fails
+        # The card reads the data: nothing is written where that fails, or where the data is not that of the run.
+        card = ranks.on_every_rank(lambda: card_table(components.card))
+    if config.resume:
+        check_same_data(path, (directory.held() or {}).get("data"), components.card["test"]["data"])
     with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory:
         if not config.resume:
             directory.clear()
-        where = environment(components.device, ticket.command, ranks)
-        directory.begin(ticket.config_yaml, where)
+        where = environment(components.device, spec.command, ranks)
+        about = {"inputs": dict(spec.inputs), "data": components.card["test"]["data"]}
+        directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
         display.say(f"run {path}")
         if line := cell_line(cell):
             display.say(line)
@@ -91,7 +121,8 @@ def _run(config: Config, ticket: RunSpec, display: Display, ranks: Distributed) 
             test = meta_test(training)
             summary = {
                 "status": "complete",
-                "identity": ticket.identity,
+                "identity": spec.identity,
+                "inputs": dict(spec.inputs),
                 **cell,
                 "protocol": components.card,
                 "test": test,

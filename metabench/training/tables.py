@@ -31,11 +31,12 @@ def result_table(summary: dict[str, Any]) -> Table:
     for heading in ("", name, "95% interval of the mean, tasks"):
         table.add_column(heading)
     for mode, result in test["modes"].items():
-        table.add_row(mode, format_metric(name, result["mean"], result["ci95"]), str(result["episodes"]))
+        table.add_row(mode, format_metric(name, result["mean"], result["ci95"]), f"{result['episodes']}{_lost(result)}")
     axis = AXES[test.get("axis", INNER_STEPS.name)]  # older summaries have no other
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:
-            table.add_row(axis.row.format(entry["step"]), format_metric(name, entry["mean"], entry["ci95"]), "")
+            value = format_metric(name, entry["mean"], entry["ci95"])
+            table.add_row(axis.row.format(entry["step"]), value, _lost(entry).removeprefix(", "))
     if online := test.get("online"):
         needed, learned = online["mean_examples_to_threshold"], online["learned"]
         of = format_metric(name, online["threshold"])
@@ -49,3 +50,7 @@ def result_table(summary: dict[str, Any]) -> Table:
             doubt = f" ({one['verified']})" if "memory" in (one["verified"] or "") else ""
             table.add_row(label, format_metric(name, one["value"], one["ci95"]), one["source"] + doubt)
     return table
+
+
+def _lost(result: dict[str, Any]) -> str:
+    return f", {result['nonfinite']} not finite" if result.get("nonfinite") else ""

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,17 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DamagedError(f"{path}: is no checkpoint: it holds a {type(found).__name__}")
     return found
+
+
+def tensors_digest(state: Mapping[str, Any]) -> str:
+    """sha256 of named tensors: of names, types, shapes and values, wherever they lie."""
+    import torch
+
+    content = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def plain(content: Any) -> Any:

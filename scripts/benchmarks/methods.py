@@ -24,8 +24,8 @@ from metabench.utils.console import Display
 FAMILIES = {
     "gradient": "maml fomaml anil metasgd reptile mamlpp imaml cavia protomaml",
     "metric": "protonet matchingnet relationnet siamese",
-    "closed form": "r2d2 lrd2",
-    "memory": "lstm ntm mann dnc",
+    "closed form": "r2d2 lrd2 ntk",
+    "memory": "lstm ntm mann dnc memorymodule",
     "sequence": "snail",
     "neural process": "cnp np anp",
     "amortised": "leo hypernet",

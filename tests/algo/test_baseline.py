@@ -104,5 +104,5 @@ def test_another_network_is_still_refused():
 
 
 def test_regression_is_refused():
-    with pytest.raises(ConfigError, match="needs classification data"):
+    with pytest.raises(ConfigError, match="classification method"):
         build("algo=baseline", "data=sinusoid")

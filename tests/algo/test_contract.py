@@ -34,9 +34,13 @@ NOT_A_GRADIENT = {  # of the value that `forward` returns
     "imaml": "takes the end of the inner loop for the inner problem's solution",
     "metalstm": "takes what its gates read for constants, or inner gradients too",
     "learnedupdate": "takes what its rule reads for constants",
+    "memorymodule": "takes keys for constants",
 }
 AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "relationnet"}  # only training teaches them what labels mean
-OF_QUERY_SETS = {"statistician"}  # its running statistics are of sets, which query labels make in training
+OF_QUERY_SETS = {  # what training leaves is made by query labels too
+    "statistician": "running statistics of sets",
+    "memorymodule": "rows",
+}
 DRAWN = {"baseline", "baselinepp"}  # from a random head, above which a few steps are seen at a greater rate alone
 
 

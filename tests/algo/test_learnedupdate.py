@@ -131,3 +131,59 @@ def test_what_is_remembered_decides_how_a_new_task_is_learned():
     a, b = (algo.eval().evaluate(tasks)["loss"] for algo in (setup.algo, forgetful))
     assert torch.equal(a[:, 0], b[:, 0])
     assert not torch.isclose(a[:, 1:], b[:, 1:]).any()
+
+
+def addressed(*options: str) -> Setup:
+    return with_a_rule(learned("sinusoid", "algo.memory=addressed", "algo.sharpness=30.0", *options))
+
+
+def test_one_addressed_row_is_the_averages():
+    plain, row = (with_a_rule(learned("sinusoid", *o)) for o in ((), ("algo.memory=addressed", "algo.memory_rows=1")))
+    row.algo.load_state_dict({**{n: v.view_as(row.algo.state_dict()[n]) for n, v in plain.algo.state_dict().items()},
+                              "keys": row.algo.keys})  # fmt: skip
+    for number in range(3):
+        tasks = plain.tasks(index=3 * number)
+        torch.testing.assert_close(row.algo(tasks), plain.algo(tasks))
+    torch.testing.assert_close(row.algo.mean[0], plain.algo.mean)
+    torch.testing.assert_close(row.algo.mean_square[0], plain.algo.mean_square)
+
+
+def test_what_a_task_wrote_changes_the_step_on_a_similar_task_and_not_on_a_dissimilar_one():
+    """B's first gradient points almost as A's does, C's nowhere near; before A nothing has been written."""
+    setup = addressed("algo.memory_rate=0.5")
+    algo = setup.algo
+    torch.manual_seed(2)
+    size = algo.mean.shape[1]
+    a, c = torch.randn(2, size).double()
+    c = c - (c @ a) / (a @ a) * a
+    with torch.no_grad():
+        algo.keys[0], algo.keys[1] = a / a.norm(), c / c.norm()
+        algo.mean.zero_()
+        algo.mean_square.zero_()
+    theta, loss = torch.zeros(1, size).double(), torch.ones(1).double()
+
+    def step(gradient: Tensor) -> Tensor:
+        return algo.move(theta, gradient[None], loss, algo.begin(theta))[0].detach()
+
+    b = a + 0.05 * a.norm() / size**0.5 * torch.randn(size).double()
+    before = step(b), step(c)
+    algo.end(algo.move(theta, a[None], loss, algo.begin(theta))[1])
+    after = step(b), step(c)
+    changed_b, changed_c = ((new - old).norm() / old.norm() for new, old in zip(after, before, strict=True))
+    assert changed_b > 0.05
+    assert changed_c < 0.01 * changed_b
+
+
+def test_rows_move_by_the_mean_of_what_each_task_alone_would_write():
+    setup = addressed("algo.memory_rate=0.25")
+    tasks, before = setup.tasks(), copy.deepcopy(setup.algo)
+    setup.algo(tasks)
+    for name in ("keys", "mean", "mean_square"):
+        alone = []
+        for t in range(3):
+            one = copy.deepcopy(before)
+            one(tasks.tasks(t, t + 1))
+            alone.append(one.get_buffer(name))
+        found = setup.algo.get_buffer(name)
+        assert not torch.equal(found, before.get_buffer(name))
+        torch.testing.assert_close(found, torch.stack(alone).mean(0))

@@ -89,13 +89,15 @@ def test_strings_are_read_and_answered_character_by_character(algo):
 @pytest.mark.slow
 def test_who_needs_a_support_set_refuses_a_stream():
     for algo in set(ALGOS) - set(READERS):
-        with pytest.raises(ConfigError, match="this data is a stream"):
+        with pytest.raises(ConfigError, match="needs a support set, which sequences lack"):
             build(*small(algo, STREAM))
 
 
 @every
 def test_what_a_stream_or_a_network_of_one_size_cannot_be_is_refused(algo):
-    with pytest.raises(ConfigError, match=r"backbone.statistics=batch"):
+    with pytest.raises(
+        ConfigError, match=r"backbone.statistics=batch: leaks later time steps into earlier ones; use running"
+    ):
         build(*small(algo, STREAM, "backbone.statistics=batch"))
     with pytest.raises(ConfigError, match=r"data.train.ways=3: should be data.ways, 4"):
         build(*small(algo, "glyphs", "data.train.ways=3"))

@@ -213,5 +213,5 @@ def test_an_image_decoder_draws_images_of_any_size(shape):
 
 
 def test_only_images_are_drawn():
-    with pytest.raises(ConfigError, match="no images"):
+    with pytest.raises(ConfigError, match="should be images"):
         ImageDecoder(6, 4, (5,))

@@ -51,7 +51,7 @@ def test_help_and_list_name_every_config_without_torch(arguments, no_torch, tmp_
 
 def test_list_of_one_group_says_what_each_is(no_torch, tmp_path):
     done = run_fresh("metabench", "ls", "algo", cwd=tmp_path, env=no_torch)
-    assert re.search(r"^ *maml +MAML: a few gradient steps from a learned start", done.out, re.MULTILINE)
+    assert re.search(r"^ *maml +MAML: a few gradient steps from a learned initialisation", done.out, re.MULTILINE)
     assert "sinusoid" not in done.out
 
 

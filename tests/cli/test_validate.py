@@ -12,7 +12,7 @@ FAULTS = {
     "wrong_value": ("train: {tasks: 0}", "train.tasks=0: should be greater than or equal to 1"),
     "no_such_algo": ("defaults: [override /algo: mamml]", "algo=mamml: no such algo; did you mean maml?"),
     "no_such_row": ("published: ${published:mine}", "published=mine: no row of published.csv is of this experiment"),
-    "does_not_fit": ("defaults: [override /algo: protonet]", "algo=ProtoNet: compares classes"),
+    "does_not_fit": ("defaults: [override /algo: protonet]", "algo=ProtoNet: classification method"),
     "other_metric": (
         f"published: {{value: 0.9, metric: accuracy, {ROW}}}",
         "published.metric=accuracy: this run reports",

@@ -80,3 +80,21 @@ def test_a_stopped_evaluation_leaves_the_model_in_training(setup):
     with pytest.raises(KeyboardInterrupt):
         evaluate(setup.algo.train(), setup.source, "test", 7, batch=3, tick=stop)
     assert all(module.training for module in setup.algo.modules())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_tasks_that_are_not_finite_are_counted_in_their_column_and_have_no_mean(value):
+    values = torch.rand(5, 3)
+    values[1, 0] = values[3, 0] = value
+    found = summarise(values)
+    assert "nonfinite" not in found
+    assert math.isfinite(found["mean"])
+    assert found["per_step"][0]["nonfinite"] == 2
+    assert math.isnan(found["per_step"][0]["mean"])
+    assert "nonfinite" not in found["per_step"][1]
+    values[4, 2] = value
+    found = summarise(values)
+    assert found["nonfinite"] == 1
+    assert math.isnan(found["mean"])
+    assert math.isnan(found["ci95"])
+    assert found["episodes"] == 5

@@ -332,8 +332,11 @@ def built(algo: str, data: str) -> Setup | ConfigError:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("algo=ftml", "data=sinusoid"), "algo=FTML: learns from tasks that come one after the other"),
-        (("algo=baseline", "data=glyphs_online"), "algo=Baseline: reads a task whole"),
+        (("algo=ftml", "data=sinusoid"), "algo=FTML: online method; choose an online data set"),
+        (
+            ("algo=baseline", "data=glyphs_online"),
+            "algo=Baseline: needs complete tasks; choose a data set that is not online",
+        ),
         (
             ("algo=ftml", "data=glyphs_online", "data.characters=40", "data.online.rounds=9"),
             "data.online.rounds=9: at most 8: there are 40 test classes",

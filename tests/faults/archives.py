@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import SkipTest
 
 import fake_omniglot as fake
-from fake_omniglot import FAKE, drawings, png, write_tree, write_zip
+from fake_omniglot import FAKE, PACK, drawings, png, write_tree, write_zip
 from program import run_fresh
 from real_data import omniglot_root
 
@@ -64,7 +64,7 @@ def whole(attempt: Attempt) -> str:
 
 @fault(
     "8 processes ingest one dataset at once",
-    "all have the same pictures, one of them read the archives",
+    "all load the same images; only one process reads the archives",
     tries=20,
     short=0,
 )
@@ -79,7 +79,26 @@ def together(attempt: Attempt) -> None:
     assert sorted(reads for _, reads in found) == ["0"] * 7 + ["2"]
 
 
-@fault("an ingest is killed at a random point", "the next one has the same pictures and leaves nothing else", tries=20)
+@fault("an image of another root, or of this one once changed, lies in the cache", "each root has its own", tries=10)
+def another_root(attempt: Attempt) -> None:
+    expected, cache, said = whole(attempt), attempt.folder / "cache", attempt.folder / "said"
+    name = attempt.chance.choice(sorted(drawings(0)))
+    other = fake.write(attempt.folder / "changed", {name: png(attempt.chance.randrange(10**6, 10**7))})
+    _, found = loaded(other, cache, said)
+    assert found.endswith(" 2")
+    assert not found.startswith(expected)
+    assert loaded(attempt.folder / "data", cache, said) == (0, f"{expected} 2")
+    assert loaded(other, cache, said) == (0, found.removesuffix("2") + "0")
+    shutil.copy2(other / f"{ONE}.zip", attempt.folder / "data")
+    assert loaded(attempt.folder / "data", cache, said) == (0, found)  # read again: a pair of zips that is new
+    assert len(list(cache.glob("*.pt"))) == 2  # and its images are packed already
+
+
+@fault(
+    "an ingest is killed at a random point",
+    "the next ingest gives the same images and leaves no partial file",
+    tries=20,
+)
 def killed(attempt: Attempt) -> None:
     expected, cache, said = whole(attempt), attempt.folder / "cache", attempt.folder / "said"
     pictures = sum(len(drawings(part)) for part in (0, 1))
@@ -92,7 +111,8 @@ def killed(attempt: Attempt) -> None:
     assert code in (-signal.SIGKILL, -signal.SIGXFSZ), code
     code, found = loaded(attempt.folder / "data", cache, said)
     assert (code, found) == (0, f"{expected} 2")
-    assert sorted(path.name for path in cache.iterdir()) == ["omniglot-28-nearest.pt", "omniglot-28-nearest.pt.lock"]
+    packed = {path.name for path in cache.iterdir() if not path.name.startswith("omniglot-of-")}
+    assert packed == {PACK, "omniglot-28-nearest.lock"}
 
 
 def die_at_picture(number: int) -> None:
@@ -157,7 +177,7 @@ def zip_bomb(root: Path, share: float) -> str:
     return f"{root}/{ONE}.zip: {FIRST} has more than 65536 bytes"
 
 
-REFUSED = "one line that names the file and what to do, nothing is kept; with whole archives the next run has all"
+REFUSED = "one line names the file and the remedy; nothing is cached; the next run with intact archives succeeds"
 DAMAGE = {
     "a truncated zip": truncated,
     "the two zips swapped": swapped,
@@ -187,7 +207,7 @@ def refused(attempt: Attempt, damage: str) -> None:
     assert loaded(fake.write(root), cache, said) == (0, f"{expected} 2")
 
 
-@fault("real Omniglot, bad: {}", "exit code 1, one line with the file's name, no run directory", tries=3, short=0,
+@fault("real Omniglot, bad: {}", "exit code 1; one line names the file; no run directory is created", tries=3, short=0,
        over=("a truncated zip", "the two zips swapped", "another zip", "a tree with 3 pictures missing"))  # fmt: skip
 def real(attempt: Attempt, damage: str) -> None:
     home = omniglot_root()

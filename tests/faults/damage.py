@@ -17,7 +17,7 @@ from faults.fault import Attempt, fault
 from faults.runs import EVERY, MAML, again
 from metabench.utils.files import DamagedError, load_tensors, save_tensors
 
-HOLDS = "found, with one warning; the checkpoint before it is used, nothing is deleted, the run ends identical"
+HOLDS = "detected, with one warning; the previous checkpoint is used; nothing is deleted; the run ends identical"
 STEP = 3 * EVERY + 5  # where the run was stopped
 
 
@@ -71,7 +71,9 @@ def swapped(attempt: Attempt) -> None:
     survived(attempt, partial(shutil.copy, other))
 
 
-@fault("a bit flipped in each byte of a checkpoint in turn (20 parts)", "every one is found", tries=20, short=0)
+@fault(
+    "a bit flipped in each byte of a checkpoint in turn (20 parts)", "every flipped bit is detected", tries=20, short=0
+)
 def each_byte(attempt: Attempt) -> None:
     path = attempt.folder / "last.pt"
     save_tensors(path, load_tensors(straight(*MAML) / "checkpoints/last.pt"))

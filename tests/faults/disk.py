@@ -23,7 +23,7 @@ from faults.kill import in_write
 from faults.runs import EVERY, MAML, STEPS, again, begun
 from metabench.utils.files import load_tensors
 
-HOLDS = "exit code 2, one line that names the path; what was there is intact, and with space the run ends identical"
+HOLDS = "exit code 2; one line names the path; existing files are intact; once there is space the run ends identical"
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-@fault("a read-only output folder: {}", "exit code 2, one line that names the path, not a byte is changed", tries=3,
+@fault("a read-only output folder: {}", "exit code 2; one line names the path; no byte is changed", tries=3,
        over=("new run", "stopped run"))  # fmt: skip
 def read_only(attempt: Attempt, case: str) -> None:
     cwd = attempt.folder / "work"
@@ -102,7 +102,7 @@ def read_only(attempt: Attempt, case: str) -> None:
         assert _content(cwd) == before
 
 
-@fault("a finished run in a read-only folder", "it is shown, exit code 0", tries=3)
+@fault("a finished run in a read-only folder", "the result is shown; exit code 0", tries=3)
 def read_only_finished(attempt: Attempt) -> None:
     cwd = attempt.folder / "work"
     with small_disk(cwd):

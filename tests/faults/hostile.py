@@ -26,7 +26,7 @@ from faults.archives import loaded
 from faults.fault import Attempt, fault
 from metabench.utils.files import _SEAL
 
-REFUSED = "one line that names it, exit code 2, nothing called, nothing written"
+REFUSED = "exit code 2; one line names the fault; nothing is called or written"
 
 
 def refused(done: Ended, work: Path, before: list[Path], code: int = 2) -> None:
@@ -49,9 +49,9 @@ def folder(attempt: Attempt, files: dict[str, str | bytes]) -> tuple[Path, list[
 
 @fault(
     "a bad command line: types, ranges, names, contradictions, what is not there",
-    f"{REFUSED}; under 3 s from nothing",
+    f"{REFUSED}; under 3 s including start-up",
     tries=len(CASES),
-    short=0,  # tests/test_bad_input.py has all of them
+    short=0,  # tests/cli/test_bad_input.py has all of them
     alone=True,
 )
 def command_line(attempt: Attempt) -> None:
@@ -189,7 +189,7 @@ OUTSIDE = (
 
 @fault(
     "an archive with a path that leads outside",
-    "one line that names it, exit code 1, nothing written",
+    "exit code 1; one line names the path; nothing is written",
     tries=len(OUTSIDE),
 )
 def archive(attempt: Attempt) -> None:
@@ -209,10 +209,10 @@ BATCH = 100
 
 @fault(
     f"any {{}}, {BATCH} at random",
-    "taken, or refused in one line; no traceback",
+    "accepted, or refused in one line; no traceback",
     tries=10,
     short=0,
     over=fuzz.PROPERTIES,
 )
 def anything(attempt: Attempt, kind: str) -> None:
-    fuzz.search(kind, BATCH, attempt.number)  # tests/test_fuzz.py has a few
+    fuzz.search(kind, BATCH, attempt.number)  # tests/cli/test_fuzz.py has a few

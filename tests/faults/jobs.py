@@ -48,7 +48,7 @@ SWEEP = ("-m", "--config-dir=conf", *SINUSOID, "algo=part", "algo.part=range(20)
 
 @fault(
     "a sweep of 20 jobs: 3 raise, 1 exits, 1 is killed, 1 runs out of memory",
-    "the other 14 complete, the six are listed with reasons, exit code 1; the same command runs only the six",
+    "the other 14 complete; the six are listed with reasons; exit code 1; rerunning the command runs only the six",
     tries=3,
 )
 def sweep(attempt: Attempt) -> None:

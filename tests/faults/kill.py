@@ -21,7 +21,9 @@ from program import only_run, run_fresh, run_metabench, start_metabench
 from faults.fault import Attempt, fault
 from faults.runs import EVERY, MAML, MODELS, STEPS, again, both, done_steps, progress
 
-HOLDS = "the run can be read, at most one checkpoint interval is done again, and it ends identical to a run without"
+HOLDS = (
+    "the run stays readable; at most one checkpoint interval is repeated; the run ends identical to an undisturbed run"
+)
 
 
 def continues(overrides: tuple[str, ...], cwd: Path, done: int) -> int:

@@ -49,7 +49,7 @@ def watched(*overrides: str, cwd: Path) -> list[tuple[float, float]]:
 
 @fault(
     f"a run of {STEPS:,} meta-steps",
-    "memory is flat, the last meta-steps take as long as the first",
+    "memory stays constant; the last meta-steps take as long as the first",
     tries=1,
     short=0,
     alone=True,
@@ -72,13 +72,15 @@ def steps(attempt: Attempt) -> None:
         )
 
 
-@fault("10,000 test episodes", "memory is flat", tries=1, short=0)
+@fault("10,000 test episodes", "memory stays constant", tries=1, short=0)
 def episodes(attempt: Attempt) -> None:
     series = watched(*SINUSOID, "chunk=8", "train.steps=1", "test.episodes=10000", cwd=attempt.folder)
     _growth(attempt, [mb for _, mb in series[len(series) // 10 :]])
 
 
-@fault("a sweep of 1,000 jobs, each refused", "each is listed with its reason, memory is flat", tries=1, short=0)
+@fault(
+    "a sweep of 1,000 jobs, each refused", "each job is listed with its reason; memory stays constant", tries=1, short=0
+)
 def sweep(attempt: Attempt) -> None:
     series = watched("-m", *SINUSOID, "train.tasks=0", "seed=range(1000)", cwd=attempt.folder)
     found = list(attempt.folder.glob("outputs/sweeps/*/*/outcome.json"))
@@ -87,7 +89,7 @@ def sweep(attempt: Attempt) -> None:
     _growth(attempt, [mb for _, mb in series[len(series) // 10 :]])
 
 
-@fault("200 finished runs in a report", "it is there within 5 s", tries=1, short=0, alone=True)
+@fault("200 finished runs in a report", "the report is printed within 5 s", tries=1, short=0, alone=True)
 def report(attempt: Attempt) -> None:
     if "report" not in WORDS:
         raise SkipTest("there is no report yet")

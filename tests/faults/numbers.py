@@ -15,7 +15,7 @@ from faults.fault import Attempt, fault
 from faults.runs import EVERY, MAML, MODELS, STEPS, again
 from metabench.utils.files import load_tensors, read_json
 
-HOLDS = "exit code 3, status nonfinite, the meta-step is named; no checkpoint holds it and the last good one is kept"
+HOLDS = "exit code 3, status nonfinite; the meta-step is named; no checkpoint contains it; the last good one is kept"
 
 
 @fault("the loss is NaN at a random meta-step: {}", HOLDS, tries=10, over=MODELS)
@@ -101,3 +101,48 @@ def _in_step(step: int, spoil: Callable[[Any, Any, float], Any]) -> None:
         return (spoil if now[0] == step else eager)(self, tasks, share)
 
     MetaStep.__call__, MetaStep.eager = watched, call  # type: ignore[method-assign]
+
+
+@fault(
+    "a prediction is not finite in the meta-test: {}",
+    "exit code 3, status nonfinite, every mode and its tasks counted; null in episodes.json, no summary, weights kept",
+    tries=3,
+    over=MODELS,
+)
+def diverged(attempt: Attempt, model: str) -> None:
+    task = attempt.chance.randrange(4)
+    value = attempt.chance.choice([math.nan, math.inf, -math.inf])
+    done = run_metabench(*MODELS[model], "test.episodes=4", cwd=attempt.folder, patch=partial(_diverge, task, value))
+    assert done.code == 3, done
+    assert done.err.count("\n") == 1
+    assert "1 of 4 " in done.err
+    run = only_run(attempt.folder)
+    assert read_json(run / "status.json")["status"] == "nonfinite"
+    assert not (run / "summary.json").exists()
+    for values in read_json(run / "episodes.json")["modes"].values():
+        assert [at for at, found in enumerate(values) if found is None] == [task]
+    assert load_tensors(run / "checkpoints/best.pt")["algo"]
+
+
+def _diverge(task: int, value: float) -> None:
+    """A patch: one prediction of one test task is `value`."""
+    from metabench.training.components import Components
+
+    evaluate = Components.evaluate
+
+    def watched(self: Any, split: Any, *arguments: Any, **options: Any) -> Any:
+        axis = self.algo.axis
+        make = axis.parts
+
+        def parts(outputs: Any, target: Any, shots: int) -> Any:
+            outputs[-1][task, 0, 0] = value
+            return make(outputs, target, shots)
+
+        if split == "test":
+            object.__setattr__(axis, "parts", parts)
+        try:
+            return evaluate(self, split, *arguments, **options)
+        finally:
+            object.__setattr__(axis, "parts", make)
+
+    Components.evaluate = watched  # type: ignore[method-assign]

@@ -15,7 +15,10 @@ ENDLESS = (*SINUSOID, "train.steps=1000000")
 
 
 @fault(
-    "a second process on a run directory", "it is refused at once, naming the first, which goes on", tries=5, short=0
+    "a second process on a run directory",
+    "refused at once, naming the first process, which continues",
+    tries=5,
+    short=0,
 )
 def second(attempt: Attempt) -> None:
     cwd = attempt.folder / "work"
@@ -42,7 +45,9 @@ def start_and_stop(*overrides: str, cwd) -> int:
 
 
 @fault(
-    "four processes started at once on one run", "one runs, identical to a run alone; the others are refused", tries=5
+    "four processes started at once on one run",
+    "one runs and ends identical to a run alone; the others are refused",
+    tries=5,
 )
 def at_once(attempt: Attempt) -> None:
     cwd = attempt.folder / "work"

@@ -35,7 +35,7 @@ CASES = {
     "CUDA's refuses (simulated)": cuda_says_so,
     "Python's refuses (simulated)": python_says_so,
 }
-HOLDS = "exit code 4, status oom, one line that names `chunk`; the same command goes on and ends identical"
+HOLDS = "exit code 4, status oom; one line suggests a smaller `chunk`; rerunning the command resumes and ends identical"
 
 
 @fault("out of memory in a random meta-step: {}", HOLDS, tries=5, over=CASES)
@@ -51,7 +51,7 @@ def refused(attempt: Attempt, case: str) -> None:
 
 @fault(
     "a process limited to less memory than the tasks need",
-    "exit code 4, status oom; half the chunk, and so on, runs",
+    "exit code 4, status oom; halving `chunk` repeatedly leads to a run that fits",
     tries=3,
 )
 def limited(attempt: Attempt) -> None:

@@ -24,7 +24,7 @@ LATENCY = "seconds until it had left"
 
 @fault(
     "{0.name} at a random moment",
-    "exit code 128 + n, nothing done again, the run ends identical; it left within 5 s",
+    "exit code 128 + n within 5 s; no meta-step is repeated; the resumed run ends identical",
     tries=20,
     over=SIGNALS,
 )
@@ -59,9 +59,7 @@ def _left(started: Any, number: int) -> tuple[int, float]:
 COMPILED = (*SINUSOID, "engine=compile")
 
 
-@fault(
-    "{0.name} while the meta-step is compiled", "exit code 128 + n, it left within 5 s", tries=3, short=0, over=SIGNALS
-)
+@fault("{0.name} while the meta-step is compiled", "exit code 128 + n within 5 s", tries=3, short=0, over=SIGNALS)
 def signalled_compiling(attempt: Attempt, number: signal.Signals) -> None:
     cwd = attempt.folder / "work"
     cwd.mkdir()
@@ -78,7 +76,7 @@ def signalled_compiling(attempt: Attempt, number: signal.Signals) -> None:
 
 @fault(
     "{0.name} with a launcher's own handler",
-    "called when the checkpoint holds all that was done; where it returns the run goes on, where it leaves it ends",
+    "called after the checkpoint is written; if the handler returns, the run continues; if it exits, the run ends",
     tries=5,
     over=SIGNALS,
 )

@@ -1,4 +1,4 @@
-"""A few attempts at every fault; `python scripts/faults.py` makes as many as RELIABILITY.md says."""
+"""A few attempts at every fault; `python scripts/faults.py` makes as many as docs/reliability.md says."""
 
 from __future__ import annotations
 

@@ -122,6 +122,7 @@ def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
             "inner_steps": 2, "eval_inner_steps": 3, "inner_batch": 4, "eval_inner_batch": 3, "epochs": 20,
             "filters": 4, "hidden": 12, "units": 6, "slots": 6, "width": 5,
             "encoder": "[8,8]", "decoder": "[8]", "latent": 6, "heads": 2, "samples": 3,
+            "memory_size": 40, "key_size": 8,
         },
     }  # fmt: skip
     chosen = (f"algo={algo}", f"data={data}", *(o for o in overrides if o.startswith("backbone=")))

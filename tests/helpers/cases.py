@@ -25,6 +25,9 @@ VARIANTS = [
     ("hypernet", "glyphs", "algo.aggregator=gru", "backbone.statistics=batch"),
     ("hypernet", "glyphs", "algo.generates=film", "algo.aggregator=attention"),
     ("hypernet", "glyphs", "algo.generates=weights"),
+    ("learnedupdate", "sinusoid", "algo.memory=addressed"),
+    ("ntk", "sinusoid", "algo.time=1.0"),
+    ("ntk", "glyphs", "algo.time=0.3", "algo.depths=[2]"),
 ]
 CASES = [*pairs(), *VARIANTS]
 NOT_TRAINED = {"scratch", "pixelnn"}  # baselines that never meet a training task

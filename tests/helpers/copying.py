@@ -1,6 +1,7 @@
 """The copy task (Graves et al. 2014, section 4.1): binary vectors, an end mark, then the vectors again from memory.
 
-`python tests/copying.py` trains NTM, DNC and LSTM on lengths of 1 to 6 and tells the share of wrong bits at up to 12.
+`python tests/helpers/copying.py` trains NTM, DNC and LSTM on lengths of 1 to 6 and prints the share of wrong bits at
+up to 12.
 """
 
 from __future__ import annotations

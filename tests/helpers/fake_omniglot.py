@@ -18,6 +18,8 @@ FAKE = [
     raw.Part("images_background", "0" * 32, ["Alpha/character01", "Beta/character01"]),
     raw.Part("images_evaluation", "0" * 32, ["Alto/character01"]),
 ]
+DIGEST = "692e21a0b54453a6acfc70a0d3e10bfdbfc5bcb1c4c1d6a776d2ecb11cc63c98"  # of their images
+PACK = f"omniglot-28-nearest-{DIGEST[:12]}.pt"
 
 
 def png(seed: int = 0, size: tuple[int, int] = (105, 105), grey: bool = False) -> bytes:
@@ -50,17 +52,18 @@ def write_tree(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-def write(folder: Path) -> Path:
-    """Both zips, whole, in `folder`."""
+def write(folder: Path, changes: dict[str, bytes] | None = None) -> Path:
+    """Both zips, whole, in `folder`; `changes` replace images of the first."""
     folder.mkdir()
     for part, (name, _, _) in enumerate(FAKE):
-        write_zip(folder / f"{name}.zip", drawings(part))
+        write_zip(folder / f"{name}.zip", drawings(part) | ((changes or {}) if part == 0 else {}))
     return folder
 
 
 def install(monkeypatch, tmp_path: Path) -> None:
     """Let the program take the fake for Omniglot, and know nothing of this machine's data."""
     monkeypatch.setattr(raw, "parts", lambda: FAKE)
+    monkeypatch.setattr(raw, "DIGEST", DIGEST)
     for name in ("METABENCH_DATA", "METABENCH_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

@@ -91,7 +91,7 @@ def attempt(plain: dict[str, Any], path: Path) -> None:
     try:
         with suppress(UserError), redirect_stdout(io.StringIO()):  # a data set may say what it reads
             config = check(Config, plain)
-            ticket = RunSpec(path, identity(plain), "", cell(config, None, ()), ("fuzz",))
+            ticket = RunSpec(path, identity(plain), plain, {}, cell(config, None, ()), ("fuzz",))
             run(config, ticket, Display(Console(quiet=True)))
     finally:
         torch.set_num_threads(threads)

@@ -34,7 +34,7 @@ def test_a_failing_job_does_not_stop_the_others_and_is_said(tmp_path):
     assert done.err == ""
     table = done.out[done.out.index("sweep of 4 jobs") :]
     assert table.count("complete  mse ") == 2
-    assert table.count("failed    algo=ProtoNet: compares classes and needs classification data") == 2
+    assert table.count("failed    algo=ProtoNet: classification method; choose classification data") == 2
     assert "algo=protonet seed=1" in table
     assert "train.steps=20" not in table
     assert "2 of 4 jobs failed; the same command runs only what is missing" in table

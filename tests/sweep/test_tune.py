@@ -108,7 +108,7 @@ def test_a_folder_holds_one_search(tmp_path):
         ("algo.inner_step=1,2", "algo.inner_step: no such key; did you mean inner_steps?"),
         ("algo.inner_steps=interval(1,5)", "algo.inner_steps=1.0: should be a valid integer"),
         ("algo=maml,mamml", "algo=mamml: no such algo; did you mean maml?"),
-        ("algo=maml,protonet", "algo=ProtoNet: compares classes"),
+        ("algo=maml,protonet", "algo=ProtoNet: classification method"),
         ("data.shots=5,10", "data.shots=5,10: data.shots says what validation measures"),
         ("seed=0,1", "seed=0,1: seed says what validation measures"),
         ("validate.episodes=100,200", "validate.episodes says what validation measures"),

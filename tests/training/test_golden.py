@@ -1,6 +1,7 @@
 """The first 20 meta-steps of every algorithm, and its test after them, are those on record.
 
-`python tests/test_golden.py` writes the records anew, after a change that is meant to change results.
+After a change that is meant to change results, renew the records:
+`PYTHONPATH=tests/helpers python tests/training/test_golden.py`.
 
 The runs are in float64, where another processor's or library's rounding moves no loss by more than 1e-11. What remains
 is the initial weights, drawn in float32: their last bit, 1e-7, moves a loss by 2e-6 at most. Any change of meaning

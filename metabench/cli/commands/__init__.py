@@ -1,3 +1,3 @@
 """The reserved first words of a command line: one file each, imported when asked for, with `main(arguments)`."""
 
-WORDS = ("compare", "doctor", "ls", "plot", "report", "tune", "validate")
+WORDS = ("compare", "doctor", "ls", "plot", "report", "test", "tune", "validate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 import traceback
@@ -95,6 +96,8 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
             traceback.print_exc()
             return _failed(console, number, f"{type(fault).__name__}: {fault}")
         value = summary["selected"]["value"]
+        if value is None or not math.isfinite(value):
+            return _failed(console, number, "every validation has tasks whose metric is not finite")
         console.print(f"trial {number}: validation {metric} {format_metric(metric, value)}", markup=False)
         return Outcome(value, str(path))
 

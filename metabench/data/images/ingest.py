@@ -1,7 +1,7 @@
-"""Omniglot, from what the user has to one uint8 tensor.
+"""Omniglot, from the user's raw files to one uint8 tensor.
 
-Raw data (zips or folders) -> every drawing checked and resized -> one packed file in the cache -> memory. Once packed,
-a load reads that file alone.
+Raw data (zips or folders) -> every image checked and resized -> one packed file in the cache -> memory. Where the cache
+has the images of these raw files, they are not decoded again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from PIL import Image
 from metabench.data.images import raw
 from metabench.data.images.bank import ImageBank
 from metabench.data.images.download import fetch, missing
-from metabench.data.images.packed import only_writer, read_pack, unwritable, write_pack
-from metabench.errors import ConfigError, suggest
+from metabench.data.images.packed import ImageCache
+from metabench.errors import ConfigError, DataError, suggest
+from metabench.utils.distributed import silent
 
 FILTERS = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 }
 
 Say = Callable[[str], None]
+
+
+def speak(line: str) -> None:
+    """Print a line; of several ranks the first alone."""
+    if not silent():
+        print(line)
 
 
 def load_omniglot(
@@ -38,15 +45,18 @@ def load_omniglot(
     download: bool,
     crop: int = 0,
     cache: Path | None = None,
-    say: Say = print,
+    say: Say = speak,
 ) -> ImageBank:
-    """All 1623 characters by 20 drawings, uint8 at `size` x `size`; ink is 255 on 0 if `invert`, else 0 on 255.
+    """All 1623 characters with 20 images each, uint8 at `size` x `size`; ink is 255 on 0 if `invert`, else 0 on 255.
 
     Raw data is looked for in `root`, else METABENCH_DATA, else ~/.cache/metabench. The packed file lies in `cache`,
-    else METABENCH_CACHE, else ~/.cache/metabench; where it is whole, raw data is neither needed nor looked at.
-    `resize` is a Pillow filter. `nearest` gives the binary pictures that most papers used, because Pillow ignores the
-    filter on the 1-bit originals; the others work on 8 bits and give grey levels. With `crop` pictures are made that
-    much larger on every side and the edge is cut off.
+    else METABENCH_CACHE, else ~/.cache/metabench. A pack serves the raw files that it was made of, or others with the
+    same images, in whatever folder. Where there are no raw files, a pack of the published images serves, or else the
+    only pack there is; `say` gets a warning when the images are not the published ones.
+
+    `resize` is a Pillow filter. `nearest` gives the binary images that most papers used, because Pillow ignores the
+    filter on the 1-bit originals; the others work on 8 bits and give grey levels. With `crop` images are made that
+    much larger on every side and the border is removed.
 
     Raises ConfigError for a root that does not exist, DataError for data that is missing, damaged or partial.
     """
@@ -54,18 +64,47 @@ def load_omniglot(
         raise ConfigError("data.resize", resize, suggest(resize, FILTERS, "no such filter"))
     if root is not None and not Path(root).expanduser().is_dir():
         raise ConfigError("data.root", root, "no such directory; name the one that holds Omniglot's zips or folders")
-    pack = _cache(cache) / f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}.pt"
-    bank = read_pack(pack)
+    packs = ImageCache(_cache(cache), f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
+    home = _raw_root(root)
+    bank = _packed(packs, home)
     if bank is None:
-        with only_writer(pack, say):
-            bank = read_pack(pack, say)  # another process may have written it while this one waited
+        with packs.only_writer(say):
+            bank = _packed(packs, home, say)  # another process may have written it while this one waited
             if bank is None:
-                bank = _ingest(_paths(_raw_root(root), download, say), size, resize, crop, say)
-                try:
-                    write_pack(pack, bank)
-                except (OSError, RuntimeError) as fault:  # torch.save says RuntimeError for a full disk
-                    raise unwritable(pack.parent, fault) from fault
+                paths = _paths(home, download, say)
+                made_of = _fingerprint(paths)
+                bank = _ingest(paths, size, resize, crop, say)
+                if packs.read(bank.digest) is None:
+                    packs.write(bank)
+                packs.remember(made_of, bank.digest)
+    if bank.digest != raw.DIGEST:
+        place = home if raw.located(home) else packs.path(bank.digest)
+        say(
+            f"warning: the images in {place} are not Omniglot as published (digest {bank.digest[:16]}, not "
+            f"{raw.DIGEST[:16]}): results are not comparable with those on the published images"
+        )
     return bank._replace(images=bank.images.bitwise_not_()) if invert else bank
+
+
+def _packed(packs: ImageCache, home: Path, say: Say | None = None) -> ImageBank | None:
+    """The pack of the raw files in `home`; where there are none, that of the published images, or the only one."""
+    located = raw.located(home)
+    if not located:
+        found = packs.digests()
+        chosen = [raw.DIGEST] if any(raw.DIGEST.startswith(digest) for digest in found) else found
+        return packs.read(chosen[0], say) if len(chosen) == 1 else None
+    if len(located) < len(raw.parts()):
+        return None
+    made_of = _fingerprint(located)
+    digest = raw.DIGEST if made_of == raw.published_fingerprint() else packs.digest_of(made_of)
+    return None if digest is None else packs.read(digest, say)
+
+
+def _fingerprint(located: raw.Located) -> str:
+    try:
+        return raw.fingerprint(located)
+    except OSError as fault:
+        raise DataError(f"{fault.filename}: cannot be read: {fault.strerror}") from None
 
 
 def _home() -> Path:
@@ -83,7 +122,7 @@ def _raw_root(root: str | None) -> Path:
     return Path(named).expanduser() if named else _home()
 
 
-def _paths(root: Path, download: bool, say: Say) -> list[tuple[raw.Part, Path]]:
+def _paths(root: Path, download: bool, say: Say) -> raw.Located:
     """Each part and its zip or folder, downloaded where that is wanted and needed."""
     parts = raw.parts()
     paths = []
@@ -100,7 +139,7 @@ def _paths(root: Path, download: bool, say: Say) -> list[tuple[raw.Part, Path]]:
     return paths
 
 
-def _ingest(paths: list[tuple[raw.Part, Path]], size: int, resize: str, crop: int, say: Say) -> ImageBank:
+def _ingest(paths: raw.Located, size: int, resize: str, crop: int, say: Say) -> ImageBank:
     images: dict[str, np.ndarray] = {}
     digests: dict[str, bytes] = {}
     for part, path in paths:
@@ -114,7 +153,7 @@ def _ingest(paths: list[tuple[raw.Part, Path]], size: int, resize: str, crop: in
 
 
 def resized(drawings: np.ndarray, size: int, resize: str, crop: int = 0) -> np.ndarray:
-    """uint8 [D, H, W] -> [D, size, size] through Pillow, each drawing by itself; `crop` is cut from every side."""
+    """uint8 [D, H, W] -> [D, size, size] through Pillow, each image by itself; `crop` pixels are removed all round."""
     whole = size + 2 * crop
     if drawings.shape[1:] != (whole, whole):
         made = [Image.fromarray(one).resize((whole, whole), FILTERS[resize]) for one in drawings]

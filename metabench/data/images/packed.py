@@ -1,89 +1,99 @@
-"""One file per prepared image set: complete or absent, checked when read, written by one process at a time."""
+"""The image cache: one file per prepared image set and content, complete or absent, written by one process at a time.
+
+    omniglot-28-nearest-d94dbe2639b9.pt   images of one size, through one filter, from raw images with that digest
+    omniglot-of-3b1f0c55d2a7e914.json     the digest of the images in the raw files with that fingerprint
+
+A pack is found by the content of the raw files, never by their place: two roots with the same images share it, and two
+roots with different images cannot.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from filelock import FileLock, Timeout
-
 from metabench.data.images.bank import ImageBank
-from metabench.errors import DataError
+from metabench.errors import DataError, UserError
+from metabench.utils.files import DamagedError, load_tensors, read_json, save_tensors, write_json
+from metabench.utils.lock import Lock
 
 Say = Callable[[str], None]
 
-_FORMAT = "metabench image bank 1"  # a new number when what is packed changes; older files are then written anew
+_FORMAT = "metabench image bank 2"  # a new number when what is packed changes; older files are then written anew
+_SHORT = 12  # digits of a digest in a file's name
 
 
-def read_pack(path: Path, say: Say | None = None) -> ImageBank | None:
-    """The bank in the file, or None when the file is absent, damaged or foreign; `say` hears of the latter two."""
-    if not path.is_file():
-        return None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        bank = ImageBank(*map(content.get, ImageBank._fields))
-        if content.get("sha256") == _sha256(path.name, bank):
-            return bank
-        reason = "its sha256 differs"
-    except Exception as fault:  # on foreign bytes torch.load raises anything, from EOFError to UnicodeDecodeError
-        reason = f"it cannot be read: {type(fault).__name__}"
-    if say:
-        say(f"{path} is damaged ({reason}); packing it again")
-    return None
+class ImageCache:
+    """The packs of one preparation, `name`, in a cache folder."""
 
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
 
-def write_pack(path: Path, bank: ImageBank) -> None:
-    """Write aside, sync, rename: a torch file of plain types. The caller holds the lock of `path`."""
-    aside = path.with_suffix(".part")  # one name, under the lock: what a killed process leaves is written over
-    try:
-        with aside.open("wb") as file:
-            torch.save({**bank._asdict(), "sha256": _sha256(path.name, bank)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)  # a full disk gets its space back
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself survives a power cut
-    finally:
-        os.close(folder)
+    def path(self, digest: str) -> Path:
+        """The file of the images whose raw form has this digest."""
+        return self.folder / f"{self.name}-{digest[:_SHORT]}.pt"
 
+    def digests(self) -> list[str]:
+        """The digests, shortened, of the packs that there are; sorted."""
+        return sorted(path.stem[-_SHORT:] for path in self.folder.glob(f"{self.name}-{'[0-9a-f]' * _SHORT}.pt"))
 
-@contextmanager
-def only_writer(path: Path, say: Say) -> Iterator[None]:
-    """Hold the lock beside `path`, waiting for whoever has it. Raises DataError where no file can be written."""
-    lock = FileLock(f"{path}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def read(self, digest: str, say: Say | None = None) -> ImageBank | None:
+        """The pack of that digest, or None when it is absent, damaged or foreign; `say` hears of the latter two."""
+        path = self.path(digest)
+        if not path.is_file():
+            return None
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f"waiting for the process that is writing {path}")
-            lock.acquire()
-    except (OSError, NotImplementedError) as fault:
-        raise unwritable(path.parent, fault) from fault
-    try:
-        yield
-    finally:
-        lock.release()
+            content = load_tensors(path)
+            bank = ImageBank(content["images"], content["names"], content["digest"])
+            if (content.get("format"), content.get("name")) == (_FORMAT, path.name) and bank.digest.startswith(digest):
+                return bank
+            reason = "it is another file's content"
+        except (DamagedError, KeyError, AttributeError, TypeError) as fault:
+            reason = str(fault).removeprefix(f"{path}: ")
+        if say:
+            say(f"{path} is damaged ({reason}); packing it again")
+        return None
 
+    def write(self, bank: ImageBank) -> None:
+        """Write the pack of `bank`. The caller is the `only_writer`."""
+        path = self.path(bank.digest)
+        try:
+            save_tensors(path, {**bank._asdict(), "format": _FORMAT, "name": path.name})
+        except UserError as fault:
+            raise self._unwritable(str(fault)) from None
 
-def unwritable(cache: Path, fault: Exception) -> DataError:
-    """The line for a cache directory that cannot be written."""
-    return DataError(f"the cache directory {cache} cannot be written ({fault}): set METABENCH_CACHE to one that can")
+    def digest_of(self, fingerprint: str) -> str | None:
+        """The digest of the images in raw files with that fingerprint, if they were read before."""
+        try:
+            return str(read_json(self._record(fingerprint))["digest"])
+        except (DamagedError, KeyError, TypeError):
+            return None
 
+    def remember(self, fingerprint: str, digest: str) -> None:
+        """Record that raw files with that fingerprint hold the images of that digest."""
+        try:
+            write_json(self._record(fingerprint), {"digest": digest})
+        except UserError as fault:
+            raise self._unwritable(str(fault)) from None
 
-def _sha256(name: str, bank: ImageBank) -> str:
-    """Over all that a pack says, the name it was written under, and the format, so that no other file passes for it."""
-    shape = "x".join(map(str, bank.images.shape))
-    content = hashlib.sha256(
-        "\n".join([_FORMAT, name, str(bank.images.dtype), shape, bank.digest, *bank.names]).encode()
-    )
-    content.update(bank.images.numpy().data)
-    return content.hexdigest()
+    @contextmanager
+    def only_writer(self, say: Say) -> Iterator[None]:
+        """Hold the lock of this preparation, waiting for another process. Raises DataError for a read-only folder."""
+        place = self.folder / self.name
+        lock = Lock(place.with_name(f"{self.name}.lock"), self._unwritable)
+        lock.acquire(lambda: say(f"waiting for the process that is writing {place}"))
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _record(self, fingerprint: str) -> Path:
+        source = self.name.partition("-")[0]
+        return self.folder / f"{source}-of-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.json"
+
+    def _unwritable(self, reason: str) -> DataError:
+        return DataError(
+            f"the cache directory {self.folder} cannot be written ({reason}): set METABENCH_CACHE to one that can"
+        )

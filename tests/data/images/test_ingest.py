@@ -14,7 +14,6 @@ from real_data import needs_omniglot, omniglot_root
 from metabench.data.images import raw
 from metabench.data.images.ingest import FILTERS, load_omniglot, resized
 from metabench.data.images.splits import read_split
-from metabench.data.omniglot import DIGEST
 
 pytestmark = needs_omniglot
 
@@ -50,7 +49,7 @@ def test_every_character_is_there(bank):
     assert bank.images.shape == (1623, 20, 28, 28)
     assert bank.images.dtype == torch.uint8
     assert bank.names == sorted(name for part in read_split("vinyals").values() for name in part)
-    assert bank.digest == DIGEST
+    assert bank.digest == raw.DIGEST
 
 
 def test_ink_is_bright_when_inverted(bank, cache):

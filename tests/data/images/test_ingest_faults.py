@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 import torch
-from fake_omniglot import FAKE, drawings, fault, load, png, write_tree, write_zip
+from fake_omniglot import FAKE, PACK, drawings, fault, load, png, write_tree, write_zip
 
 from metabench.errors import ConfigError
 
@@ -47,10 +47,10 @@ def test_a_zip_is_preferred_to_a_folder_that_may_be_half_extracted(root, cache):
 def test_where_data_and_cache_are_found_without_options(root, tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_DATA", str(root))
     load(None, None)
-    assert (tmp_path / "xdg/metabench/omniglot-28-nearest.pt").is_file()
+    assert (tmp_path / "xdg/metabench" / PACK).is_file()
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "named"))
     load(None, None)
-    assert (tmp_path / "named/omniglot-28-nearest.pt").is_file()
+    assert (tmp_path / "named" / PACK).is_file()
     monkeypatch.delenv("METABENCH_DATA")
     assert "no images_background.zip" in fault(None, None, size=20)
     root.rename(tmp_path / "xdg/metabench/omniglot-py")

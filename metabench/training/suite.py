@@ -1,0 +1,61 @@
+"""A suite: a list of tests of one trained model, each a test of its own below the run, and a table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from metabench.config.catalog import entries, folders
+from metabench.config.compose import compose_plain
+from metabench.errors import ConfigError, UserError, suggest
+from metabench.runs.reader import RunReader
+from metabench.training.retest import retest
+from metabench.utils.console import Display, format_metric
+
+Suite = Mapping[str, Sequence[str]]
+"""The overrides of each test, by name."""
+
+
+def load_suite(name: str, config_dir: str | None = None) -> Suite:
+    """The tests of `conf/suite/NAME.yaml`; raises `ConfigError` where there is no such suite."""
+    known = entries("suite", folders(config_dir))
+    if name not in known:
+        raise ConfigError("suite", name, suggest(name, known, "no such suite"))
+    return compose_plain(f"suite={name}", config_dir=config_dir)["tests"]
+
+
+def run_suite(
+    run: RunReader, suite: Suite, display: Display, shared: Sequence[str] = (), *, config_dir: str | None = None
+) -> dict[str, dict[str, Any] | str]:
+    """Make every test that the model can take, with `shared` overrides; a summary by name, or why there is none."""
+    found: dict[str, dict[str, Any] | str] = {}
+    for name, overrides in suite.items():
+        display.say(f"\ntest {name}: {' '.join(overrides)}")
+        try:
+            command = ["test", str(run.path), *overrides, *shared]
+            found[name] = retest(run, [*overrides, *shared], display, name=name, config_dir=config_dir, command=command)
+        except UserError as fault:  # a head of fixed size has no other number of ways
+            found[name] = str(fault)
+            display.say(f"skipped: {fault}")
+    display.console.print("", suite_table(found))
+    return found
+
+
+def suite_table(found: Mapping[str, dict[str, Any] | str]) -> Table:
+    """A row per test: its metric in each mode of prediction, or why it was skipped."""
+    table = Table(title="tests", title_justify="left", box=None, pad_edge=False)
+    for heading in ("test", "inductive", "transductive"):
+        table.add_column(heading)
+    for name, outcome in found.items():
+        if isinstance(outcome, str):
+            table.add_row(name, f"skipped: {outcome}", "")
+            continue
+        test = outcome["test"]
+        cells = [
+            format_metric(test["metric"], mode["mean"], mode["ci95"]) if mode else ""
+            for mode in (test["modes"].get(kind) for kind in ("inductive", "transductive"))
+        ]
+        table.add_row(name, *cells)
+    return table

@@ -1,0 +1,64 @@
+"""The commands of README.md and docs/usage.md, each done, with short lengths, in one folder and in their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import documents
+import pytest
+from documents import Command
+from paths import ROOT
+from program import run_metabench
+from real_data import omniglot_root
+
+from metabench.cli.commands import WORDS
+
+pytestmark = pytest.mark.slow
+SHORT = ("budget=smoke", "device=cpu", "log.pictures=false", "device.threads=1", "engine=eager")
+SMALL = {  # what makes a command quick
+    "experiment=glob(omniglot/maml_*)": ("experiment=omniglot/maml_5w1s", "train.tasks=2"),
+    "budget=short": (),
+    "seed=0,1,2": ("seed=0,1",),
+    "device=cuda": (),
+    "trials=20": ("trials=2",),
+}
+# Tried elsewhere: tests/sweep/test_launchers.py, tests/utils/test_distributed.py; on nothing but a cluster; all that is
+# configured, which CI validates; checks of this machine, in tests/doctor/test_doctor.py.
+ELSEWHERE = ("hydra/launcher", "doctor", "torchrun")
+SHOWN = [c for path in ("README.md", "docs/usage.md") for c in documents.commands(ROOT / path)]
+DONE = [
+    command
+    for command in {c.words: c for c in SHOWN}.values()
+    if command.words[0] == "metabench" and not any(word.startswith(ELSEWHERE) for word in command.words)
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    work = tmp_path_factory.mktemp("reader") / "work"
+    work.mkdir()
+    return documents.write_methods(work)
+
+
+@pytest.mark.parametrize("command", DONE, ids=str)
+def test_a_command_does_what_it_is_shown_for(command: Command, folder):
+    words = [short for word in command.words[1:] for short in SMALL.get(word, (word,))]
+    if any("omniglot" in word for word in words) and omniglot_root() is None and words[0] not in ("ls", "validate"):
+        pytest.skip("Omniglot is neither in METABENCH_DATA nor in ../shared/data")
+    if words and words[0] in WORDS:
+        words = [filled(word, folder) for word in words] + ["device=cpu", *SHORT] * (words[0] == "tune")
+    elif "--help" not in words and "--cfg" not in words:
+        chosen = {word.partition("=")[0] for word in words}
+        short = [word for word in SHORT if word.partition("=")[0] not in chosen]
+        words = [filled(word, folder) for word in words] + short
+    done = run_metabench(*words, cwd=folder, env={"METABENCH_DATA": str(omniglot_root())})
+    assert (done.code, done.err) == (0, ""), done.out
+
+
+def filled(word: str, folder: Path) -> str:
+    """A run that earlier commands left, for the placeholder of one."""
+    if word in ("RUN_A", "RUN_B"):
+        return str(sorted((folder / "outputs/glyphs/protonet").glob("*"))[word == "RUN_B"])
+    if word.endswith("/RUN"):
+        return f"{word[:-3]}{sorted((folder / 'outputs/omniglot/protonet').glob('*'))[0].name}"
+    return word

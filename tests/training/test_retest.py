@@ -1,0 +1,117 @@
+"""`metabench test`: the chosen weights of a finished run on other tasks, below the run, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from program import GLYPHS, SINUSOID, only_run, run_metabench, summary
+
+from metabench.errors import ConfigError, UserError
+from metabench.training.retest import changed
+
+PROTONET = (*GLYPHS, "algo=protonet")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a trained ProtoNet."""
+    cwd = tmp_path_factory.mktemp("work")
+    assert run_metabench(*PROTONET, cwd=cwd).code == 0
+    return cwd
+
+
+def made(cwd) -> list:
+    return sorted(only_run(cwd).glob("tests/*/summary.json"))
+
+
+def test_the_same_test_again_gives_the_same_accuracies(finished):
+    run = only_run(finished)
+    done = run_metabench("test", str(run), cwd=finished)
+    assert (done.code, done.err) == (0, "")
+    (path,) = made(finished)
+    found, before = json.loads(path.read_text()), summary(run)
+    assert found["test"]["modes"] == before["test"]["modes"]
+    assert found["protocol"]["hash"] == before["protocol"]["hash"]
+    assert (path.parent / "episodes.json").read_bytes() == (run / "episodes.json").read_bytes()
+    assert found["protocol"]["training"]["init"]["meta_steps"] == before["selected"]["step"]
+    assert found["test_of"] == {"run": before["identity"], "name": None, "overrides": []}
+
+
+def test_other_ways_shots_and_data(finished):
+    run = only_run(finished)
+    before = len(made(finished))
+    for overrides in (["data.ways=4"], ["data.ways=4", "data.shots=2", "test.episodes=5"], ["data.bank_seed=1"]):
+        done = run_metabench("test", str(run), *overrides, cwd=finished)
+        assert (done.code, done.err) == (0, ""), overrides
+        assert "finished before" in run_metabench("test", str(run), *overrides, cwd=finished).out
+    found = [json.loads(path.read_text()) for path in made(finished)]
+    assert len(found) == before + 3
+    assert {one["protocol"]["test"]["ways"] for one in found} == {3, 4}
+    assert summary(run)["protocol"]["test"]["ways"] == 3  # of the run itself nothing changed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.steps=5"], "train.steps=5: a test cannot set it; valid: algo, "),
+        (["seed=1"], "seed=1: a test cannot set it"),
+        (["data.wys=4"], "data.wys=4: no such key; did you mean ways?"),
+        (["data.ways=400"], "data.ways=400: at most "),
+        (["data.ways=3,4"], "data.ways=3,4: should be KEY=VALUE"),
+        (["data=omniglt"], "data=omniglt: no such data; did you mean omniglot?"),
+        (["suite=none"], "suite=none: no such suite; "),
+        (["algo.distance=far"], "algo.distance=far: should be "),
+        (["backbone.filters=5"], "backbone.filters=5: a test cannot set it"),
+    ],
+)
+def test_bad_input_is_one_line(overrides, said, finished):
+    before = made(finished)
+    done = run_metabench("test", str(only_run(finished)), *overrides, cwd=finished)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"metabench: {said}"), done.err
+    assert done.err.count("\n") == 1
+    assert made(finished) == before
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path):
+    (tmp_path / "work").mkdir()
+    for run in ("nowhere", "."):
+        done = run_metabench("test", run, cwd=tmp_path / "work")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+def test_a_suite_skips_what_a_head_of_fixed_size_cannot_do(tmp_path):
+    cwd = tmp_path / "work"
+    (cwd / "my/suite").mkdir(parents=True)
+    (cwd / "my/suite/wide.yaml").write_text(
+        "# @package _global_\n# more ways and shots\ntests: {ways: [data.ways=4], shots: [data.shots=2]}\n"
+    )
+    done = run_metabench("--config-dir=my", *GLYPHS, "algo=maml", "suite=wide", cwd=cwd)
+    assert (done.code, done.err) == (0, "")
+    assert "skipped: data.train.ways=3: should be data.ways, 4" in done.out
+    (path,) = made(cwd)
+    assert json.loads(path.read_text())["test_of"]["name"] == "shots"
+    again = run_metabench("test", str(only_run(cwd)), "suite=wide", "--config-dir=my", cwd=cwd)
+    assert (again.code, again.err, "finished before" in again.out) == (0, "", True)
+
+
+def test_a_baseline_without_weights_is_tested_too(tmp_path):
+    (tmp_path / "work").mkdir()
+    assert run_metabench(*SINUSOID, "algo=scratch", cwd=tmp_path / "work").code == 0
+    run = only_run(tmp_path / "work")
+    done = run_metabench("test", str(run), "data.shots=4", cwd=tmp_path / "work")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_data_set_is_taken_as_a_whole_but_for_training_tasks():
+    train = {"ways": 60, "shots": 1, "queries": 5}
+    config = {"data": {"ways": 5, "train": train}, "log": {}, "algo": {}, "test": {"episodes": 3}}
+    found = changed(config, ["data=glyphs", "data.ways=20", "test.episodes=7"])
+    assert found["data"]["_target_"] == "metabench.data.glyphs.Glyphs"
+    assert found["data"]["train"] == train
+    assert (found["data"]["ways"], found["test"]["episodes"], config["test"]["episodes"]) == (20, 7, 3)
+    with pytest.raises(ConfigError):
+        changed(config, ["test.episode=7"])
+    with pytest.raises(UserError):
+        changed(config, ["+test.more=7"])
