@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-Start = Literal["sharp", "plain"]
-"""An interface before the first meta-step: that of a memory that binds, or any linear layer as it is drawn.
+Start = Literal["sharp"] | None
+"""An interface before the first meta-step: that of a memory that binds, or None, a linear layer as it is drawn.
 
 With biases near 0 every gate is 1/2 and every strength softplus(0) = 0.69: a read is about the mean of all rows, and
 what is written is spread over them or written faintly. Nothing that is read then tells one example from another, so

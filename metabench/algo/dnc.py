@@ -12,7 +12,7 @@ The interface is linear in the state of an LSTM controller, which is given r_{t-
 takes w^w for a constant (unless `usage_gradient`), strengths are softplus, and ε = 1e-6 keeps a usage from 0.
 
 Before training the interface is that of a memory (`start=sharp`; `algo.addressing.Start` has the reason): it writes to
-allocated rows, frees none and reads by content. The authors' code starts as any linear layer does: `start=plain`.
+allocated rows, frees none and reads by content. The authors' code starts as any linear layer does: `start=null`.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_no_power_is_too_large_for_a_flat_weighting():
 def machine(**changed: int) -> TuringMachine:
     torch.manual_seed(0)
     return TuringMachine(
-        3, **{"units": 4, "slots": 5, "width": 3, "heads": 2, "shift": 1, "start": "plain", **changed}
+        3, **{"units": 4, "slots": 5, "width": 3, "heads": 2, "shift": 1, "start": None, **changed}
     ).double()
 
 
