@@ -22,6 +22,16 @@ class Axis:
     picture: str  # name of the plot along this axis
     parts: Callable[[list[Tensor], Tensor, int], list[Part]]
     """Predictions and targets of each column, from outputs `[T, M, O]`, targets `[T, M, ...]` and shots."""
+    selects_from: int | None = None  # the first column of those whose mean selects a checkpoint; None: the last alone
+
+    def selection(self, columns: int) -> range:
+        """The columns whose mean selects a checkpoint, by number; the last of them is the last there is."""
+        last = self.first + columns - 1
+        return range(last if self.selects_from is None else min(self.selects_from, last), last + 1)
+
+    def selecting(self, values: Tensor) -> Tensor:
+        """What a checkpoint is selected by, for each task `[T]`, from its figures `[T, K]`."""
+        return values[:, -len(self.selection(values.shape[1])) :].double().mean(1)
 
 
 def _after_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
@@ -41,7 +51,7 @@ def _at_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
 
 
 INNER_STEPS = Axis("inner steps", 0, "after {} inner steps", "steps", _after_each)
-INSTANCES = Axis("instance of a class", 1, "at instance {} of a class", "instances", _at_each)
+INSTANCES = Axis("instance of a class", 1, "at instance {} of a class", "instances", _at_each, selects_from=2)
 SHOTS = Axis("shots", 1, "after {} shots of a new task", "shots", _after_each)
 AXES = {axis.name: axis for axis in (INNER_STEPS, INSTANCES, SHOTS)}
 AXIS_OF = {"few_shot": INNER_STEPS, "online": SHOTS, "sequence": INSTANCES}  # by the setting of the tasks

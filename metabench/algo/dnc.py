@@ -10,6 +10,9 @@
 
 The interface is linear in the state of an LSTM controller, which is given r_{t-1}. As in the authors' code, the usage
 takes w^w for a constant (unless `usage_gradient`), strengths are softplus, and ε = 1e-6 keeps a usage from 0.
+
+Before training the interface is that of a memory (`start=sharp`; `algo.addressing.Start` has the reason): it writes to
+allocated rows, frees none and reads by content. The authors' code starts as any linear layer does: `start=null`.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.addressing import content
+from metabench.algo.addressing import OPEN, STRONG, Start, content
 from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.tasks import TaskSpec
 
 EPSILON = 1e-6
+BY_CONTENT = 2.0  # before the softmax over the three modes of reading: 0.79 by content
 
 
 class Linked(NamedTuple):
@@ -46,12 +50,32 @@ class Linked(NamedTuple):
 class Computer(Core):
     """`heads` read heads and one write head, over `slots` rows of `width` numbers."""
 
-    def __init__(self, inputs: int, *, units: int, slots: int, width: int, heads: int, usage_gradient: bool) -> None:
+    def __init__(
+        self, inputs: int, *, units: int, slots: int, width: int, heads: int, usage_gradient: bool, start: Start
+    ) -> None:
         super().__init__(inputs, units, heads * width)
         self.slots, self.width, self.heads, self.usage_gradient = slots, width, heads, usage_gradient
         self.reading = [width, 1, 1, 3]  # k, β, f, π of a read head
         self.writing = [width, 1, width, width, 1, 1]  # k, β, e, v, g^a, g^w
         self.interface = nn.Linear(units, heads * sum(self.reading) + sum(self.writing))
+        if start == "sharp":
+            self._bind()
+
+    @torch.no_grad()
+    def _bind(self) -> None:
+        """Begin as a memory: writes are allocated and kept, and rows like what would be written are read."""
+        sizes = [self.heads * sum(self.reading), sum(self.writing)]
+        for part in self.interface.parameters():
+            reading, writing = part.split(sizes)
+            value = writing.split(self.writing)[3]
+            reading.unflatten(0, (self.heads, -1))[:, : self.width].copy_(value)
+        reading, writing = self.interface.bias.split(sizes)
+        _, strength, free, mode = reading.view(self.heads, -1).split(self.reading, dim=-1)
+        _, write_strength, _, _, allocate, write = writing.split(self.writing)
+        gates = (free, -OPEN), (allocate, OPEN), (write, OPEN)
+        for part, value in ((strength, STRONG), (write_strength, STRONG), *gates):
+            part.fill_(value)
+        mode.copy_(torch.tensor([0.0, BY_CONTENT, 0.0]))
 
     def start(self, tasks: int) -> Linked:
         """Nothing read, written or used."""
@@ -119,6 +143,7 @@ class DNC(Recurrent):
         backbone: Backbone,
         *,
         usage_gradient: bool,
+        start: Start,
         **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(spec, backbone, Computer, usage_gradient=usage_gradient, **sizes)
+        super().__init__(spec, backbone, Computer, usage_gradient=usage_gradient, start=start, **sizes)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.addressing import content
+from metabench.algo.addressing import OPEN, Start, content
 from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.config.types import Positive, Share
@@ -45,13 +45,23 @@ class LeastRecentlyUsed(Core):
     """`heads` heads that read and write, over `slots` rows of `width` numbers."""
 
     def __init__(
-        self, inputs: int, *, units: int, slots: int, width: int, heads: int, decay: float, scale: float
+        self, inputs: int, *, units: int, slots: int, width: int, heads: int, decay: float, scale: float, start: Start
     ) -> None:
         super().__init__(inputs, units, heads * width)
         if heads > slots:
             raise ConfigError("algo.heads", heads, f"at most {slots}, the slots: each head has a least used one")
         self.slots, self.width, self.heads, self.decay, self.scale = slots, width, heads, decay, scale
         self.interface = nn.Linear(units, heads * (2 * width + 1))  # k, a, α of each head
+        if start == "sharp":
+            self._bind()
+
+    @torch.no_grad()
+    def _bind(self) -> None:
+        """Begin as a memory: least used rows are written, and rows like what would be written are read."""
+        for part in self.interface.parameters():
+            key, add, _ = part.unflatten(0, (self.heads, -1)).split([self.width, self.width, 1], dim=1)
+            key.copy_(add)
+        self.interface.bias.view(self.heads, -1)[:, -1] = -OPEN
 
     def start(self, tasks: int) -> Rows:
         """Every head at row 0, and nothing used."""
@@ -89,6 +99,7 @@ class MANN(Recurrent):
         *,
         decay: Share,
         scale: Positive,
+        start: Start,
         **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(spec, backbone, LeastRecentlyUsed, decay=decay, scale=scale, **sizes)
+        super().__init__(spec, backbone, LeastRecentlyUsed, decay=decay, scale=scale, start=start, **sizes)

@@ -12,6 +12,10 @@ Every head has a weighting w_t over the N rows of a memory M, made of the one be
 
 Keys, strengths, gates, shifts, e and a are linear in the state of an LSTM controller, which is given r_{t-1}. Heads
 begin at row 0 of a memory that is nearly empty: from equal weightings no shift could ever move them apart.
+
+Before training the interface is that of a memory (`start=sharp`; `algo.addressing.Start` has the reason): the writer
+goes on by one row a step and readers go by content. The paper does not say how it starts its own; `start=null` leaves
+it as drawn.
 """
 
 from __future__ import annotations
@@ -22,13 +26,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.addressing import content
+from metabench.algo.addressing import OPEN, STRONG, Start, content
 from metabench.algo.recurrent import Core, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.config.types import Whole
 from metabench.tasks import TaskSpec
 
 EMPTY = 1e-6  # of every number of a memory that nothing was written to
+MOVING = 4.0  # before the softmax over three shifts: 0.96 of one of them
 
 
 class Tape(NamedTuple):
@@ -44,13 +49,35 @@ class Tape(NamedTuple):
 class TuringMachine(Core):
     """`heads` read heads and one write head, over `slots` rows of `width` numbers; shifts of -`shift` to `shift`."""
 
-    def __init__(self, inputs: int, *, units: int, slots: int, width: int, heads: int, shift: int) -> None:
+    def __init__(
+        self, inputs: int, *, units: int, slots: int, width: int, heads: int, shift: int, start: Start
+    ) -> None:
         super().__init__(inputs, units, heads * width)
         self.slots, self.width, self.heads = slots, width, heads
         self.shifts = range(-shift, shift + 1)
         self.sizes = [width, 1, 1, len(self.shifts), 1]  # k, β, g, s, γ of a head
         self.address = nn.Linear(units, (heads + 1) * sum(self.sizes))
         self.change = nn.Linear(units, 2 * width)  # e, a
+        if start == "sharp":
+            self._bind()
+
+    @torch.no_grad()
+    def _bind(self) -> None:
+        """Begin as a memory: row after row is written, and rows like what would be written are read."""
+        for ours, written in zip(self.address.parameters(), self.change.parameters(), strict=True):
+            keys = ours.unflatten(0, (self.heads + 1, -1))[:-1, : self.width]  # of the readers
+            keys.copy_(written[self.width :])
+        heads = self.address.bias.view(self.heads + 1, -1)
+        _, strength, gate, shift, _ = heads[:-1].split(self.sizes, dim=-1)  # of the readers
+        for part, value in ((strength, STRONG), (gate, OPEN), (shift, self._towards(0))):
+            part.copy_(torch.as_tensor(value))
+        _, _, gate, shift, power = heads[-1].split(self.sizes)  # of the writer
+        for part, value in ((gate, -OPEN), (shift, self._towards(1)), (power, OPEN)):
+            part.copy_(torch.as_tensor(value))
+
+    def _towards(self, rows: int) -> Tensor:
+        """A shift before its softmax that is nearly all by `rows`, or as far as heads move."""
+        return torch.tensor([MOVING if by == min(rows, self.shifts[-1]) else 0.0 for by in self.shifts])
 
     def start(self, tasks: int) -> Tape:
         """Every head at row 0."""
@@ -97,6 +124,7 @@ class NTM(Recurrent):
         backbone: Backbone,
         *,
         shift: Whole,
+        start: Start,
         **sizes: Unpack[Sizes],
     ) -> None:
-        super().__init__(spec, backbone, TuringMachine, shift=shift, **sizes)
+        super().__init__(spec, backbone, TuringMachine, shift=shift, start=start, **sizes)

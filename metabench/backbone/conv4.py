@@ -27,6 +27,9 @@ class Scale(Section):
 class Conv4(Backbone):
     """Four blocks of 3x3 convolution, normalisation, ReLU and downsampling; then flattened, or averaged over the map.
 
+    With `readout=linear` the last block has no ReLU: features that a ReLU makes positive have one direction in common,
+    so that no cosine of two is near 0 and keys made of them are alike; so, if less, does a maximum (`pool=max`).
+
     28x28 inputs shrink to 14, 7, 3, 1 with max-pooling (feature_size = filters) and to 14, 7, 4, 2 with strided
     convolutions (4 x filters flattened, filters averaged). Only the first `halvings` blocks downsample. Batch norm
     cancels a bias, so there is none before it. `standardise` also changes the meaning of the zero padding: 0 is the
@@ -40,7 +43,7 @@ class Conv4(Backbone):
         filters: Count,
         pool: Literal["max", "stride"],
         halvings: Annotated[int, Field(ge=0, le=BLOCKS)],
-        readout: Literal["flatten", "mean"],
+        readout: Literal["flatten", "mean", "linear"],
         norm: Literal["batch", "group", "layer", "none"],
         norm_scale: bool,
         norm_eps: Positive,
@@ -70,7 +73,7 @@ class Conv4(Backbone):
                 f"too small for {halvings} max-pools; use {2**halvings} or more, or backbone.pool=stride",
             )
         self.map_shape = (filters, height, width)
-        self.feature_size = filters * (height * width if readout == "flatten" else 1)
+        self.feature_size = filters * (1 if readout == "mean" else height * width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `[T, N, feature_size]` of images `[T, N, C, H, W]`."""
@@ -83,7 +86,9 @@ class Conv4(Backbone):
         if self.standardise is not None:
             x = (x - self.standardise.mean) / self.standardise.std
         for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = F.relu(norm(conv(x)))
+            x = norm(conv(x))
+            if block < BLOCKS - 1 or self.readout != "linear":
+                x = F.relu(x)
             if self.pool == "max" and block < self.halvings:
                 x = max_pool(x)
         return x.transpose(0, 1)

@@ -30,7 +30,7 @@ def protocol_card(
         "episodes": source.test_episodes(config.test.episodes),
         "metric": algo.objective.metric_name,
         "prediction": algo.modes[0],
-        "selection": _selection(config, source),
+        "selection": _selection(config, source, algo),
         "interval": FORMULA,
     }
     training = {
@@ -54,9 +54,11 @@ def protocol_card(
     return {"hash": digest(test)[:12], "test": test, "training": training}
 
 
-def _selection(config: Config, source: TaskSource) -> str:
+def _selection(config: Config, source: TaskSource, algo: Algorithm) -> str:
     if source.online is not None:
         return "none: each task is met while its examples come, by the learner as it stands"
     if config.validation.select == "last":
         return "last iterate"
-    return f"best of {config.validation.episodes} validation tasks, never test tasks"
+    columns = algo.axis.selection(source.spec.eval.shots)
+    by = f", by the mean over instances {columns[0]} to {columns[-1]}" if len(columns) > 1 else ""
+    return f"best of {config.validation.episodes} validation tasks{by}, never test tasks"

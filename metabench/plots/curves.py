@@ -60,10 +60,16 @@ def _settings(algo: Algorithm) -> tuple[str, str]:
     """The settings by which the metrics of training and validation differ beside their tasks."""
     train, validation = f", {algo.spec.train.outputs}-way", f", {algo.spec.eval.outputs}-way"
     if algo.spec.setting == "sequence":
-        train, validation = f"{train}, all instances", f"{validation}, instance {algo.spec.eval.shots}"
+        train, validation = f"{train}, all instances", f"{validation}, {_selecting(algo)}"
     if isinstance(algo, FastWeights):
         train, validation = f", {steps(algo.inner_steps)}", f", {steps(algo.eval_inner_steps)}"
     return (train, validation) if train != validation else ("", "")
+
+
+def _selecting(algo: Algorithm) -> str:
+    """The instances that validation is the mean of."""
+    chosen = algo.axis.selection(algo.spec.eval.shots)
+    return f"instance {chosen[-1]}" if len(chosen) == 1 else f"instances {chosen[0]} to {chosen[-1]}"
 
 
 def meta_steps(axes: Axes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.evaluation.evaluate import count_nonfinite, summarise
+from metabench.evaluation.evaluate import count_nonfinite, estimate, summarise
 from metabench.evaluation.online import Arrived, Rounds
 from metabench.runs.run_dir import RunDirectory
 from metabench.training.components import Components
@@ -95,16 +95,16 @@ class Training:
 
         found = components.evaluate("validation", config.episodes, tick=tick)
         self.validating = False
-        result = summarise(found[components.metric], components.algo.axis)
-        loss = found["loss"][:, -1].double().mean().item()
-        lost = {key: result[key] for key in ("nonfinite",) if key in result}
-        line = {components.metric: result["mean"], "ci95": result["ci95"], "loss": loss, **lost}
-        self.log.write(self.step, "validation", **line)
+        selecting = components.algo.axis.selecting
+        values, loss = selecting(found[components.metric]), selecting(found["loss"]).mean().item()
+        result, lost = estimate(values), count_nonfinite(values)
+        line = {components.metric: result.mean, "ci95": result.ci95, "loss": loss}
+        self.log.write(self.step, "validation", **line, **({"nonfinite": lost} if lost else {}))
         if lost:  # the mean is NaN, which is never preferred
-            self._warn(f"{result['nonfinite']} of {config.episodes} validation tasks")
+            self._warn(f"{lost} of {config.episodes} validation tasks")
         better = components.algo.objective.better
-        if config.select == "last" or not self.best or better(result["mean"], self.best["value"]):
-            self.save_best(result["mean"])
+        if config.select == "last" or not self.best or better(result.mean, self.best["value"]):
+            self.save_best(result.mean)
 
     def _warn(self, tasks: str) -> None:
         self.components.display.say(f"warning: {tasks} have no finite metric after meta-step {self.step}")

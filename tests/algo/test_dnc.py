@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from binding import learned
 from copying import Copier, train
 
-from metabench.algo.dnc import Computer, allocation, linked, used
+from metabench.algo.dnc import Computer, Linked, allocation, linked, used
 
 
 def tensor(*values: object) -> torch.Tensor:
@@ -19,7 +20,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) 
 
 def computer(**changed: object) -> Computer:
     torch.manual_seed(0)
-    sizes = {"units": 4, "slots": 5, "width": 3, "heads": 2, "usage_gradient": True}
+    sizes = {"units": 4, "slots": 5, "width": 3, "heads": 2, "usage_gradient": True, "start": None}
     return Computer(3, **{**sizes, **changed}).double()
 
 
@@ -126,6 +127,59 @@ def test_a_row_that_was_read_and_freed_is_allocated_again():
         close(memory.wrote[0], expected)
 
 
+def written(net: Computer, steps: int = 9) -> tuple[Linked, torch.Tensor]:
+    """The memory after random inputs of three tasks, and where each step wrote, `[3, steps, slots]`."""
+    memory, wrote = net.start(3), []
+    for given in net.given(torch.randn(3, steps, 3).double()).unbind(1):
+        memory, _ = net.step(memory, given)
+        wrote.append(memory.wrote)
+    return memory, torch.stack(wrote, dim=1)
+
+
+def read(net: Computer, row: int) -> torch.Tensor:
+    """The share of the first head's read `[3]` that is of the `row` like its key, among rows that are orthogonal."""
+    net.interface.weight[: net.width] = 0
+    net.interface.bias[: net.width] = torch.eye(16).double()[row]
+    memory = net.start(3)._replace(rows=10 * torch.eye(16).double().expand(3, -1, -1))
+    return net.step(memory, net.given(torch.randn(3, 3).double()))[0].at[:, 0, row]
+
+
+@torch.no_grad()
+def test_before_training_it_writes_free_rows_keeps_them_and_reads_the_row_like_its_key():
+    net = computer(units=32, slots=16, width=16, start="sharp")
+    memory, wrote = written(net)
+    assert wrote.amax(-1).min() > 0.8  # of σ(3)² = 0.91
+    assert all(len({*rows}) == 9 for rows in wrote.argmax(-1).tolist())
+    assert memory.usage.topk(8).values.min() > 0.7  # the last write is not in it yet
+    assert read(net, 5).min() > 0.7  # content is 0.79 of the three modes
+
+
+@torch.no_grad()
+def test_a_sharp_start_asks_for_rows_like_what_it_writes():
+    net = computer(start="sharp")
+    reading, writing = net.interface(torch.randn(7, 4).double()).split([2 * sum(net.reading), sum(net.writing)], dim=-1)
+    keys, value = reading.unflatten(-1, (2, -1))[..., :3], writing.split(net.writing, dim=-1)[3]
+    torch.testing.assert_close(keys, value.unsqueeze(1).expand(-1, 2, -1))
+
+
+@torch.no_grad()
+def test_a_plain_start_writes_a_quarter_and_reads_nearly_the_mean():
+    net = computer(units=32, slots=16, width=16)
+    assert written(net)[1][:, 0].amax(-1).max() < 0.35
+    assert read(net, 5).max() < 0.1
+
+
+@pytest.mark.slow
+def test_it_learns_to_bind():
+    assert learned("dnc", 600) > 0.15
+
+
+@pytest.mark.slow
+def test_it_binds_where_a_plain_start_still_counts():
+    assert learned("dnc", 200) > 0.08
+    assert learned("dnc", 200, start=None) < 0.04
+
+
 def test_its_gradient_agrees_with_finite_differences():
     net, z = computer(), torch.randn(2, 4, 3).double().requires_grad_()
     names, parameters = zip(*net.named_parameters(), strict=True)
@@ -149,6 +203,6 @@ def test_usage_takes_writing_for_a_constant_unless_told_otherwise():
 @pytest.mark.slow
 def test_it_learns_to_copy():
     torch.manual_seed(0)
-    copier = Copier(Computer(4, units=24, slots=6, width=6, heads=1, usage_gradient=False), bits=3)
+    copier = Copier(Computer(4, units=24, slots=6, width=6, heads=1, usage_gradient=False, start="sharp"), bits=3)
     train(copier, 480, 2, lr=2e-2, batch=8)
     assert copier.errors(200, 2) < 0.02

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from binding import learned
 from torch import nn
 
 from metabench.algo.lstm import PlainCore
@@ -34,3 +36,8 @@ def test_reading_in_two_parts_is_reading_at_once():
     whole = core(z)[1]
     memory, first = core(z[:, :4])
     torch.testing.assert_close(torch.cat([first, core(z[:, 4:], memory)[1]], dim=1), whole)
+
+
+@pytest.mark.slow
+def test_it_learns_to_bind():
+    assert learned("lstm", 600) > 0.15

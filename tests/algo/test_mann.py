@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from binding import learned
 
 from metabench.algo.mann import LeastRecentlyUsed, Rows, write
 from metabench.errors import ConfigError
@@ -11,7 +12,7 @@ from metabench.errors import ConfigError
 
 def core(**changed: float) -> LeastRecentlyUsed:
     torch.manual_seed(0)
-    sizes = {"units": 4, "slots": 5, "width": 3, "heads": 2, "decay": 0.9, "scale": 2.0}
+    sizes = {"units": 4, "slots": 5, "width": 3, "heads": 2, "decay": 0.9, "scale": 2.0, "start": None}
     return LeastRecentlyUsed(3, **{**sizes, **changed}).double()
 
 
@@ -91,3 +92,23 @@ def test_its_gradient_agrees_with_finite_differences():
 def test_there_are_no_more_heads_than_rows():
     with pytest.raises(ConfigError, match=r"algo.heads=6: at most 5"):
         core(heads=6)
+
+
+@torch.no_grad()
+def test_before_training_it_writes_least_used_rows_and_reads_what_is_like_its_key():
+    """Of each step's write to random inputs 0.95 is on a row that nothing was written to; from a plain start a half."""
+    for start, sharp in (("sharp", True), (None, False)):
+        net, shares = core(units=32, slots=16, width=12, heads=1, scale=10.0, start=start), []
+        memory = net.start(3)
+        for given in net.given(torch.randn(3, 9, 3).double()).unbind(1):
+            before, (memory, _) = memory, net.step(memory, given)
+            wrote = memory.usage - 0.9 * before.usage - memory.at.sum(1)
+            shares.append((wrote * (before.rows.abs().amax(-1) < 1e-3)).sum(-1))
+        assert (torch.stack(shares).min() > 0.9) == sharp
+        keys, adds = net.interface(torch.randn(5, 32).double()).split([12, 12, 1], dim=-1)[:2]
+        assert torch.equal(keys, adds) == sharp
+
+
+@pytest.mark.slow
+def test_it_learns_to_bind():
+    assert learned("mann", 600) > 0.15

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from binding import learned
 from copying import Copier, train
 
 from metabench.algo.addressing import content
@@ -72,7 +73,9 @@ def test_no_power_is_too_large_for_a_flat_weighting():
 
 def machine(**changed: int) -> TuringMachine:
     torch.manual_seed(0)
-    return TuringMachine(3, **{"units": 4, "slots": 5, "width": 3, "heads": 2, "shift": 1, **changed}).double()
+    return TuringMachine(
+        3, **{"units": 4, "slots": 5, "width": 3, "heads": 2, "shift": 1, "start": None, **changed}
+    ).double()
 
 
 def wish(core: TuringMachine, head: int, **values: float | list[float]) -> None:
@@ -118,6 +121,59 @@ def test_erasing_and_adding_are_weighted():
     assert isinstance(memory, Tape)
 
 
+def written_and_read(core: TuringMachine, steps: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
+    """The share of step t's write that is on row t, and that of reads on the row like their key, `[3, steps]` each.
+
+    Inputs are random; rows are orthogonal, and each head reads from row 0 where it is asked for row 5.
+    """
+    memory, wrote, read = core.start(3), [], []
+    rows, at = torch.eye(16).double().expand(3, -1, -1), memory.at[:, :-1]
+    for given in core.given(torch.randn(3, steps, 3).double()).unbind(1):
+        memory, _ = core.step(memory, given)
+        wrote.append(memory.at[:, -1])
+        wishes = core.address(memory.h).unflatten(-1, (core.heads + 1, -1))[:, :-1]
+        wishes[..., :16] = rows[0, 5]
+        read.append(core.find(rows, wishes, at)[..., 5].amin(-1))
+    return torch.stack(wrote, dim=1)[..., 1 : steps + 1].diagonal(dim1=1, dim2=2), torch.stack(read, dim=1)
+
+
+@torch.no_grad()
+def test_before_training_it_writes_row_after_row_and_reads_the_row_like_its_key():
+    wrote, read = written_and_read(machine(units=32, slots=16, width=16, start="sharp"))
+    assert wrote.min() > 0.9
+    assert read.min() > 0.9
+
+
+@torch.no_grad()
+def test_a_sharp_start_asks_for_rows_like_what_it_writes():
+    core = machine(start="sharp")
+    h = torch.randn(7, 4).double()
+    keys = core.address(h).unflatten(-1, (3, -1))[..., :3]
+    add = core.change(h)[:, 3:].unsqueeze(1)
+    torch.testing.assert_close(keys[:, :2], add.expand(-1, 2, -1))  # of the readers
+    assert not torch.allclose(keys[:, 2:], add)
+
+
+@torch.no_grad()
+def test_a_plain_start_spreads_writes_and_reads():
+    wrote, read = written_and_read(machine(units=32, slots=16, width=16))
+    assert wrote[:, -1].max() < 0.3
+    assert read.max() < 0.3
+
+
+@pytest.mark.parametrize(("shift", "stay", "on"), [(0, 0, 0), (1, 1, 2), (2, 2, 3)])
+def test_a_sharp_start_moves_the_writer_by_one_row_or_as_far_as_heads_go(shift, stay, on):
+    core = machine(shift=shift, start="sharp")
+    heads = core.address.bias.view(3, -1)
+    shifts = heads[..., core.sizes[0] + 2 : -1]
+    assert shifts.argmax(-1).tolist() == [stay, stay, on]
+
+
+@pytest.mark.slow
+def test_it_learns_to_bind():
+    assert learned("ntm", 600) > 0.15
+
+
 def test_its_gradient_agrees_with_finite_differences():
     core, z = machine(), torch.randn(2, 4, 3).double().requires_grad_()
 
@@ -131,6 +187,6 @@ def test_its_gradient_agrees_with_finite_differences():
 @pytest.mark.slow
 def test_it_solves_the_copy_task():
     torch.manual_seed(0)
-    copier = Copier(TuringMachine(4, units=24, slots=6, width=6, heads=1, shift=1), bits=3)
+    copier = Copier(TuringMachine(4, units=24, slots=6, width=6, heads=1, shift=1, start="sharp"), bits=3)
     train(copier, 480, 2, lr=2e-2, batch=8)
     assert copier.errors(200, 2) < 0.02

@@ -90,6 +90,19 @@ def test_a_card_names_everything_that_decides_a_number():
     assert (test["prediction"], test["metric"]) == ("inductive", "accuracy")
 
 
+def test_a_card_says_what_a_checkpoint_was_selected_by():
+    streams = (*GLYPHS, "algo=lstm", "data=glyphs_sequence", "data.queries=0", "data.train.queries=0", "data.shots=10")
+    best = "best of {} validation tasks{}, never test tasks"
+    for case, by in (
+        (streams, ", by the mean over instances 2 to 10"),
+        ((*streams, "data.shots=2"), ""),  # by one instance, the last, as before there was a mean
+        (IMAGES, ""),
+        (SINUSOID, ""),
+    ):
+        assert card(*case, "validate.episodes=7")["test"]["selection"] == best.format(7, by)
+    assert card(*streams, "validate.select=last")["test"]["selection"] == "last iterate"
+
+
 @pytest.mark.parametrize(
     "change",
     [

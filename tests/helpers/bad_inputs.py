@@ -16,6 +16,8 @@ CASES = {
     "algo.inner_lr=[0.1]": "algo.inner_lr=[0.1]: should be a valid number",
     "chunk=all": "chunk=all: should be a valid integer or should be 'auto'",
     "chunk=0": "chunk=0: should be greater than or equal to 1",
+    "algo=ntm algo.start=cold": "algo.start=cold: should be 'sharp'",
+    "data=glyphs backbone.readout=relu": "backbone.readout=relu: should be 'flatten', 'mean' or 'linear'",
     "algo=snail data=glyphs chunk=2": "chunk=2: auto: backbone.statistics=pooled is of all tasks of a meta-step",
     "algo=memorymodule data=glyphs chunk=2": "chunk=2: auto: algo=memorymodule writes the examples of all tasks",
     "algo=memorymodule data=sinusoid": "algo=MemoryModule: classification method",

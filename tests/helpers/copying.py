@@ -62,8 +62,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     sizes = {"units": 48, "slots": 16, "width": 10, "heads": 1}
     cores = {
-        "ntm": lambda: TuringMachine(5, **sizes, shift=1),
-        "dnc": lambda: Computer(5, **sizes, usage_gradient=False),
+        "ntm": lambda: TuringMachine(5, **sizes, shift=1, start="sharp"),
+        "dnc": lambda: Computer(5, **sizes, usage_gradient=False, start="sharp"),
         "lstm": lambda: PlainCore(5, units=100),
     }
     for name, make in cores.items():

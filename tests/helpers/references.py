@@ -62,7 +62,8 @@ class PlainConv4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = norm(conv(x)).relu()
+            x = norm(conv(x))
+            x = x if self.readout == "linear" and conv is self.convs[-1] else x.relu()
             x = F.max_pool2d(x, 2) if self.pool == "max" else x
         return x.mean((-1, -2)) if self.readout == "mean" else x.flatten(1)
 

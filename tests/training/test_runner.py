@@ -26,6 +26,12 @@ TINY = [
 ]
 
 
+STREAMS = [
+    *(o for o in TINY if not o.startswith("backbone")), "algo=lstm", "data=glyphs_sequence", "data.characters=40",
+    "data.ways=2", "data.train.ways=2", "data.shots=4", "algo.units=4", "backbone.filters=2",
+]  # fmt: skip
+
+
 @pytest.fixture
 def parts(monkeypatch):
     parts = Components(compose(*TINY), Display(Console(quiet=True)))
@@ -67,3 +73,16 @@ def test_the_test_is_of_the_weights_that_validation_chose(parts, tmp_path):
     assert chosen["step"] == min(lines, key=lambda line: line["mse"])["step"]
     for name, value in parts.algo.state_dict().items():
         assert value.equal(chosen["algo"][name]), name
+
+
+def test_of_streams_validation_is_the_mean_over_the_second_and_later_instances(tmp_path):
+    parts = Components(compose(*STREAMS), Display(Console(quiet=True)))
+    with RunDirectory(tmp_path, "id") as directory, SignalHandler() as stop:
+        directory.begin("", {})
+        training = Training(parts, directory, stop)
+        training.run()
+    last = [line for line in directory.records() if line["split"] == "validation"][-1]
+    figures = parts.evaluate("validation", 4)
+    assert figures["accuracy"].shape == (4, 4)
+    for name in ("accuracy", "loss"):
+        assert last[name] == pytest.approx(figures[name][:, 1:].mean().item())
