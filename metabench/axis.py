@@ -30,7 +30,7 @@ class Axis:
         return range(last if self.selects_from is None else min(self.selects_from, last), last + 1)
 
     def selecting(self, values: Tensor) -> Tensor:
-        """What a checkpoint is selected by, for each task `[T]`, from its figures `[T, K]`."""
+        """Selection metric of a checkpoint: a number per task `[T]` from its metrics `[T, K]`."""
         return values[:, -len(self.selection(values.shape[1])) :].double().mean(1)
 
 

@@ -114,7 +114,7 @@ class Board:
         return [row for row in self.rows if row.name in self.letters]
 
     def rank(self, row: Row) -> int | None:
-        """Its place by the mean of the first column."""
+        """Rank by the mean of the first column."""
         return self.rows.index(row) + 1 if self.columns[0].title in row.cells else None
 
     @property
@@ -125,7 +125,7 @@ class Board:
 
     @property
     def notes(self) -> list[str]:
-        """What the numbers are, and what they are not, a line each."""
+        """Explanations of the numbers, one line each."""
         first, unit = self.columns[0].title, BUDGET[self.name]
         trained = [count for row in self.rows if (count := examples(row.runs[0]))]
         budget = f"about {float(f'{sorted(trained)[len(trained) // 2]:.2g}'):,.0f}" if trained else "no"
