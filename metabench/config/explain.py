@@ -26,7 +26,7 @@ def explain(fault: Exception) -> str:
     if isinstance(fault, AttributeError) and not __debug__:
         return OPTIMIZED
     if isinstance(fault, OSError) and fault.filename is not None:
-        return f"{fault.filename}: cannot be read: {fault.strerror or fault}"
+        return f"{fault.filename}: {fault.strerror or fault}"
     if isinstance(fault, RecursionError):
         return "a configuration includes itself, or a value contains itself"
     cause = fault.__cause__ if isinstance(fault.__cause__, OmegaConfBaseException) else fault

@@ -126,7 +126,7 @@ CASES = {
     "-m --cfg=job": "Only one of --run, --multirun, --cfg",
     "--config-dir=nowhere": "--config-dir nowhere: no such folder",
     "hydra.searchpath=[file:///nowhere]": "path=/nowhere is not available",
-    "hydra.run.dir=/proc/nowhere": "No such file or directory: '/proc/nowhere'",
+    "hydra.run.dir=/proc/nowhere": "/proc/nowhere: No such file or directory",
     "doctor now": "unrecognized arguments: now",
     "ls alg": "alg: no such group; did you mean algo? valid: algo, backbone, ",
     "ls --config-dir=nowhere": "--config-dir nowhere: no such folder",
