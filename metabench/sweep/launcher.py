@@ -132,6 +132,7 @@ class Work:
         sys.path.append(str(Path.cwd()))  # a user's own package
         Singleton.set_state(self.state)
         setup_globals()
+        register_launcher()  # before the guard, which lets through what is registered
         guard_hydra()
         config = self.context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):

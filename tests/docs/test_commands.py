@@ -25,11 +25,14 @@ SMALL = {  # what makes a command quick
 # Tried elsewhere: tests/sweep/test_launchers.py, tests/utils/test_distributed.py; on nothing but a cluster; all that is
 # configured, which CI validates; checks of this machine, in tests/doctor/test_doctor.py.
 ELSEWHERE = ("hydra/launcher", "doctor", "torchrun")
+NAMES = [("metabench", word) for word in ("test", "tune", "compare", "plot", "leaderboard")]  # in a sentence
 SHOWN = [c for path in ("README.md", "docs/usage.md") for c in documents.commands(ROOT / path)]
 DONE = [
     command
     for command in {c.words: c for c in SHOWN}.values()
-    if command.words[0] == "metabench" and not any(word.startswith(ELSEWHERE) for word in command.words)
+    if command.words[0] == "metabench"
+    and command.words not in NAMES
+    and not any(word.startswith(ELSEWHERE) for word in command.words)
 ]
 
 
@@ -46,7 +49,10 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
     if any("omniglot" in word for word in words) and omniglot_root() is None and words[0] not in ("ls", "validate"):
         pytest.skip("Omniglot is neither in METABENCH_DATA nor in ../shared/data")
     if words and words[0] in WORDS:
-        words = [filled(word, folder) for word in words] + ["device=cpu", *SHORT] * (words[0] == "tune")
+        shortened = {"tune": ("device=cpu", *SHORT), "test": ("test.episodes=10", "device=cpu")}.get(words[0], ())
+        words = [filled(word, folder) for word in words] + list(shortened)
+        if words[0] == "leaderboard":  # runs of this folder are shortened: no board's
+            words[1] = str(ROOT / "outputs/reference/bench")
     elif "--help" not in words and "--cfg" not in words:
         chosen = {word.partition("=")[0] for word in words}
         short = [word for word in SHORT if word.partition("=")[0] not in chosen]
@@ -57,6 +63,8 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
 
 def filled(word: str, folder: Path) -> str:
     """A run that earlier commands left, for the placeholder of one."""
+    if word == "RUN":
+        return str(sorted((folder / "outputs/omniglot/protonet").glob("*/summary.json"))[0].parent)
     if word in ("RUN_A", "RUN_B"):
         return str(sorted((folder / "outputs/glyphs/protonet").glob("*"))[word == "RUN_B"])
     if word.endswith("/RUN"):

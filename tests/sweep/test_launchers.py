@@ -124,7 +124,8 @@ def owners(cwd: Path) -> list[int]:
 
 @pytest.mark.slow
 def test_a_killed_job_of_a_sweep_continues_by_itself_and_so_does_one_that_its_machine_is_taken_from(tmp_path):
-    sweep = (*LAUNCHER, *SINUSOID, "seed=0,1", "train.steps=8000", "checkpoint.every=100", "log.every=100")
+    every = ("engine=eager", "validate.every=500", "checkpoint.every=100", "log.every=100")
+    sweep = (*LAUNCHER, *SINUSOID, "seed=0,1", "train.steps=8000", *every)
     started = start_metabench(*sweep, cwd=tmp_path)
     until(lambda: len(owners(tmp_path)) == 2, timeout=240)
     for pid, number in zip(owners(tmp_path), (signal.SIGKILL, signal.SIGUSR2), strict=True):
