@@ -5,7 +5,8 @@ file with the name of one of the program's is passed over. `catalog.folders` has
 
 The primary configuration stays the program's, whatever a user's `config.yaml` says (a run directory has one). A user's
 file that includes its own name, `defaults: [maml]` in `algo/maml.yaml`, includes the next file of that name: the
-program's.
+program's. The program's recipes are for its own files: beside a user's `algo/maml.yaml` its recipes of `maml` are not
+read, as they are not for an algorithm of any other name; beside a user's `backbone/conv4.yaml` not those of `conv4`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PRIMARY, OWN = "config", "metabench.conf"
 OF_USER = ("command-line", "hydra.searchpath")  # beginnings of what Hydra calls the source of a user's folder
 NESTED = ("recipe", "hydra")  # groups of groups
 NEXT = ":next"  # after a name: the file of that name in the next source that has one
+INCLUDED = ":included"  # after the name of a recipe: another recipe includes it
 
 replaced: list[str] = []
 """Configurations of the program that a user's file stood in for, since `fill_published` last cleared the list."""
@@ -43,7 +45,7 @@ def register_search_path() -> None:
 
 def _user_first(self: ConfigRepository, config_search_path: ConfigSearchPath) -> None:
     _initialize(self, config_search_path)
-    self.sources.sort(key=lambda source: not source.provider.startswith(OF_USER))  # stable
+    self.sources.sort(key=lambda source: not _is_users(source))  # stable
 
 
 def _find(self: ConfigRepository, config_path: str, object_type: ObjectType | None) -> ConfigSource | None:
@@ -52,7 +54,7 @@ def _find(self: ConfigRepository, config_path: str, object_type: ObjectType | No
 
 
 def _load_first(self: ConfigRepository, config_path: str) -> ConfigResult | None:
-    found, path = _having(self, config_path), config_path.replace(NEXT, "")
+    found, path = _having(self, config_path), _plain(config_path)
     if not found:
         return None
     if found[0].scheme() == "file":
@@ -68,6 +70,10 @@ def _load_first(self: ConfigRepository, config_path: str) -> ConfigResult | None
     if result is not None and len(found) > 1:
         for default in result.defaults_list or ():
             _include_next(default, path, config_path.count(NEXT) + 1)
+    if result is not None and path.startswith("recipe/"):
+        for default in result.defaults_list or ():
+            if isinstance(default, ConfigDefault) and default.path and not default.is_self():
+                default.path += INCLUDED
     return result
 
 
@@ -77,13 +83,30 @@ def _file_name(path: str) -> str:
 
 def _having(repository: ConfigRepository, path: str, kind: ObjectType | None = ObjectType.CONFIG) -> list[ConfigSource]:
     """All sources that have a configuration or a group, in order, without as many as `path` has `NEXT` at its end."""
-    name = path.replace(NEXT, "")
+    name = _plain(path)
     if kind == ObjectType.GROUP:
         return [source for source in repository.sources if source.is_group(name)]
     found = [source for source in repository.sources if source.is_config(name) or _is_hidden(source, name)]
     if name.removesuffix(".yaml") == PRIMARY:
-        found = [source for source in found if not source.provider.startswith(OF_USER)]
+        found = [source for source in found if not _is_users(source)]
+    if name.startswith("recipe/") and path == name and _of_users_file(repository, name):
+        found = [source for source in found if _is_users(source)]
     return found[path.count(NEXT) :]
+
+
+def _plain(path: str) -> str:
+    return path.replace(NEXT, "").replace(INCLUDED, "")
+
+
+def _is_users(source: ConfigSource) -> bool:
+    return source.provider.startswith(OF_USER)
+
+
+def _of_users_file(repository: ConfigRepository, recipe: str) -> bool:
+    """Whether the algorithm or the backbone that a recipe is for is a user's file: `recipe/backbone/conv4/maml`."""
+    _, kind, of, algo = recipe.split("/", 3)
+    parts = [f"algo/{algo}", *([f"backbone/{of}"] if kind == "backbone" else [])]
+    return any(_is_users(source) and source.is_config(part) for source in repository.sources for part in parts)
 
 
 def _is_hidden(source: ConfigSource, name: str) -> bool:

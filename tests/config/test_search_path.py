@@ -63,6 +63,36 @@ def test_a_users_file_wins_and_may_include_the_programs(name, tmp_path):
     assert by_search_path == found
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "command"),
+    [
+        ("algo/maml.yaml", "algo.inner_lr", ["data=omniglot"]),
+        ("algo/maml.yaml", "algo.inner_lr", ["bench=omniglot"]),
+        ("backbone/conv4.yaml", "backbone.pool", ["data=omniglot", "algo=anil"]),
+    ],
+)
+def test_a_recipe_of_the_program_sets_nothing_over_a_users_file(name, key, command, tmp_path):
+    value = {"algo.inner_lr": 0.7, "backbone.pool": "max"}[key]
+    mine = write(tmp_path, name, f"{key.partition('.')[2]}: {value}")
+    assert OmegaConf.select(OmegaConf.create(compose_plain(*command)), key) != value
+    assert OmegaConf.select(OmegaConf.create(compose_plain(*command, config_dir=str(mine))), key) == value
+
+
+def test_a_recipe_that_another_includes_is_read_whatever_the_user_has_of_its_name(tmp_path):
+    mine = write(tmp_path, "algo/maml.yaml", "inner_lr: 0.7")
+    command = ["data=omniglot", "algo=anil"]  # its recipes include those of maml
+    assert compose_plain(*command, config_dir=str(mine))["backbone"] == compose_plain(*command)["backbone"]
+
+
+def test_a_users_recipe_is_read_beside_a_users_algorithm(tmp_path):
+    write(tmp_path, "algo/maml.yaml", "inner_lr: 0.7")
+    recipe = tmp_path / "recipe/task/regression/maml.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text("# @package _global_\ntrain: {steps: 7}\n")
+    found = compose_plain("data=sinusoid", config_dir=str(tmp_path))
+    assert (found["algo"]["inner_lr"], found["train"]["steps"]) == (0.7, 7)
+
+
 @pytest.mark.parametrize("spelling", ["my", "my/", "./my", "{cwd}/my", "link", "../work/my"])
 def test_the_command_line_composes_what_python_does_and_ls_lists_it(spelling, tmp_path):
     cwd = tmp_path / "work"
