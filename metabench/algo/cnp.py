@@ -8,6 +8,8 @@ Classification: r = [r_1, …, r_N], r_n the mean of h(f(x_i)) over class n; g g
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,24 @@ from metabench.config.types import Whole, Widths
 from metabench.tasks import TaskSpec
 
 
-class CNP(NeuralProcess):
+class Conditional(NeuralProcess):
+    """A neural process without a latent variable: the state is what its path keeps of the context."""
+
+    def represent(self, context: Context) -> Any:
+        """The path's encoding of the context."""
+        return self.path(context)
+
+    def decode(self, state: Any, z: Tensor) -> Tensor:
+        """Predictions g([r(z), z])."""
+        return self.distribution(self.decoder(torch.cat([self.path.read(state, z), z], dim=-1)))
+
+    def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The negative log-likelihood, and the predictions."""
+        prediction = self.decode(self.represent(context), targets.z)
+        return self.objective.loss(prediction, y), prediction
+
+
+class CNP(Conditional):
     """The state is r `[T, R]`."""
 
     def __init__(
@@ -31,16 +50,3 @@ class CNP(NeuralProcess):
     ) -> None:
         path = Mean(spec, backbone.feature_size, encoder)
         super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context, beside=0)
-
-    def represent(self, context: Context) -> Tensor:
-        """The representation r `[T, R]`."""
-        return self.path(context)
-
-    def decode(self, state: Tensor, z: Tensor) -> Tensor:
-        """Predictions g([r, z])."""
-        return self.distribution(self.decoder(torch.cat([self.path.read(state, z), z], dim=-1)))
-
-    def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The negative log-likelihood, and the predictions."""
-        prediction = self.decode(self.represent(context), targets.z)
-        return self.objective.loss(prediction, y), prediction

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.addressing import OPEN, STRONG, Start, content
-from metabench.algo.recurrent import Core, Recurrent, Sizes
+from metabench.algo.recurrent import Controller, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.tasks import TaskSpec
 
@@ -47,7 +47,7 @@ class Linked(NamedTuple):
     link: Tensor  # [T, slots, slots]
 
 
-class Computer(Core):
+class Computer(Controller):
     """`heads` read heads and one write head, over `slots` rows of `width` numbers."""
 
     def __init__(

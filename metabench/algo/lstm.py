@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from metabench.algo.recurrent import Core, Recurrent
+from metabench.algo.recurrent import Controller, Recurrent
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count
 from metabench.tasks import TaskSpec
@@ -24,7 +24,7 @@ class Cell(NamedTuple):
     c: Tensor
 
 
-class PlainCore(Core):
+class PlainCore(Controller):
     """The controller alone."""
 
     def start(self, tasks: int) -> Cell:

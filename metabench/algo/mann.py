@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.addressing import OPEN, Start, content
-from metabench.algo.recurrent import Core, Recurrent, Sizes
+from metabench.algo.recurrent import Controller, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.config.types import Positive, Share
 from metabench.errors import ConfigError
@@ -41,7 +41,7 @@ class Rows(NamedTuple):
     usage: Tensor  # [T, slots]
 
 
-class LeastRecentlyUsed(Core):
+class LeastRecentlyUsed(Controller):
     """`heads` heads that read and write, over `slots` rows of `width` numbers."""
 
     def __init__(

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.addressing import OPEN, STRONG, Start, content
-from metabench.algo.recurrent import Core, Recurrent, Sizes
+from metabench.algo.recurrent import Controller, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.config.types import Whole
 from metabench.tasks import TaskSpec
@@ -46,7 +46,7 @@ class Tape(NamedTuple):
     at: Tensor  # [T, heads + 1, slots]
 
 
-class TuringMachine(Core):
+class TuringMachine(Controller):
     """`heads` read heads and one write head, over `slots` rows of `width` numbers; shifts of -`shift` to `shift`."""
 
     def __init__(

@@ -26,7 +26,26 @@ Memory = Any  # of a core: a named tuple of tensors [T, ...]
 
 
 class Core(nn.Module, ABC):
-    """An LSTM controller of T sequences at once, with or without something that it reads `read` numbers from a step.
+    """A network that reads T sequences at once, each step from the steps before it, and gives `features` a step."""
+
+    features: int
+    given: nn.Linear  # of inputs
+
+    def full(self, value: float, *shape: int) -> Tensor:
+        """A constant of the network's own type and device."""
+        return self.given.weight.new_full(shape, value)
+
+    @abstractmethod
+    def start(self, tasks: int) -> Memory:
+        """The memory before the first step."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, memory: Memory | None = None) -> tuple[Memory, Tensor]:
+        """The memory after inputs `z [T, L, inputs]`, and the features of every step, `[T, L, features]`."""
+
+
+class Controller(Core):
+    """An LSTM controller, with or without something that it reads `read` numbers from a step.
 
     What a step adds to the gates is computed for all steps at once; the rest is a loop over steps.
     """
@@ -38,15 +57,11 @@ class Core(nn.Module, ABC):
         self.units, self.features = units, units + read  # features: numbers that a step gives
 
     @abstractmethod
-    def start(self, tasks: int) -> Memory:
-        """The memory before the first step."""
-
-    @abstractmethod
     def step(self, memory: Memory, given: Tensor) -> tuple[Memory, Tensor]:
         """The memory after a step, and the step's features `[T, features]`; `given [T, 4 * units]` are gates."""
 
     def forward(self, z: Tensor, memory: Memory | None = None) -> tuple[Memory, Tensor]:
-        """The memory after inputs `z [T, L, inputs]`, and the features of every step, `[T, L, features]`."""
+        """Read step by step."""
         memory = self.start(len(z)) if memory is None else memory
         features = []
         for given in self.given(z).unbind(1):
@@ -60,10 +75,6 @@ class Core(nn.Module, ABC):
         enter, forget, value, leave = gates.chunk(4, dim=-1)
         c = (forget + 1).sigmoid() * c + enter.sigmoid() * value.tanh()
         return leave.sigmoid() * c.tanh(), c
-
-    def full(self, value: float, *shape: int) -> Tensor:
-        """A constant of the network's own type and device."""
-        return self.given.weight.new_full(shape, value)
 
 
 class Read(NamedTuple):

@@ -103,7 +103,7 @@ def _is_users(source: ConfigSource) -> bool:
 
 
 def _of_users_file(repository: ConfigRepository, recipe: str) -> bool:
-    """Whether the algorithm or the backbone that a recipe is for is a user's file: `recipe/backbone/conv4/maml`."""
+    """Say whether the algorithm or the backbone that a recipe is for is a user's file: `recipe/backbone/conv4/maml`."""
     _, kind, of, algo = recipe.split("/", 3)
     parts = [f"algo/{algo}", *([f"backbone/{of}"] if kind == "backbone" else [])]
     return any(_is_users(source) and source.is_config(part) for source in repository.sources for part in parts)

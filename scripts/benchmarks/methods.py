@@ -23,16 +23,16 @@ from metabench.utils.console import Display
 
 FAMILIES = {
     "gradient": "maml fomaml anil boil metasgd metacurvature reptile mamlpp alfa imaml cavia mtnet mmaml protomaml",
-    "metric": "protonet matchingnet relationnet siamese",
+    "metric": "protonet matchingnet relationnet siamese gnn",
     "closed form": "r2d2 lrd2 ntk",
     "memory": "lstm ntm mann dnc memorymodule",
-    "sequence": "snail",
-    "neural process": "cnp np anp",
+    "sequence": "snail icl",
+    "neural process": "cnp np anp tnp",
     "amortised": "leo hypernet",
     "learned update rule": "metalstm learnedupdate",
     "generative": "statistician dagan",
     "online": "ftml ftl toe",
-    "baseline": "scratch pretrain baseline baselinepp pretrainnn pixelnn joint oracle",
+    "baseline": "scratch pretrain baseline baselinepp pretrainnn pixelnn joint oracle gp",
 }
 DATA = {"sinusoid": "sinusoid", "Omniglot": "glyphs", "stream": "glyphs_sequence", "online": "sinusoid_online"}
 REPETITIONS = 3

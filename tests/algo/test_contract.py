@@ -38,7 +38,8 @@ NOT_A_GRADIENT = {  # of the value that `forward` returns
     "learnedupdate": "takes what its rule reads for constants",
     "memorymodule": "takes keys for constants",
 }
-AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "relationnet"}  # only training teaches them what labels mean
+# Only training teaches them what labels mean.
+AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "tnp", "gnn", "relationnet"}
 OF_QUERY_SETS = {  # what training leaves is made by query labels too
     "statistician": "running statistics of sets",
     "memorymodule": "rows",
@@ -48,7 +49,7 @@ DRAWN = {"baseline", "baselinepp"}  # from a random head, above which a few step
 
 def labels_are_inputs(case: tuple[str, ...]) -> bool:
     """Labels go into layers that tell them apart: tests of the method itself permute those layers too."""
-    return case[0] in {"snail", "cnp", "np", "anp"} or "algo.generates=weights" in case
+    return case[0] in {"snail", "cnp", "np", "anp", "tnp", "gnn"} or "algo.generates=weights" in case
 
 
 def over(cases: list[tuple[str, ...]]) -> pytest.MarkDecorator:

@@ -108,7 +108,11 @@ def make_source(config: Config) -> TaskSource:
 @cache
 def small(algo: str, data: str, *overrides: str) -> tuple[str, ...]:
     """Overrides that make `algo` on `data` quick: three tasks a meta-step, few examples, a narrow network."""
-    sizes = {"shots": 5, "queries": 6} if data.startswith("sinusoid") else {"ways": 4, "shots": 2, "queries": 1}
+    sizes = (
+        {"shots": 5, "queries": 6}
+        if data.startswith(("sinusoid", "gp_curves"))
+        else {"ways": 4, "shots": 2, "queries": 1}
+    )
     if data.endswith("_sequence"):
         sizes = {"ways": 4, "shots": 3, "queries": 0}
     wanted = {

@@ -31,6 +31,7 @@ VARIANTS = [
     ("learnedupdate", "sinusoid", "algo.memory=addressed"),
     ("ntk", "sinusoid", "algo.time=1.0"),
     ("ntk", "glyphs", "algo.time=0.3", "algo.depths=[2]"),
+    ("gp", "gp_curves"),
 ]
 CASES = [*pairs(), *VARIANTS]
-NOT_TRAINED = {"scratch", "pixelnn"}  # baselines that never meet a training task
+NOT_TRAINED = {"scratch", "pixelnn", "gp"}  # baselines that never meet a training task
