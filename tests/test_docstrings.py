@@ -13,11 +13,6 @@ PACKAGE = ROOT / "metabench"
 FILES = sorted(PACKAGE.rglob("*.py"))
 EMPTY_WORDS = {"it", "its", "that", "those", "this", "these", "what", "whether", "which", "how"}
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-# Still to be rewritten; remove a path once its docstrings follow the rule.
-TO_DO = (
-    *(f"algo/{name}.py" for name in ("addressing", "dnc", "lstm", "mann", "ntm")),
-    *("config/guard.py", "sweep/", "utils/"),
-)
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
@@ -35,6 +30,4 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_docstrings_begin_with_the_thing_or_the_verb(path):
     found = [f"{line}: {text.strip()}" for line, text in docstrings(path) if text.split()[0].lower() in EMPTY_WORDS]
-    if found and path.relative_to(PACKAGE).as_posix().startswith(TO_DO):
-        pytest.xfail("still to be rewritten")
     assert not found

@@ -1,4 +1,4 @@
-"""What networks with an external memory share: finding a row by what it contains."""
+"""Content addressing, shared by networks with an external memory: find a row by what it contains."""
 
 from __future__ import annotations
 

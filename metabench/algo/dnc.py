@@ -34,7 +34,7 @@ BY_CONTENT = 2.0  # before the softmax over the three modes of reading: 0.79 by 
 
 
 class Linked(NamedTuple):
-    """What is kept: the controller's state, what was read and where, the memory, its usage and its order in time."""
+    """The state: the controller's state, what was read and where, the memory, its usage and its order in time."""
 
     h: Tensor  # [T, units]
     c: Tensor  # [T, units]

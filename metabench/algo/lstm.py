@@ -18,7 +18,7 @@ from metabench.tasks import TaskSpec
 
 
 class Cell(NamedTuple):
-    """What is kept, `[T, units]` each."""
+    """The state, `[T, units]` each."""
 
     h: Tensor
     c: Tensor

@@ -31,7 +31,7 @@ EMPTY = 1e-6  # of every number of a memory that nothing was written to
 
 
 class Rows(NamedTuple):
-    """What is kept: the controller's state, what was read and where, the memory and its usage."""
+    """The state: the controller's state, what was read and where, the memory and its usage."""
 
     h: Tensor  # [T, units]
     c: Tensor  # [T, units]

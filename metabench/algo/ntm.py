@@ -37,7 +37,7 @@ MOVING = 4.0  # before the softmax over three shifts: 0.96 of one of them
 
 
 class Tape(NamedTuple):
-    """What is kept: the controller's state, what was read, the memory and the heads' weightings (the writer's last)."""
+    """The state: the controller's state, what was read, the memory and the heads' weightings (the writer's last)."""
 
     h: Tensor  # [T, units]
     c: Tensor  # [T, units]

@@ -1,4 +1,4 @@
-"""What Hydra calls from a configuration is held to what is meant to be called.
+"""Restrict what Hydra calls from a configuration to what is meant to be called.
 
 `config.component` checks the components. But Hydra makes its callbacks, and `logging` its handlers, before a job
 begins: an experiment file that was passed around could name anything there. It could also set variables of the

@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a sweep: counted where a launcher is given them, and shown in a table at the end.
+"""The outcomes of a sweep's jobs: counted where a launcher is given them, and shown in a table at the end.
 
 Neither folders nor files decide what a sweep reports: a launcher is given a list of jobs and returns how each ended,
 wherever it ran. A job that this process runs itself is known as soon as it has ended, should the launcher fail later.

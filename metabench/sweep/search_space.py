@@ -1,4 +1,4 @@
-"""What a search varies: `KEY=log(1e-4,1e-1)`, in the language of Hydra's overrides.
+"""The keys that a search varies: `KEY=log(1e-4,1e-1)`, in the language of Hydra's overrides.
 
 KEY=log(a,b)           a number, uniform in its logarithm
 KEY=interval(a,b)      a number
@@ -71,7 +71,7 @@ def corners(varied: dict[str, Override]) -> list[list[str]]:
 
 
 def as_overrides(values: dict[str, Any]) -> list[str]:
-    """What a trial adds to the command line; numbers are rounded to a few digits."""
+    """The words that a trial adds to the command line; numbers are rounded to a few digits."""
     return [f"{key}={_text(value)}" for key, value in values.items()]
 
 

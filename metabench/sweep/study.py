@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What became of a trial; `value` is None where it has none."""
+    """The outcome of a trial; `value` is None where it has none."""
 
     value: float | None
     run: str | None
@@ -118,5 +118,5 @@ class Study:
         return self._study.best_trial
 
     def outcome(self, trial: FrozenTrial) -> Outcome:
-        """What became of an ended trial."""
+        """The outcome of an ended trial."""
         return Outcome(**self._study.user_attrs.get(str(trial.number), {"value": None, "run": None}))

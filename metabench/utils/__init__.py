@@ -1,1 +1,1 @@
-"""What the project needs and no field names: files, processes, signals, memory, the console."""
+"""Helpers of the program, of no field of research: files, processes, signals, memory, the console."""

@@ -1,4 +1,4 @@
-"""What a person sees: live progress on a terminal, plain lines in a pipe or a log."""
+"""The program's output: live progress on a terminal, plain lines in a pipe or a log."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Distributed:
         """Part."""
 
     def shard(self, count: int) -> range:
-        """This rank's of `count` things, in order; shares differ by one at most."""
+        """Indices of the things, of `count`, that this rank does, in order; shares differ by one at most."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -55,11 +55,11 @@ class Distributed:
         return [value]
 
     def on_rank_zero(self, call: Callable[[], T]) -> T:
-        """What rank 0 gets from `call`, which no other rank makes; its `UserError` is raised by all."""
+        """The result of `call` on rank 0, which no other rank makes; its `UserError` is raised by all."""
         return call()
 
     def on_every_rank(self, call: Callable[[], T]) -> T:
-        """What this rank gets from `call`; a `UserError` of any is raised by all."""
+        """The result of `call` on this rank; a `UserError` of any is raised by all."""
         return call()
 
 
@@ -153,17 +153,17 @@ def open_ranks(device: str) -> Distributed:
 
 
 def started_together() -> bool:
-    """Whether torchrun has started this process as one of several."""
+    """Say whether torchrun has started this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def silent() -> bool:
-    """Whether another rank says what is to be said."""
+    """Say whether another rank says what is to be said."""
     return started_together() and os.environ.get("RANK", "0") != "0"
 
 
 def program() -> str:
-    """What a person types before the arguments."""
+    """The words that a person types before the arguments."""
     return COMMAND.format(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started_together() else "metabench"
 
 
