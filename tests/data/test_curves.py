@@ -15,7 +15,10 @@ from metabench.errors import ConfigError
 from metabench.tasks import SPLITS
 
 MANY = 2000
-FAMILIES = ["sinusoid_reptile", "sinusoid_metasgd", "sinusoid_bmaml", "sinusoid_mixture", "gp_curves", "gp_curves_anp"]
+FAMILIES = [
+    *("sinusoid_reptile", "sinusoid_metasgd", "sinusoid_bmaml", "sinusoid_mixture", "function_mixture"),
+    *("gp_curves", "gp_curves_anp"),
+]
 every = pytest.mark.parametrize("data", ["sinusoid", *FAMILIES])
 
 
@@ -46,7 +49,10 @@ def test_the_curve_of_a_picture_is_the_one_the_points_are_from(data):
     curve = drawn.curve(tasks, grid)
     assert curve.shape == (50, 20)
     on_grid = source(data, "data.queries=20", "data.eval_grid=true").sample("validation", 0, 50)
-    noise = {"sinusoid_bmaml": 0.05, "sinusoid_mixture": 0.3, "gp_curves": 0.02, "gp_curves_anp": 0.02}.get(data, 0)
+    noise = {
+        "sinusoid_bmaml": 0.05, "sinusoid_mixture": 0.3, "function_mixture": 0.3, "gp_curves": 0.02,
+        "gp_curves_anp": 0.02,
+    }.get(data, 0)  # fmt: skip
     error = (on_grid.query.y.squeeze(-1) - curve).double()
     assert error.abs().max() <= 5 * noise + 0.006 * data.startswith("gp") + 1e-5
 
@@ -65,6 +71,7 @@ def test_seeds_change_training_tasks_only(data):
         ("sinusoid_reptile", {"amplitude": (0.1, 5), "frequency": (1, 1), "phase": (0, 2 * math.pi)}),
         ("sinusoid_metasgd", {"amplitude": (0.1, 5), "frequency": (0.8, 1.2), "phase": (0, math.pi)}),
         ("sinusoid_mixture", {"slope": (-3, 3), "intercept": (-3, 3), "amplitude": (0.1, 5), "phase": (0, math.pi)}),
+        ("function_mixture", {"curvature": (0.02, 0.15), "center": (-3, 3), "offset": (-3, 3), "amplitude": (0.1, 5)}),
         ("gp_curves_anp", {"length": (0.1, 0.6), "scale": (0.1, 1)}),
     ],
 )
@@ -111,6 +118,32 @@ def test_half_of_the_mixture_is_lines():
     torch.testing.assert_close(y[line], expected[line], rtol=0, atol=1e-5)
     wave = truth["amplitude"] * torch.sin(x - truth["phase"])
     torch.testing.assert_close(y[~line], wave[~line], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_functions_of_a_mixture_are_equally_often_and_as_they_are_defined(count):
+    names = ["sine", "line", "quadratic", "tanh", "absolute"][:count]
+    tasks = source("function_mixture", "data.noise=0.0", f"data.functions=[{','.join(names)}]").sample("test", 0, MANY)
+    t, x, y = tasks.truth, tasks.support.x.squeeze(-1).double(), tasks.support.y.squeeze(-1).double()
+    shifted = x - t["center"]
+    expected = {
+        "sine": t["amplitude"] * torch.sin(x - t["phase"]),
+        "line": t["slope"] * x + t["intercept"],
+        "quadratic": t["sign"] * t["curvature"] * shifted**2 + t["offset"],
+        "tanh": t["slope"] * shifted.tanh() + t["offset"],
+        "absolute": t["slope"] * shifted.abs() + t["offset"],
+    }
+    kind = t["function"].squeeze(1).long()
+    assert stats.chisquare(torch.bincount(kind, minlength=count).numpy()).pvalue > 1e-3
+    for number, name in enumerate(names):
+        torch.testing.assert_close(y[kind == number], expected[name][kind == number], rtol=0, atol=1e-5)
+    assert set(t["sign"].unique().tolist()) == {-1, 1}
+
+
+@pytest.mark.parametrize("functions", ["[sine,sine]", "[cosine]"])
+def test_functions_of_a_mixture_are_known_and_named_once(functions):
+    with pytest.raises(ConfigError, match=r"data.functions=.*: should be some of sine, line, quadratic"):
+        source("function_mixture", f"data.functions={functions}")
 
 
 def test_gaussian_process_values_have_the_kernel_as_covariance():
