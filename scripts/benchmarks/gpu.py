@@ -11,9 +11,9 @@
 7. maml_5w1s, then maml_20w1s: the paper's table at full length, with the time that is left.
 
 What a part finds is in FOLDER/PART.log from its first line on, and in FOLDER/report.md after each part, so that a cut
-loses nothing. Called again with the same folder, parts that were finished are left out (`--again` repeats them) and the
-paper's runs go on where they stopped. It needs no installation and no network: a checkout, torch, and what metabench
-imports. Omniglot is read from METABENCH_DATA; `--data glyphs` needs none.
+loses nothing. Called again with that folder (carried to the next machine, say), parts that were finished are left out
+(`--again` repeats them) and the paper's runs go on where they stopped. It needs no installation and no network: a
+checkout, torch, and what metabench imports. Omniglot is read from METABENCH_DATA; `--data glyphs` needs none.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ def parts(device: str, data: str, out: Path, tiny: bool) -> list[Part]:
     found = [
         Part("tests", 0.25, (*tests, "-k", "not compile")),
         Part("meta_steps", 0.3, script(
-            "meta_steps", "--folder", str(out / "batches"),
-            *((*one, "--choices", "eager", "--seconds", "0.01") if tiny else ()),
+            "meta_steps", *((*one, "--choices", "eager", "--seconds", "0.01") if tiny else ()),
         )),
         Part("peers", 0.1, script(
-            "compare_peers", "--here", "--env", str(out / "peers"), "--data", data, "--markdown", str(out / "peers.md"),
+            "compare_peers", "--here", "--data", data, "--markdown", str(out / "peers.md"),
             *((*one, "--repetitions", "1") if tiny else ("--repetitions", "5", "--seconds", "10")),
         )),
         Part("roofline", 0.15, script("roofline", *(("--only", "sinusoid, 1") if tiny else ()))),
@@ -156,11 +155,10 @@ def commit() -> str:
     return done.stdout.strip() or "unknown commit"
 
 
-def prepared(device: str, out: Path) -> tuple[dict[str, str], str]:
+def prepared(device: str) -> tuple[dict[str, str], str]:
     """The environment of every part, and the machine in words; a checkout that is not installed gets its link."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    environment.setdefault("METABENCH_CACHE", str(out / "cache"))
 
     def probe() -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", PROBE, device]
@@ -196,7 +194,7 @@ def main(words: list[str] | None = None) -> None:
     began, total = time.monotonic(), 60 * options.minutes
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
-    environment, machine = prepared(options.device, out)
+    environment, machine = prepared(options.device)
     environment["METABENCH_PEERS_DATA"] = f"data={options.data}"
     code = commit()
     command = " ".join(["python", *sys.argv]) if words is None else "a test"
