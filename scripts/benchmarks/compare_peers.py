@@ -92,7 +92,7 @@ class Bench:
         finally:
             worker.stop()
         subprocess.run(
-            [sys.executable, "-P", "-m", "peers.reference", workload.key, str(folder)],
+            [sys.executable, "-P", "-m", "peers.reference", workload.key, str(folder), self.arguments.device],
             env={**os.environ, "PYTHONPATH": python_path()},
             check=True,
         )
@@ -285,7 +285,7 @@ def main() -> None:
     environment = Present(folder) if arguments.here else Environment(folder, arguments.device, say)
     missing = environment.prepare(arguments.peers, arguments.reinstall)
     for name, reason in missing.items():
-        say(f"{name} cannot be installed: {reason}")
+        say(f"{name}: {reason}" if arguments.here else f"{name} cannot be installed: {reason}")
     tables: dict[str, list[Result]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(arguments, environment, Path(temporary), missing, {"torch": version("torch")})

@@ -8,7 +8,7 @@
 - alone: the convolutions and products that the step calls, each timed by itself on tensors of the same make. What a
   step takes beyond is normalisation, activation, memory traffic and calling.
 - busy: the share of a step in which the GPU runs a kernel; the rest it waits to be told what to do. Below the table are
-  the kernels that take most of each step (on a CPU, the operators).
+  the kernels that take most of each step; on a CPU the operators, which profiling makes slower.
 """
 
 from __future__ import annotations
@@ -165,10 +165,12 @@ def main() -> None:
             continue
         torch.set_num_threads(threads)
         flops, took, products, found = measure(overrides, options.device)
-        rate = flops / took
+        rate, busy = flops / took, ""
+        if options.device == "cuda":
+            busy = f"{sum(s for _, s in found) / took:.0%}"
         lines.append(
             f"| {name} | {flops / 1e9:.3f} | {1e3 * took:.2f} | {rate / 1e9:.0f} | {rate / best:.0%} "
-            f"| {1e3 * products:.2f} | {took / products:.2f} | {sum(s for _, s in found) / took:.0%} |"
+            f"| {1e3 * products:.2f} | {took / products:.2f} | {busy} |"
         )
         top += [f"\n{name}", *(f"- {1e3 * s:8.3f} ms {s / took:4.0%}  {kernel[:100]}" for kernel, s in found[:TOP])]
         print(lines[-1], flush=True)

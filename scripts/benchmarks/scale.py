@@ -1,6 +1,6 @@
 """How the cost grows: with tasks, ways, shots, inner steps and image size; and long tests, wide episodes, long streams.
 
-    python scripts/benchmarks/scale.py outputs/reference/performance/scale [--axes tasks,ways]
+    python scripts/benchmarks/scale.py outputs/reference/performance [--axes tasks,ways]
     python scripts/benchmarks/scale.py --long
 
 The first draws a picture for each axis: on the left the median time of a meta-step, on the right what autograd keeps at
@@ -79,7 +79,7 @@ AXES = {
     "image_size": Axis("side of an image, pixels", (16, 28, 56, 84), of_both(lambda n: (f"data.size={n}",))),
 }  # fmt: skip
 
-TEST = ("data=glyphs", "data.characters=100", "algo=protonet", "data.train.ways=5", "train.steps=1")
+TEST = ("data=glyphs", "data.characters=100", "algo=protonet", "data.train.ways=5", "data.queries=1", "train.steps=1")
 WIDE = ("data=glyphs", "data.characters=400", "train.steps=1", "train.tasks=1", "test.episodes=10")
 STREAM = (
     "data=sinusoid_online",
@@ -217,7 +217,7 @@ def main() -> None:
     with looks():
         for name in options.axes:
             drawn, rows = picture(AXES[name])
-            write(drawn, options.folder / f"{name}.png", colours=64)
+            write(drawn, options.folder / f"scale_{name}.png", colours=64)
             table += rows
             (options.folder / "scale.md").write_text("\n".join([where(), "", *table]) + "\n")
 

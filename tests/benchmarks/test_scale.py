@@ -46,7 +46,7 @@ def test_a_picture_states_its_slopes(scale, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(scale.AXES, "tasks", scale.Axis("tasks a meta-step", (4, 8, 16), scale.AXES["tasks"].lines))
     monkeypatch.setattr(sys, "argv", ["scale.py", str(tmp_path), "--axes", "tasks"])
     scale.main()
-    assert (tmp_path / "tasks.png").exists()
+    assert (tmp_path / "scale_tasks.png").exists()
     rows = [row for row in (tmp_path / "scale.md").read_text().splitlines() if row.startswith("| tasks a")]
     assert rows == [row for row in capsys.readouterr().out.splitlines() if row.startswith("| tasks a")]
     assert [row.split(" | ")[2] for row in rows] == ["MAML", "ProtoNet"]
