@@ -34,12 +34,14 @@ class Adam(torch.optim.Adam):
 
 
 class SGD(torch.optim.SGD):
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum; on a GPU in one fused kernel, which alone reads `lr` from a tensor."""
 
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: Positive, momentum: Share, weight_decay: NonNegative
     ) -> None:
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        moved = list(params)
+        fused = all(p.is_cuda for p in moved) or None
+        super().__init__(moved, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
     step = plain_step(torch.optim.SGD)
 
@@ -47,14 +49,17 @@ class SGD(torch.optim.SGD):
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, graphed: bool) -> None:
     """Set the learning rate of all parameters: a float, or for a CUDA graph (`graphed`) the tensor that it reads."""
     for group in optimizer.param_groups:
+        where = group["params"][
+            0
+        ].device  # the tensor of a loaded state lies on the CPU, where a graph takes it for a constant
         if "capturable" in group:
             group["capturable"] = graphed
         if not graphed:
             group["lr"] = lr
-        elif isinstance(group["lr"], Tensor):
+        elif isinstance(group["lr"], Tensor) and group["lr"].device == where:
             group["lr"].fill_(lr)
         else:
-            group["lr"] = torch.tensor(lr, device=group["params"][0].device)
+            group["lr"] = torch.full((), lr, device=where)
 
 
 def schedule(train: Train, step: int) -> float:

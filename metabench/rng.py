@@ -37,7 +37,7 @@ def _mix(z: Tensor) -> Tensor:
 
 def task_keys(seed: int, split: int, index: int, num_tasks: int, device: torch.device) -> Tensor:
     """One int64 key per task, `[T]`, for tasks index .. index + T - 1."""
-    origin = torch.tensor(_signed(seed + _GAMMA), device=device)
+    origin = torch.full((), _signed(seed + _GAMMA), device=device)  # torch.tensor would wait for the device
     key = _mix(_mix(origin) + _signed(split * _GAMMA))
     return _mix(key + _GAMMA * torch.arange(index, index + num_tasks, device=device))
 

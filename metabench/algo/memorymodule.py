@@ -47,6 +47,7 @@ from metabench.config.types import Count, Positive
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import Metrics, Tasks, TaskSpec
+from metabench.utils.precision import no_autocast
 
 BLOCK = 1 << 16  # rows searched at once, which bounds the memory: one cosine per row and example
 NOTHING = -2.0  # in place of a cosine where there is no row: below any cosine
@@ -122,7 +123,7 @@ class MemoryModule(Embedder):
 
     def queries(self, z: Tensor) -> Tensor:
         """Normalised keys q of embeddings, `[T, N, F]`, in at least 32 bits."""
-        with torch.autocast(z.device.type, enabled=False):
+        with no_autocast(z.device):
             k = self.project(z.to(self.keys.dtype))
             return F.normalize(self.norm(k.transpose(0, 1)).transpose(0, 1), dim=-1)
 
@@ -169,7 +170,7 @@ class MemoryModule(Embedder):
             own = Found(*(torch.cat(parts, dim=1) for parts in zip(found, later, strict=True)))
             right_key = nearer(q, there.right_key, own.right_key)
             wrong_key = nearer(q, there.wrong_key, own.wrong_key)
-        with torch.autocast(q.device.type, enabled=False):
+        with no_autocast(q.device):
             excess = (q * (wrong_key - right_key)).sum(-1) + self.margin
             loss = (F.relu(excess) * right_key.any(-1)).mean(1)
             prediction = self.logits(with_those_of(there, found, rows), q[:, size:])

@@ -36,6 +36,7 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Positive, Widths
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
+from metabench.utils.precision import no_autocast
 
 DOUBLINGS = 40  # of time; at 10^12 times the time constant of its fastest direction a flow has converged
 TERMS = 6  # of the Taylor series of (1 - e^-x) / x; if x is not tiny, the Newton steps correct the remainder
@@ -75,7 +76,7 @@ class NTK(Embedder):
 
     def fit(self, z: Tensor, y: Tensor) -> Fit:
         """Coefficients ψ_t y, in 64 bits: small angles have half the digits of their cosines."""
-        with torch.autocast(z.device.type, enabled=False):
+        with no_autocast(z.device):
             z = z.double()
             if self.scale is None:
                 target = y.double()
@@ -87,7 +88,7 @@ class NTK(Embedder):
 
     def read(self, state: Fit, z: Tensor) -> Tensor:
         """Predictions f_t, or logits s f_t, `[T, M, O]`."""
-        with torch.autocast(z.device.type, enabled=False):
+        with no_autocast(z.device):
             f = self.kernel(z.double(), state.z) @ state.coefficients
         return (f if self.scale is None else self.scale * f).to(self.log_noise.dtype)
 

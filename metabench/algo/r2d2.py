@@ -23,6 +23,7 @@ from metabench.backbone.base import Backbone
 from metabench.config.types import Positive
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
+from metabench.utils.precision import no_autocast
 
 
 class R2D2(Embedder):
@@ -35,7 +36,7 @@ class R2D2(Embedder):
 
     def fit(self, z: Tensor, y: Tensor) -> Tensor:
         """W in at least 32 bits: linear solvers support no lower precision."""
-        with torch.autocast(z.device.type, enabled=False):
+        with no_autocast(z.device):
             x = _with_ones(z.to(torch.promote_types(z.dtype, torch.float32)))
             target = y.to(x.dtype) if self.spec.objective == "mse" else one_hot(y, self.episode.outputs, x.dtype)
             return self.weights(x, target, self.log_regulariser.exp() * x.shape[1])

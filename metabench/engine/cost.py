@@ -70,7 +70,8 @@ def gradient(algo: Algorithm, tasks: Tasks) -> None:
 def trial(algo: Algorithm) -> Iterator[None]:
     """Within it the model may run; afterwards its buffers and the random numbers are as before."""
     before = [b.clone() for b in algo.buffers()]
-    with torch.random.fork_rng():
+    devices = {p.device for p in algo.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices):  # of all GPUs by default, with a warning where there are several
         yield
     for buffer, old in zip(algo.buffers(), before, strict=True):
         buffer.copy_(old)

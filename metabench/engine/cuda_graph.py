@@ -1,23 +1,34 @@
-"""A whole meta-step as one CUDA graph: one launch instead of a thousand, and no wait for the host."""
+"""A whole meta-step as one CUDA graph: one launch instead of a thousand, and no wait for the host.
+
+What torch's notes on CUDA graphs ask of a captured training step (2.11 to 2.15): three runs before it, on the stream of
+the capture, where autograd and the libraries' handles are at home; gradients that the capture allocates; an optimiser
+that keeps its step count and learning rate on the device; and nothing that waits for the device.
+"""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
+from metabench.errors import UserError
 from metabench.tasks import Metrics, Tasks
 
 WARM_UP = 3  # runs before the capture, in which libraries choose their algorithms and optimisers make their state
+
+
+class GraphError(UserError):
+    """A meta-step that cannot be captured as a CUDA graph."""
 
 
 class CudaGraphStep:
     """Replays `update`, captured on its first call; tasks are copied to where the graph reads them.
 
     `update` must change nothing but parameters, buffers and optimiser state. Metrics are copied out, since the next
-    replay writes over them.
+    replay writes over them. Raises `GraphError` where the capture fails; nothing has changed then.
     """
 
     def __init__(self, update: Callable[[Tasks], Metrics], algo: Algorithm, optimizer: torch.optim.Optimizer) -> None:
@@ -37,18 +48,26 @@ class CudaGraphStep:
         return {name: value.clone() for name, value in self.metrics.items()}
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        self._warm_up()
+        gc.collect()  # autograd nodes that a cycle keeps alive would bind a parameter to the stream they were made on
+        stream = torch.cuda.Stream()
+        self._warm_up(stream)
         graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(graph):
-            self.metrics = self.update(self.tasks)
+        try:
+            with torch.cuda.graph(graph, stream=stream):
+                self.metrics = self.update(self.tasks)
+        except RuntimeError as fault:
+            cause = fault.__context__ or fault  # leaving a capture that failed raises too, and says less
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
+            reason = str(cause).strip().partition("\n")[0]
+            raise GraphError(f"engine=graph failed ({reason}); use engine=eager") from fault
         return graph
 
-    def _warm_up(self) -> None:
-        """Run `update` on a stream of its own, and undo what it did."""
-        model = list(self.algo.state_dict().values())
-        before = [t.clone() for t in (*model, *self._state())]
-        stream = torch.cuda.Stream()
+    def _warm_up(self, stream: torch.cuda.Stream) -> None:
+        """Run `update` on `stream`, and undo what it did."""
+        model = [*self.algo.parameters(), *self.algo.buffers()]
+        before = [t.detach().clone() for t in (*model, *self._state())]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
@@ -56,10 +75,11 @@ class CudaGraphStep:
         torch.cuda.current_stream().wait_stream(stream)
         now = [*model, *self._state()]
         old = before if len(before) == len(now) else before[: len(model)]  # else the warm-up made the optimiser's state
-        for tensor, value in zip(now, old, strict=False):
-            tensor.copy_(value)
-        for tensor in now[len(old) :]:
-            tensor.zero_()  # as optimisers begin: moments, momentum and step counts
+        with torch.no_grad():
+            for tensor, value in zip(now, old, strict=False):
+                tensor.copy_(value)
+            for tensor in now[len(old) :]:
+                tensor.zero_()  # as optimisers begin: moments, momentum and step counts
 
     def _state(self) -> Iterator[Tensor]:
         for parameter in (p for group in self.optimizer.param_groups for p in group["params"]):

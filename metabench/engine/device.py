@@ -22,6 +22,7 @@ def open_device(config: Device) -> torch.device:
         torch.set_num_threads(config.threads)
     if config.keep_memory:
         keep_memory()
+    # By the older of torch's two interfaces: its compiler reads that one, and raises where the newer one was used.
     tf32 = config.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
@@ -32,7 +33,8 @@ def open_device(config: Device) -> torch.device:
 @contextlib.contextmanager
 def autocast(config: Device, device: torch.device) -> Iterator[None]:
     """Within it matrix products and convolutions run in bfloat16, if that was chosen."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    chosen = config.precision == "bfloat16"
+    with torch.autocast(device.type, torch.bfloat16) if chosen else contextlib.nullcontext():
         yield
 
 

@@ -11,7 +11,7 @@ import torch
 from metabench.algo.base import Algorithm
 from metabench.config.schema import Device, Train
 from metabench.engine.compiled import Compiled, CompileError
-from metabench.engine.cuda_graph import CudaGraphStep
+from metabench.engine.cuda_graph import CudaGraphStep, GraphError
 from metabench.engine.device import autocast
 from metabench.engine.plan import Plan
 from metabench.optim import schedule, set_learning_rate
@@ -43,18 +43,30 @@ class MetaStep:
         if plan.engine == "compile":
             self.backward = Compiled(algo, self.precision)
         # What is replayed as one CUDA graph: a whole meta-step, or what comes before ranks meet.
-        update = self._update if ranks.size == 1 else self._gradient
-        graphed = plan.engine == "graph"
-        self.update: Callable[[Tasks], Metrics] = CudaGraphStep(update, algo, optimizer) if graphed else update
-        self.graphed = graphed and ranks.size == 1
+        self.plain = self._update if ranks.size == 1 else self._gradient
+        self.graphed = plan.engine == "graph"
+        self.update: Callable[[Tasks], Metrics] = self.plain
+        if self.graphed:
+            self.update = CudaGraphStep(self.plain, algo, optimizer)
 
     def __call__(self, step: int, tasks: Tasks) -> Metrics:
         """Meta-step number `step` (from 0) on `tasks`; the metrics of every task, `[T]` each."""
         if not self.algo.training:
             self.algo.train()
+        try:
+            return self._step(step, tasks)
+        except GraphError as fault:
+            if not self.plan.fallback:
+                raise
+            warnings.warn(f"{fault}, as this run now does", stacklevel=2)
+            self.update, self.graphed = self.plain, False
+            return self._step(step, tasks)
+
+    def _step(self, step: int, tasks: Tasks) -> Metrics:
         lr = self.optimizer.defaults["lr"] * schedule(self.train, step)
-        set_learning_rate(self.optimizer, lr, graphed=self.graphed)
-        return self.update(tasks) if self.ranks.size == 1 else self._together(tasks)
+        alone = self.ranks.size == 1
+        set_learning_rate(self.optimizer, lr, graphed=self.graphed and alone)
+        return self.update(tasks) if alone else self._together(tasks)
 
     def _update(self, tasks: Tasks) -> Metrics:
         metrics = self._gradient(tasks)

@@ -32,7 +32,7 @@ class Plan:
     engine: str  # eager, compile or graph
     chunk: int  # tasks in memory at once
     threads: int | None = None  # of the CPU, where not torch's own choice
-    fallback: bool = False  # to the eager engine, should compiling fail
+    fallback: bool = False  # to the eager engine, should compiling or capturing fail
 
     def describe(self) -> str:
         """The plan in words."""
@@ -56,7 +56,7 @@ def make_plan(config: Config, algo: Algorithm, task: Tasks) -> Plan:
     algo.train()
     chunk, engine, auto = _chunk(config, algo, task), config.engine, config.engine == "auto"
     if task.support.x.is_cuda:
-        return Plan("graph" if auto else engine, chunk)
+        return Plan("graph" if auto else engine, chunk, fallback=auto)
     calls, flops = work(algo, task)
     small = flops * chunk < SMALL * calls
     if auto:

@@ -86,23 +86,24 @@ class Rounds:
         """Keep what was found, `[tasks, S + 1]` each; a line for each task, with its outcome once it is whole."""
         name = self.objective.metric_name
         metric, loss = (found[figure][:, -1].double() for figure in (name, "loss"))
-        self.found[due.first : due.first + due.tasks, due.shots - 1] = metric
-        for i, (value, cost) in enumerate(zip(metric.tolist(), loss.tolist(), strict=True), start=due.first):
-            line = {"round": i + 1, "shots": due.shots, name: value, "loss": cost}
+        rows = slice(due.first, due.first + due.tasks)
+        self.found[rows, due.shots - 1] = metric
+        cumulative, needed = self.cumulative_error()[rows].tolist(), self.examples_to_threshold(rows)
+        for i, (value, cost) in enumerate(zip(metric.tolist(), loss.tolist(), strict=True)):
+            line = {"round": due.first + i + 1, "shots": due.shots, name: value, "loss": cost}
             if due.shots == self.shots:
-                line["cumulative_error"] = self.cumulative_error()[i].item()
-                needed = self.examples_to_threshold()[i]
-                line |= {} if needed is None else {"examples_to_threshold": needed}
+                line["cumulative_error"] = cumulative[i]
+                line |= {} if needed[i] is None else {"examples_to_threshold": needed[i]}
             yield line
 
     def cumulative_error(self) -> Tensor:
         """Σ_{t≤T} e_t for every T, `[R]`."""
         return self.objective.error(self.found[:, -1]).cumsum(0)
 
-    def examples_to_threshold(self) -> list[int | None]:
-        """The examples with which each task first counted as learned; None where it never did."""
+    def examples_to_threshold(self, rows: slice = slice(None)) -> list[int | None]:
+        """The examples with which each task of `rows` first counted as learned; None where it never did."""
         limit = self.objective.error(torch.tensor(self.online.threshold, dtype=torch.float64))
-        learned = self.objective.error(self.found) <= limit + ROUNDING
+        learned = self.objective.error(self.found[rows]) <= limit + ROUNDING
         first = (learned.int().argmax(1) + 1) * self.unit
         return [count if any_ else None for count, any_ in zip(first.tolist(), learned.any(1).tolist(), strict=True)]
 

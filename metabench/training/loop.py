@@ -167,6 +167,6 @@ class Training:
         self.components.algo.load_state_dict(content["algo"])
         self.components.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
-        self.log.load(content["window"], self.step)
+        self.log.load(content["window"], self.step, self.components.device)
         if self.rounds:
             self.rounds.found = content["rounds"]

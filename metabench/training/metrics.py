@@ -60,9 +60,10 @@ class MetricLog:
         """The metrics since the last line, `[steps, T]` each, for a checkpoint."""
         return {name: torch.stack([m[name] for m in self.steps]) for name in self.steps[0]} if self.steps else {}
 
-    def load(self, state: dict[str, Tensor], step: int) -> None:
-        """Continue after meta-step `step` from what `state` gave; later points on TensorBoard are dropped."""
-        count = len(next(iter(state.values()))) if state else 0
-        self.steps = [{name: values[i] for name, values in state.items()} for i in range(count)]
+    def load(self, state: dict[str, Tensor], step: int, device: torch.device) -> None:
+        """Continue on `device` from what `state` gave at meta-step `step`; later points on TensorBoard are dropped."""
+        held = {name: values.to(device) for name, values in state.items()}
+        count = len(next(iter(held.values()))) if held else 0
+        self.steps = [{name: values[i] for name, values in held.items()} for i in range(count)]
         if self.tensorboard is not None:
             self.tensorboard.continue_after(step)

@@ -3,8 +3,8 @@
     python scripts/benchmarks/compare_peers.py [--workloads omniglot5,start] [--peers jax,higher] [--markdown FILE]
 
 Peers: learn2learn, higher, torchopt, torchmeta, parallel-metalearn, and plain JAX (jit, vmap). They live in an
-environment of their own (`--env`), made at the first call; one that cannot be installed, or cannot do a workload, is
-listed with the reason.
+environment of their own (`--env`), made at the first call, or are those of this Python (`--here`). One that is not
+there, or cannot do a workload, is listed with the reason.
 
 - Each contestant is a process. They take turns (A, B, C, then B, C, A, …), and all others sleep meanwhile, so noise
   hits all alike. Threads are each library's own choice; for all, GOMP_SPINCOUNT=20000, as `metabench` sets for itself.
@@ -42,8 +42,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from peers.client import Worker, WorkerError
-from peers.environment import Environment
+from peers.client import Worker, WorkerError, python_path
+from peers.environment import Environment, Present
 from peers.report import OURS, Result, markdown, plain, worst
 from peers.workloads import WORKLOADS, Workload
 
@@ -63,7 +63,7 @@ class Bench:
     """Everybody's processes for one workload after another."""
 
     arguments: argparse.Namespace
-    environment: Environment
+    environment: Environment | Present
     folder: Path
     missing: dict[str, str]
     versions: dict[str, str] = field(default_factory=dict)
@@ -92,8 +92,8 @@ class Bench:
         finally:
             worker.stop()
         subprocess.run(
-            [sys.executable, "-P", "-m", "peers.reference", workload.key, str(folder)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/benchmarks")},
+            [sys.executable, "-P", "-m", "peers.reference", workload.key, str(folder), self.arguments.device],
+            env={**os.environ, "PYTHONPATH": python_path()},
             check=True,
         )
         return folder
@@ -203,7 +203,7 @@ def distance(found: Path, reference: Path) -> float:
     return float(np.sqrt(squared / norm))
 
 
-def variables(arguments: argparse.Namespace, environment: Environment) -> dict[str, str]:
+def variables(arguments: argparse.Namespace, environment: Environment | Present) -> dict[str, str]:
     """What every worker's environment has in common."""
     found = {
         "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "20000"),
@@ -260,6 +260,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--data", choices=["omniglot", "glyphs"], default="omniglot")
     parser.add_argument("--env", type=Path, help="the peers' virtual environment; ~/.cache/metabench/peers-<device>")
+    parser.add_argument("--here", action="store_true", help="compare with peers of this Python; install nothing")
     parser.add_argument("--reinstall", action="store_true", help="make that environment anew")
     parser.add_argument("--markdown", type=Path, help="a file for the tables")
     arguments = parser.parse_args()
@@ -272,12 +273,19 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
+def written(tables: dict[str, list[Result]], lines: list[str]) -> str:
+    """The tables so far, as a document."""
+    head = "\n".join(f"- {line}" for line in lines)
+    return "\n\n".join([head, *(markdown(WORKLOADS[k].title, r) for k, r in tables.items()), worst(tables)]) + "\n"
+
+
 def main() -> None:
     arguments = parse()
-    environment = Environment(arguments.env.expanduser().resolve(), arguments.device, say)
+    folder = arguments.env.expanduser().resolve()
+    environment = Present(folder) if arguments.here else Environment(folder, arguments.device, say)
     missing = environment.prepare(arguments.peers, arguments.reinstall)
     for name, reason in missing.items():
-        say(f"{name} cannot be installed: {reason}")
+        say(f"{name}: {reason}" if arguments.here else f"{name} cannot be installed: {reason}")
     tables: dict[str, list[Result]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(arguments, environment, Path(temporary), missing, {"torch": version("torch")})
@@ -286,16 +294,10 @@ def main() -> None:
             say(f"\n{key} …")
             tables[key] = bench.measure(workload)
             say(plain(workload.title, tables[key]))
-    lines = machine(arguments, bench.versions)
-    say("\n" + "\n".join(lines))
+            if arguments.markdown:
+                arguments.markdown.write_text(written(tables, machine(arguments, bench.versions)))
+    say("\n" + "\n".join(machine(arguments, bench.versions)))
     say("gradient error above 1e-3: shown, marked WRONG, never the best peer")
-    if arguments.markdown:
-        parts = [
-            "\n".join(f"- {line}" for line in lines),
-            *(markdown(WORKLOADS[k].title, r) for k, r in tables.items()),
-            worst(tables),
-        ]
-        arguments.markdown.write_text("\n\n".join(parts) + "\n")
     say(worst(tables))
 
 

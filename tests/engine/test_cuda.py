@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
+from build import pairs, small
+from cases import NOT_TRAINED
 
 from metabench.config.compose import compose
 from metabench.runs.run_dir import RunDirectory
@@ -24,6 +28,7 @@ CASES = [
     ("data=glyphs", "algo=protonet", "backbone.filters=8", "data.train.ways=5"),
     ("data=glyphs", "algo=reptile", "backbone.filters=8"),
 ]
+TRAINED = [case for case in pairs() if case[0] not in NOT_TRAINED]
 
 
 def pair(*overrides: str) -> tuple[Components, Components]:
@@ -65,6 +70,42 @@ def test_every_engine_trains_as_the_eager_one(overrides, engine):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("case", TRAINED, ids="-".join)
+def test_every_algorithm_is_captured_and_evaluated(case):
+    """By engine=graph alone: engine=auto would fall back to the eager one."""
+    options = (*small(*case), *SMALL, "device=cuda")
+    eager, graph = (Components(compose(*options, f"engine={e}"), Display()) for e in ("eager", "graph"))
+    graph.algo.load_state_dict(eager.algo.state_dict())
+    for step in range(3):
+        found, expected = (run.meta_step(step, run.loader(step))["loss"] for run in (graph, eager))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert graph.evaluate("test", 3)["loss"].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "optim", [("optim=sgd", "optim.lr=0.01"), ("optim=sgd", "optim.momentum=0.9"), ("optim=adam",)]
+)
+def test_a_graph_follows_the_schedule_and_a_resumed_run_goes_on(optim):
+    options = (*CASES[0], *SMALL, *optim, "device=cuda", "train.steps=8", "train.schedule=linear", "train.clip=1.0")
+    eager, graph, resumed = (
+        Components(compose(*options, f"engine={e}"), Display()) for e in ("eager", "graph", "graph")
+    )
+    graph.algo.load_state_dict(eager.algo.state_dict())
+    for step in range(4):
+        for run in (eager, graph):
+            run.meta_step(step, run.loader(step))
+    file = io.BytesIO()
+    torch.save([graph.algo.state_dict(), graph.optimizer.state_dict()], file)
+    file.seek(0)
+    weights, state = torch.load(file, map_location="cpu", weights_only=True)
+    resumed.algo.load_state_dict(weights)
+    resumed.optimizer.load_state_dict(state)
+    for step in range(4, 8):
+        losses = [run.meta_step(step, run.loader(step))["loss"] for run in (eager, graph, resumed)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(losses[2], losses[1], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("overrides", CASES)
 def test_a_graphed_step_never_waits_for_the_device(overrides):
     run = Components(compose(*overrides, *SMALL, "device=cuda", "engine=graph"), Display())
@@ -77,9 +118,13 @@ def test_a_graphed_step_never_waits_for_the_device(overrides):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("engine", ["eager", "compile", "graph"])
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
-def test_every_precision_trains(precision):
-    _, gpu = pair("data=glyphs", "algo=maml", "backbone.filters=8", f"device.precision={precision}")
+def test_every_precision_trains(precision, engine):
+    options = (f"device.precision={precision}", f"engine={engine}")
+    gpu = Components(
+        compose("data=glyphs", "algo=maml", "backbone.filters=8", *SMALL, "device=cuda", *options), Display()
+    )
     for step in range(3):
         metrics = gpu.meta_step(step, gpu.source.sample("train", 3 * step, 3))
         assert metrics["loss"].isfinite().all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from metabench.backbone.batch_norm import batch_norm
 from metabench.backbone.bilinear import Convolution, Product
 from metabench.engine import compiled
 from metabench.engine.compiled import Compiled, CompileError
-from metabench.engine.cuda_graph import CudaGraphStep
+from metabench.engine.cuda_graph import CudaGraphStep, GraphError
+from metabench.engine.meta_step import MetaStep
 
 READERS = [algo for algo in ALGOS if "sequence" in class_of(algo).settings]
 STREAMS = [(algo, "glyphs_sequence", "data.shots=1", "data.train.shots=1") for algo in READERS]
@@ -182,7 +184,7 @@ def test_a_graphed_step_replays_on_new_tasks_and_undoes_its_warm_up(monkeypatch)
     """With a stand-in for CUDA whose graph runs the captured function; test_cuda.py has the real one."""
 
     class Stand:
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             self.again = lambda: None
 
         def __enter__(self):
@@ -223,6 +225,43 @@ def test_a_graphed_step_replays_on_new_tasks_and_undoes_its_warm_up(monkeypatch)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
     same(setup.algo.state_dict(), plain.algo.state_dict(), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("leaving", [True, False], ids=["leaving the capture fails too", "it does not"])
+def test_a_step_that_cannot_be_captured_falls_back_only_where_the_engine_was_automatic(monkeypatch, leaving):
+    class Refuses:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            torch.Tensor.add_ = refuse
+
+        def __exit__(self, *_):
+            torch.Tensor.add_ = add
+            if leaving:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    def refuse(*_, **__):
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    add = torch.Tensor.add_
+    monkeypatch.setattr(torch.cuda, "graph", Refuses)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Refuses)
+    monkeypatch.setattr(torch.cuda, "Stream", Refuses)
+    monkeypatch.setattr(CudaGraphStep, "_warm_up", lambda *_: None)
+    cases = (small("maml", "sinusoid"), "optim=sgd", "optim.momentum=0.9")
+    auto, strict, eager = (build(*cases[0], *cases[1:]) for _ in range(3))
+    plan = replace(eager.plan, engine="graph")
+    steps = [
+        MetaStep(setup.algo, setup.optimizer, setup.config.train, setup.config.device, replace(plan, fallback=fallback))
+        for setup, fallback in ((auto, True), (strict, False))
+    ]
+    with pytest.warns(UserWarning, match=r"engine=graph failed \(operation not permitted when stream is capturing\)"):
+        first = steps[0](0, auto.tasks())["loss"]
+    assert torch.equal(first, eager.step(0, eager.tasks())["loss"])
+    assert isinstance(auto.optimizer.param_groups[0]["lr"], float)
+    with pytest.raises(GraphError, match="use engine=eager"):
+        steps[1](0, strict.tasks())
 
 
 def test_eager_adds_to_the_gradient_what_its_share_is():

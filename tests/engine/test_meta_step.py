@@ -13,7 +13,7 @@ from build import build, composed, pairs, small
 
 from metabench.engine.cost import saved_bytes
 from metabench.engine.plan import pick_chunk
-from metabench.optim import schedule
+from metabench.optim import schedule, set_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,19 @@ def test_the_learning_rate_is_the_configured_one_times_the_schedule():
     for i, factor in enumerate((1, 0.75, 0.5, 0.25)):
         step(i, setup.tasks())
         assert setup.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 * factor)
+
+
+def test_a_graph_reads_its_learning_rate_from_one_tensor_on_the_device_of_the_weights():
+    weight = torch.nn.Parameter(torch.zeros(2, device="meta"))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.1)  # as a checkpoint of a graphed run is loaded: on the CPU
+    set_learning_rate(optimizer, 0.1, graphed=True)
+    first = optimizer.param_groups[0]["lr"]
+    assert (first.device, first.dtype, first.shape) == (weight.device, torch.float32, ())
+    set_learning_rate(optimizer, 0.05, graphed=True)
+    assert optimizer.param_groups[0]["lr"] is first
+    set_learning_rate(optimizer, 0.05, graphed=False)
+    assert optimizer.param_groups[0]["lr"] == 0.05
 
 
 def test_a_step_is_the_optimisers_on_the_mean_gradient():

@@ -17,6 +17,11 @@ from peers.environment import last_line
 SCRIPTS = Path(__file__).parents[1]
 
 
+def python_path() -> str:
+    """Where a child finds this package, and what its parent was told to find: a checkout that is not installed."""
+    return os.pathsep.join(filter(None, (str(SCRIPTS), os.environ.get("PYTHONPATH"))))
+
+
 class WorkerError(Exception):
     """One line that says why a contestant cannot do a workload."""
 
@@ -32,7 +37,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env={**os.environ, **environment, "PYTHONPATH": str(SCRIPTS)},
+            env={**os.environ, **environment, "PYTHONPATH": python_path()},
         )
         self.pending = b""
 

@@ -13,11 +13,27 @@ import sysconfig
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 Say = Callable[[str], None]
 
 JAX = {"cpu": ["jax"], "cuda": ["jax[cuda13]"]}
+
+
+MODULES = {"parallel-metalearn": "metalearn"}  # what a peer is imported as, where that is not its name
+
+
+class Present:
+    """The peers that this interpreter has; nothing is installed, for a machine without a network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.python = folder, Path(sys.executable)
+
+    def prepare(self, peers: list[str], again: bool) -> dict[str, str]:
+        """The reasons, by name, of those that are not here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return {peer: "is not on this machine" for peer in peers if find_spec(MODULES.get(peer, peer)) is None}
 
 
 class InstallError(Exception):

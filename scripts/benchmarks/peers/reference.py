@@ -3,7 +3,7 @@
 Nothing is shared with metabench or with a peer, and batch normalisation is written out, so that no library's kernel
 decides what is right.
 
-    python -m peers.reference WORKLOAD FOLDER
+    python -m peers.reference WORKLOAD FOLDER [DEVICE]
 """
 
 from __future__ import annotations
@@ -69,24 +69,24 @@ def protonet(workload: Workload, weights: Weights, xs: Tensor, ys: Tensor, xq: T
     return F.cross_entropy(-(query.unsqueeze(1) - prototypes).square().sum(-1), yq)
 
 
-def main(key: str, folder: Path) -> None:
+def main(key: str, folder: Path, device: str = "cpu") -> None:
     workload = WORKLOADS[key]
-    job = Job(workload, folder, "cpu")
+    job = Job(workload, folder, device)
     weights = {
-        name: torch.from_numpy(array).double().requires_grad_()
+        name: torch.from_numpy(array).to(device).double().requires_grad_()
         for name, array in job.weights().items()
         if "running" not in name
     }
-    batch = {name: torch.from_numpy(array) for name, array in job.batches()[0].items()}
+    batch = {name: torch.from_numpy(array).to(device) for name, array in job.batches()[0].items()}
     batch = {name: t.double() if t.is_floating_point() else t for name, t in batch.items()}
     count = len(batch["support_x"])
     task_loss = protonet if workload.kind == "protonet" else maml
     for i in range(count):
         parts = [batch[name][i] for name in ("support_x", "support_y", "query_x", "query_y")]
         (task_loss(workload, weights, *parts) / count).backward()
-    gradients = {name: w.grad.numpy() for name, w in weights.items() if w.grad is not None}
+    gradients = {name: w.grad.cpu().numpy() for name, w in weights.items() if w.grad is not None}
     np.savez(folder / "reference.npz", **gradients)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
