@@ -36,13 +36,15 @@ def compose(*overrides: str, config_dir: str | None = None) -> Config:
     `config_dir` is a folder with configurations of your own, which come before those of the program.
     """
     composed, _ = checked_composition(*overrides, config_dir=config_dir)
-    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    return check(Config, plain)
+    return check(Config, _plain(composed))
 
 
 def compose_plain(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
     """The same as plain values, not checked: what a run of it would write to config.yaml."""
-    composed, _ = composition(*overrides, config_dir=config_dir)
+    return _plain(composition(*overrides, config_dir=config_dir)[0])
+
+
+def _plain(composed: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     return plain
 
@@ -54,7 +56,9 @@ def checked_composition(*overrides: str, config_dir: str | None = None) -> tuple
             raise UserError(f'{override!r}: should be a string "KEY=VALUE", as metabench --help explains them')
     try:
         check_command(list(overrides))
-        return composition(*overrides, config_dir=config_dir)
+        composed, hydra_config = composition(*overrides, config_dir=config_dir)
+        _plain(composed)  # an interpolation may lead nowhere
+        return composed, hydra_config
     except COMPOSING as fault:
         raise UserError(explain(fault)) from None
 

@@ -16,7 +16,7 @@ from metabench.data.images.pictures import open_picture
 from metabench.errors import DataError, UserError
 
 Picture = Image.Image | np.ndarray | Tensor | str | Path
-Inputs = Sequence[Picture] | np.ndarray | Tensor
+Inputs = Sequence[Picture] | Sequence[float] | np.ndarray | Tensor
 LARGEST = 16.0  # of a prepared input: normalised images are within; values of 0 to 255 are not prepared
 
 
@@ -32,8 +32,8 @@ def prepare_inputs(given: Inputs, source: TaskSource) -> Tensor:
     shape = source.spec.input_shape
     if len(shape) != 3:
         return _points(given, shape)
-    if isinstance(given, (np.ndarray, Tensor)) and not isinstance(given, Image.Image):
-        given = list(given) if given.ndim else [given]
+    if isinstance(given, (np.ndarray, Tensor)) and not given.ndim:
+        raise UserError("images: should be a list of images, or an array [N, …]")
     found = [_image(one, i, source) for i, one in enumerate(given)]
     if not found:
         raise UserError("no images: give at least one")
@@ -52,7 +52,7 @@ def _points(given: Any, shape: tuple[int, ...]) -> Tensor:
     return _checked(x, "inputs")
 
 
-def _image(one: Picture, number: int, source: TaskSource) -> Tensor:
+def _image(one: Picture | float, number: int, source: TaskSource) -> Tensor:
     """The input of image `number`, `[C, H, W]`."""
     shape, name = source.spec.input_shape, f"image {number}"
     if isinstance(one, (str, Path)):

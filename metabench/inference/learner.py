@@ -77,10 +77,15 @@ class Learner:
         """The torch module behind it, built for the task at hand."""
         return self._adapted()[0]
 
+    @property
+    def title(self) -> str:
+        """Method, data and size of the training tasks."""
+        train = self.spec.train
+        size = f"{train.outputs}-way {train.shots}-shot" if self.spec.num_classes else f"{train.shots} points"
+        return f"{self._model.name} trained on {type(self._model.source).__name__}, {size}"
+
     def __repr__(self) -> str:
-        spec, train = self.spec, self.spec.train
-        size = f"{train.outputs}-way {train.shots}-shot" if spec.num_classes else f"{train.shots} points"
-        lines = [f"{self._model.name} trained on {type(self._model.source).__name__}, {size}, of {self._model.run}"]
+        lines = [f"{self.title}: {self._model.run}"]
         if self._task is not None:
             examples = len(self._task[1].x[0])
             classes = f" of {len(self._classes)} classes" if self._classes else ""
@@ -107,7 +112,8 @@ class Learner:
             raise UserError(f"{self._model.name} is told {fault} of every task, which yours does not have") from None
         with torch.no_grad():
             self._state = algo.adapt(support)
-        self._classes, self._task, self._flat = classes, (algo, support), np.ndim(labels) == 1
+        self._classes, self._task = classes, (algo, support)
+        self._flat = classes is None and np.ndim(labels) == 1
         return self
 
     def predict(self, images: Inputs, *, mode: Mode = "inductive") -> Any:
