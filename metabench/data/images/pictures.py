@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from metabench.errors import DataError
 
@@ -13,11 +13,10 @@ TRANSPARENT = ("LA", "PA", "RGBA")
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """The picture in a file, read whole; raises `DataError` that names the file."""
+    """The picture in a file, upright as its camera recorded it; raises `DataError` that names the file."""
     try:
         with Image.open(path) as picture:
-            picture.load()
-            return picture
+            return ImageOps.exif_transpose(picture)
     except OSError as fault:
         reason = fault.strerror or "is no picture that Pillow reads"
         raise DataError(f"{path}: {reason}") from None
