@@ -48,8 +48,11 @@ class TaskSet:
             yield self.source.sample(self.split, start, min(self.batch, (self.size or start + self.batch) - start))
 
     def __repr__(self) -> str:
-        size = "without end" if self.size is None else f"{self.size} tasks"
-        return f"{self.split} tasks of {type(self.source).__name__}, {size}, {self.batch} a batch, {self.spec.eval}"
+        spec = self.spec
+        episode = spec.train if self.split == "train" else spec.eval
+        size = f"{episode.outputs}-way {episode.shots}-shot" if spec.num_classes else f"{episode.shots} points"
+        count = "without end" if self.size is None else f"{self.size} in all"
+        return f"{self.split} tasks of {type(self.source).__name__}, {size}, {count}, {self.batch} a batch"
 
 
 def tasks(

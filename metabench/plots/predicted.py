@@ -15,10 +15,10 @@ from metabench.plots.theme import BLUE, GREY, INK, ORANGE, PALE, WIDTH
 
 COLUMNS = 10  # images in a line
 SUPPORT, QUERIES = 10, 60  # shown at most: examples of a class, queries
-NAME, GAP, LEFT = 0.5, 0.35, 1.6  # in the width of an image: a line of text, space, the names of classes
+NAME, GAP, LEFT = 0.5, 0.35, 1.8  # in the width of an image: a line of text, space, the names of classes
 TILE = 0.92
 PIXELS = 128  # of the longer side of an image, at most
-LETTERS = 14  # of a name
+LETTERS, BELOW = 12, 9  # of a name, beside its class and below a query
 HALF = 1.96  # standard deviations, of a 95% interval
 
 
@@ -44,7 +44,7 @@ def predicted_classes(
     axes.text(0.1, 1.5 * NAME, "support", va="center", color=GREY)
     y = 2 * NAME
     for label, images in classes.items():
-        axes.text(LEFT - 0.15, y + TILE / 2, _short(label), va="center", ha="right")
+        axes.text(LEFT - 0.15, y + TILE / 2, _short(label, LETTERS), va="center", ha="right")
         for i, image in enumerate(images[:SUPPORT]):
             _tile(axes, LEFT + i, y, image, PALE)
         y += 1
@@ -57,7 +57,9 @@ def predicted_classes(
         color = {None: INK, True: BLUE, False: ORANGE}[right]
         _tile(axes, x, top, image, PALE if right is None else color)
         mark = {None: "", True: "✓ ", False: "✗ "}[right]
-        axes.text(x + TILE / 2, top + 1 + NAME / 3, mark + _short(label), color=color, ha="center", va="center", size=7)
+        axes.text(
+            x + TILE / 2, top + 1 + NAME / 3, mark + _short(label, BELOW), color=color, ha="center", va="center", size=7
+        )
         axes.text(x + TILE / 2, top + 1 + NAME, f"{chance:.0%}", color=GREY, ha="center", va="center", size=7)
     axes.set(xlim=(0, page), ylim=(height, 0))
     axes.set_axis_off()
@@ -96,5 +98,5 @@ def _tile(axes: Axes, x: float, y: float, image: Image.Image, color: str) -> Non
     axes.add_patch(Rectangle((x, y), TILE, TILE, fill=False, edgecolor=color))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+def _short(name: str, letters: int) -> str:
+    return name if len(name) <= letters else name[: letters - 1] + "…"
