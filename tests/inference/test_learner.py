@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -12,16 +14,12 @@ from numpy.testing import assert_allclose
 from metabench.api import Learner, UserError, load
 
 QUICK = ("protonet", "matchingnet", "maml", "baseline", "memorymodule")
-ONE_SIZE = {  # what they train has the number of classes in it
-    *("alfa", "anil", "boil", "cavia", "fomaml", "imaml", "learnedupdate", "maml", "mamlpp", "metacurvature"),
-    *("metalstm", "metasgd", "mmaml", "mtnet", "reptile"),
-    *("anp", "cnp", "np", "dnc", "lstm", "mann", "ntm", "snail"),
+ANY_WAYS = {  # nothing of what they train has the number of classes in it
+    *("protonet", "matchingnet", "relationnet", "siamese", "pixelnn", "pretrainnn", "memorymodule", "statistician"),
+    *("r2d2", "lrd2", "ntk", "protomaml", "leo", "hypernet", "baseline", "baselinepp", "pretrain", "scratch", "dagan"),
 }
 UNTRAINED = {"scratch", "pixelnn"}  # whose runs have no weights
-NO_CLASSES = {"joint", "oracle", "ftl", "ftml", "toe"}  # of regression, or of tasks that come online
-CLASSIFIERS = [
-    pytest.param(algo, marks=[] if algo in QUICK else [pytest.mark.slow]) for algo in ALGOS if algo not in NO_CLASSES
-]
+CLASSIFIERS = [pytest.param(algo, marks=[] if algo in QUICK else [pytest.mark.slow]) for algo in ALGOS]
 IMAGES = torch.linspace(0, 1, 11 * 256).view(11, 1, 16, 16).roll(7, -1).sin()
 
 
@@ -33,7 +31,12 @@ def make(tmp_path):
         learner = load(write_run(tmp_path / algo, *small(algo, data), "train.steps=0", *overrides))
         model = learner._model
         if algo not in UNTRAINED:
-            model.weights = model.build(model.spec.eval).state_dict()
+            try:
+                model.weights = model.build(model.spec.eval).state_dict()
+            except UserError as fault:
+                if not re.search("choose|needs curves", str(fault)):
+                    raise
+                pytest.skip(str(fault))
             model.build.cache_clear()
         return learner
 
@@ -44,11 +47,16 @@ def make(tmp_path):
 def test_other_ways_are_predicted_or_refused_in_one_line(algo, make):
     """Three classes after a training with four."""
     learner = make(algo)
-    if algo in ONE_SIZE:
-        with pytest.raises(UserError, match=r"was trained with 4 classes and takes 4, not 3 \([^\n]*\)$"):
-            learner.adapt(IMAGES[:6], list("bcacab"))
+    refused = ""
+    try:
+        learner.adapt(IMAGES[:6], list("bcacab"))
+    except UserError as fault:
+        refused = str(fault)
+    if refused:
+        assert re.search(r"was trained with 4 classes and takes 4, not 3 \([^\n]*\)$", refused)
+        assert algo not in ANY_WAYS
         return
-    labels, chances = learner.adapt(IMAGES[:6], list("bcacab")).predict(IMAGES[6:])
+    labels, chances = learner.predict(IMAGES[6:])
     assert chances.shape == (5, 3)
     assert np.isfinite(chances).all()
     assert_allclose(chances.sum(1), 1)
