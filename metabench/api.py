@@ -1,5 +1,6 @@
 """The one module to import from outside: for your own methods, data sets and backbones, and for notebooks.
 
+    from metabench.api import evaluate, load, run, tasks
     from metabench.api import Algorithm, Examples, compose
 
 Names here keep their meaning between minor versions; every other module of the package may change. Nothing inside the
@@ -7,6 +8,11 @@ package imports this module.
 """
 
 # ruff: noqa: I001
+
+# Runs, tests, trained models and episodes from Python.
+from metabench.inference.learner import Fit, Learner, Prediction, load
+from metabench.inference.results import Result, evaluate, run
+from metabench.inference.task_set import TaskSet, tasks
 
 # Tasks: what travels between data and algorithms.
 from metabench.tasks import SPLITS, Episode, Examples, Metrics, Setting, SplitName, Tasks, TaskSpec
@@ -62,10 +68,12 @@ __all__ = [  # what the API reference shows, and what type checkers let through
     "Examples",
     "FastWeights",
     "FewShotImages",
+    "Fit",
     "Folder",
     "GroupNorm",
     "ImageBank",
     "InnerLoop",
+    "Learner",
     "Linear",
     "MetricLearner",
     "Metrics",
@@ -76,8 +84,10 @@ __all__ = [  # what the API reference shows, and what type checkers let through
     "Online",
     "Points",
     "Positive",
+    "Prediction",
     "ProtoNet",
     "Recurrent",
+    "Result",
     "Sampling",
     "Section",
     "Seed",
@@ -86,6 +96,7 @@ __all__ = [  # what the API reference shows, and what type checkers let through
     "SplitName",
     "State",
     "Statistics",
+    "TaskSet",
     "TaskSource",
     "TaskSpec",
     "Tasks",
@@ -99,13 +110,17 @@ __all__ = [  # what the API reference shows, and what type checkers let through
     "choose",
     "compose",
     "content_keys",
+    "evaluate",
     "gaussian",
+    "load",
     "make_norm",
     "max_pool",
     "noise_keys",
     "normal",
     "one_hot",
+    "run",
     "shuffle",
     "task_keys",
+    "tasks",
     "uniform",
 ]

@@ -19,6 +19,10 @@ class UserError(Exception):
     exit_code = 2
     status = "failed"  # of the run it ends
 
+    def _render_traceback_(self) -> list[str]:
+        """Lines that a notebook shows: the message alone."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(UserError):
     """An invalid configuration value; the message is `key=value: valid`."""

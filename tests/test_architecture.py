@@ -21,6 +21,7 @@ LAYERS = (
     ("engine", "evaluation"),
     ("plots",),
     ("training",),
+    ("inference",),
     ("doctor",),
     ("cli",),
     ("api", "__main__"),

@@ -37,6 +37,7 @@ class Algorithm(nn.Module, ABC):
     settings: ClassVar[tuple[Setting, ...]] = ("few_shot", "online")  # supported settings
     needs_queries: ClassVar[bool] = True  # trains on queries; False if support and query examples are pooled
     own_weights: ClassVar[bool] = False  # adapts weights per task
+    uneven_support: ClassVar[bool] = True  # classes of a support set may differ in their number of examples
     remat = False  # recompute second-order inner steps in the backward pass; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
@@ -159,9 +160,12 @@ class Algorithm(nn.Module, ABC):
             for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
         }
 
-    def predict_alone(self, support: Examples, x: Tensor) -> Tensor:
-        """Predictions of each query in a batch with the support set alone (Nichol et al. 2018, "non-transductive")."""
-        state = self.adapt(support)
+    def predict_alone(self, support: Examples, x: Tensor, state: State = None) -> Tensor:
+        """Predictions of each query in a batch with the support set alone (Nichol et al. 2018, "non-transductive").
+
+        `state` is that of the support set, where it is known.
+        """
+        state = self.adapt(support) if state is None else state
 
         def one(query: Tensor) -> Tensor:
             return self.predict(state, torch.cat([support.x, query.unsqueeze(1)], dim=1))[:, -1]

@@ -47,6 +47,7 @@ class Baseline(Pretrain):
 
     classifies = True
     settings = ("few_shot",)  # its epochs need a support set of fixed size
+    uneven_support = False
 
     def __init__(
         self,

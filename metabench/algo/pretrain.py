@@ -7,11 +7,12 @@ training class; at test a new head, initialised to zero, is fitted to the suppor
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from metabench.algo.fast_weights import keep_head_of_other_ways
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
@@ -46,7 +47,7 @@ class Pretrain(MAML):
             # The head of a task starts from zero.
             for parameter in self.network.head.parameters():
                 nn.init.zeros_(parameter.requires_grad_(False))
-            self.register_load_state_dict_pre_hook(_keep_head_of_other_ways)
+            self.register_load_state_dict_pre_hook(keep_head_of_other_ways)
 
     @property
     def learner(self) -> nn.Module:
@@ -69,10 +70,3 @@ def pooled(tasks: Tasks, *, classes: bool) -> Examples:
     """All examples per task, support and query; with `classes`, labelled by training class instead of by way."""
     x, y = (torch.cat(parts, dim=1) for parts in zip(*tasks[:2], strict=True))
     return Examples(x, tasks.truth["classes"].gather(1, y) if classes else y)
-
-
-def _keep_head_of_other_ways(algo: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Accept a checkpoint with a different number of ways: the head of a task is new anyway."""
-    for name, own in algo.state_dict().items():
-        if name.startswith("network.head.") and prefix + name in state and state[prefix + name].shape != own.shape:
-            state[prefix + name] = own

@@ -19,7 +19,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from metabench.algo.fast_weights import Weights
+from metabench.algo.fast_weights import Weights, keep_head_of_other_ways
 from metabench.algo.maml import MAML, Descent
 from metabench.backbone.base import Backbone
 from metabench.config.types import Positive
@@ -45,6 +45,7 @@ class ProtoMAML(MAML):
         self.first_order, self.ridge = first_order, ridge
         for parameter in self.network.head.parameters():  # placeholder for each task's own head
             nn.init.zeros_(parameter.requires_grad_(False))
+        self.register_load_state_dict_pre_hook(keep_head_of_other_ways)
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:
         """θ, and a head per task."""

@@ -6,26 +6,22 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from metabench.config.budgets import register_budgets
-from metabench.config.explain import explain
+from metabench.config.explain import COMPOSING, explain
 from metabench.config.globs import glob_subfolders
 from metabench.config.guard import guard_hydra
 from metabench.config.overrides import check_command
 from metabench.config.published import fill_published
 from metabench.config.search_path import register_search_path
-from metabench.errors import UserError, system_refusals
+from metabench.errors import UserError
 from metabench.sweep import isolate
 from metabench.sweep.launcher import register_launcher
 from metabench.sweep.record import SWEEP, JobRecord, watch_launchers
@@ -34,11 +30,6 @@ from metabench.utils.oom import OutOfMemoryError
 from metabench.utils.output import guard_output
 from metabench.utils.signals import Interrupted, LauncherExit
 
-# What Hydra raises in composing; the last two where it meets a type that it does not expect.
-COMPOSING = (
-    *(HydraException, OmegaConfBaseException, YAMLError, UserWarning),
-    *(ValueError, OSError, RecursionError, TypeError, AttributeError),
-)
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
@@ -125,42 +116,10 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
 def _execute(composed: DictConfig) -> dict[str, Any]:
     # The process of a launcher has arguments of its own.
     given = json.loads(os.environ[COMMAND]) if COMMAND in os.environ else sys.argv[1:]
+    from metabench.training.execute import execute
+
     return execute(composed, HydraConfig.get(), given)[0]
 
 
 def _reason(fault: Exception) -> str:
     return explain(fault) if isinstance(fault, OmegaConfBaseException) else str(fault)
-
-
-@system_refusals()
-def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[dict[str, Any], Path]:
-    """Check what was composed and run it, or continue; the summary and the directory of the run.
-
-    `hydra_config` says how it was composed, `command` is what a person would give the program for it.
-    """
-    from metabench.config.build import check, settled
-    from metabench.config.schema import Config
-    from metabench.runs.experiment import cell
-
-    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    config = check(Config, plain)
-
-    from metabench.runs.inputs import find_inputs
-    from metabench.training.components import find_components
-    from metabench.training.runner import RunSpec, run
-    from metabench.utils.console import Display
-
-    components = find_components(config)
-    inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
-    choices = hydra_config.runtime.choices
-    names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
-    about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
-    display = Display()
-    summary = run(config, spec, display)
-    if config.tests:
-        from metabench.runs.reader import RunReader
-        from metabench.training.suite import run_suite
-
-        run_suite(RunReader(spec.path), config.tests, display)
-    return summary, spec.path

@@ -18,6 +18,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench tune KEY=log(A,B) ... trials=20    a search by validation; the same command continues it
        metabench validate [EXPERIMENT]...           whether all that is configured can be built; nothing is run
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
+       metabench predict RUN --support DIR --queries DIR    a trained model on your own images; -o FILE.csv, FILE.png
        metabench doctor                             is this machine fit to run: what is wrong, and what to do
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from metabench.config.catalog import GROUPS
 from metabench.errors import suggest
 
 USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
 OPTIMIZED = "Hydra cannot read overrides such as KEY=range(0,2) under PYTHONOPTIMIZE or python -O; unset it"
+# What Hydra raises in composing; the last two where it meets a type that it does not expect.
+COMPOSING = (
+    *(HydraException, OmegaConfBaseException, YAMLError, UserWarning),
+    *(ValueError, OSError, RecursionError, TypeError, AttributeError),
+)
 SWEEPERS = "the search of this program is metabench tune KEY=log(A,B) ...; see metabench tune --help"
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from metabench.errors import UserError
 from metabench.tasks import SplitName, Tasks, TaskSpec
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
     from metabench.data.online import Online
 
 
@@ -32,6 +36,13 @@ class TaskSource(ABC):
     @abstractmethod
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""
+
+    def prepare(self, picture: Image) -> Tensor:
+        """Input `[*input_shape]` that this source makes of a picture, as it made those of its tasks.
+
+        Raises `UserError` for a source without pictures.
+        """
+        raise UserError(f"{type(self).__name__}: has no pictures; give inputs as arrays {list(self.spec.input_shape)}")
 
     def training_card(self) -> dict[str, Any]:
         """The facts of training tasks that the sizes of an episode leave open: for the protocol card."""

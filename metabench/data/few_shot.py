@@ -7,12 +7,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypedDict
 
+import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from metabench.config.types import Count, Section, Seed, Ways, Whole
 from metabench.data.base import TaskSource
 from metabench.data.images.bank import ImageBank
+from metabench.data.images.ingest import resized
+from metabench.data.images.pictures import flat_picture
 from metabench.data.online import Buffer, Online
 from metabench.data.sequence import Stream
 from metabench.errors import ConfigError
@@ -200,6 +204,14 @@ class FewShotImages(TaskSource):
             order = shuffle(keys, stream, ways * each)
         x = self.drawings.images[rows.flatten(1).gather(1, order)]
         return Examples(x.float().div_(255), order // each)
+
+    def prepare(self, picture: Image) -> Tensor:
+        """See `TaskSource`; a picture is resized to a square, whatever its shape."""
+        return self._prepared(picture, "bilinear")
+
+    def _prepared(self, picture: Image, resize: str, *, crop: int = 0, invert: bool = False) -> Tensor:
+        grey = resized(np.asarray(flat_picture(picture, "L"))[None], self.size, resize, crop)
+        return torch.from_numpy(~grey if invert else grey.copy()).float().div_(255)
 
     def card(self) -> dict[str, Any]:
         """Facts common to all few-shot image data."""

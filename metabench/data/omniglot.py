@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Unpack
 
 import torch
+from PIL.Image import Image
 from pydantic import Field
+from torch import Tensor
 
 from metabench.config.types import Folder
 from metabench.data.few_shot import Episodes, FewShotImages
@@ -46,6 +48,10 @@ class Omniglot(FewShotImages):
             ),
             **episodes,
         )
+
+    def prepare(self, picture: Image) -> Tensor:
+        """See `TaskSource`; a drawing is dark on light, as Omniglot's files are."""
+        return self._prepared(picture, self.resize, crop=self.crop or 0, invert=self.invert)
 
     def card(self) -> dict[str, Any]:
         """The split by name and content, how images become inputs, and a word where they are not the published ones."""

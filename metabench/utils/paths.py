@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from metabench.errors import UserError
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | PathLike[str]) -> Path:
     """`path` with `~` replaced; raises `UserError` where that is unknown."""
     try:
         return Path(path).expanduser()

@@ -208,12 +208,12 @@ def flat(node: dict, prefix: str = "") -> list[str]:
 
 def interrupt() -> None:
     """A patch: Ctrl-C before a run has begun."""
-    import metabench.cli.app
+    import metabench.training.execute
 
     def stopped(*_):
         raise KeyboardInterrupt
 
-    metabench.cli.app.execute = stopped
+    metabench.training.execute.execute = stopped
 
 
 def test_ctrl_c_before_a_run_has_begun(tmp_path):

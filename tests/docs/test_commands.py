@@ -25,7 +25,7 @@ SMALL = {  # what makes a command quick
 # Tried elsewhere: tests/sweep/test_launchers.py, tests/utils/test_distributed.py; on nothing but a cluster; all that is
 # configured, which CI validates; checks of this machine, in tests/doctor/test_doctor.py.
 ELSEWHERE = ("hydra/launcher", "doctor", "torchrun")
-NAMES = [("metabench", word) for word in ("test", "tune", "compare", "plot", "leaderboard")]  # in a sentence
+NAMES = [("metabench", word) for word in ("test", "tune", "compare", "plot", "leaderboard", "predict")]  # in a sentence
 SHOWN = [c for path in ("README.md", "docs/usage.md") for c in documents.commands(ROOT / path)]
 DONE = [
     command
@@ -40,6 +40,7 @@ DONE = [
 def folder(tmp_path_factory) -> Path:
     work = tmp_path_factory.mktemp("reader") / "work"
     work.mkdir()
+    documents.write_images(work)
     return documents.write_methods(work)
 
 

@@ -128,6 +128,9 @@ CASES = {
     "hydra.searchpath=[file:///nowhere]": "path=/nowhere is not available",
     "hydra.run.dir=/proc/nowhere": "/proc/nowhere: No such file or directory",
     "doctor now": "unrecognized arguments: now",
+    "predict outputs": "the following arguments are required: --support, --queries",
+    "predict nowhere --support=a --queries=b": "nowhere: no such folder; give the directory of a run",
+    "predict nowhere --support=a --queries=b -o=x.txt": "--output x.txt: should end in .csv, .png or .svg",
     "ls alg": "alg: no such group; did you mean algo? valid: algo, backbone, ",
     "ls --config-dir=nowhere": "--config-dir nowhere: no such folder",
     # what does not go together

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paths import ROOT
+from PIL import Image, ImageDraw
 
 DOCUMENTS = sorted(
     path
@@ -61,6 +62,17 @@ def write_methods(folder: Path) -> Path:
     for path, text in {**files(ROOT / "docs/adding_a_method.md"), **mine}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
+    return folder
+
+
+def write_images(folder: Path) -> Path:
+    """In `folder` the images that the documents name: `letters`, with a folder for each of three classes, and `new`."""
+    paths = [*(f"letters/{name}/{i}.png" for name in "abc" for i in (1, 2)), "new/1.png", "new/2.png"]
+    for number, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("L", (60, 40 + number), 255)
+        ImageDraw.Draw(image).line((5, 5, 5 + 6 * number, 35), fill=0, width=3)
+        image.save(folder / path)
     return folder
 
 

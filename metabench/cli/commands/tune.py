@@ -81,9 +81,9 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
     about = {"fixed": sorted(fixed), "varied": sorted(str(o.input_line) for o in varied.values()), "metric": metric}
 
-    from metabench.cli.app import execute
     from metabench.config.compose import composition
     from metabench.sweep.study import Outcome, Study
+    from metabench.training.execute import execute
     from metabench.utils.console import format_metric, open_console
 
     study = Study(expanded(folder or Path("outputs/tune", digest(about)[:12])), about, space, maximise)

@@ -1,0 +1,84 @@
+"""Episodes of any data source, for loops of one's own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+
+from metabench.config.build import component
+from metabench.config.compose import compose
+from metabench.data.base import TaskSource
+from metabench.errors import ConfigError, UserError, suggest
+from metabench.tasks import SPLITS, SplitName, Tasks, TaskSpec
+
+
+class TaskSet:
+    """The tasks of a split, in their order: iterate over batches, or index one task.
+
+    Task i is a function of (seed, split, i): the same for any batch size and on any device.
+    """
+
+    def __init__(self, source: TaskSource, split: SplitName, batch: int, size: int | None) -> None:
+        self.source, self.split, self.batch, self.size = source, split, batch, size  # size: None without end
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Input shape, objective, ways, shots and queries."""
+        return self.source.spec
+
+    def __len__(self) -> int:
+        """The number of batches; raises `TypeError` for training tasks, which have no end."""
+        if self.size is None:
+            raise TypeError("training tasks have no end; give tasks(…, count=NUMBER)")
+        return -(-self.size // self.batch)
+
+    def __getitem__(self, index: int) -> Tasks:
+        """Task number `index`, a batch of one."""
+        if index < 0 or (self.size is not None and index >= self.size):
+            raise IndexError(f"task {index} of {'training' if self.size is None else self.size} tasks")
+        return self.source.sample(self.split, index, 1)
+
+    def __iter__(self) -> Iterator[Tasks]:
+        """Batches of tasks: `support.x [T, N, *input_shape]`, `support.y [T, N]`, and the same of `query`."""
+        for start in itertools.count(0, self.batch):
+            if self.size is not None and start >= self.size:
+                return
+            yield self.source.sample(self.split, start, min(self.batch, (self.size or start + self.batch) - start))
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        episode = spec.train if self.split == "train" else spec.eval
+        size = f"{episode.outputs}-way {episode.shots}-shot" if spec.num_classes else f"{episode.shots} points"
+        count = "without end" if self.size is None else f"{self.size} in all"
+        return f"{self.split} tasks of {type(self.source).__name__}, {size}, {count}, {self.batch} a batch"
+
+
+def tasks(
+    *overrides: str,
+    split: str = "train",
+    batch: int = 1,
+    count: int | None = None,
+    device: str = "cpu",
+    config_dir: str | None = None,
+) -> TaskSet:
+    """The tasks of a data source, e.g. `tasks("data=omniglot", "data.ways=20", split="test")`.
+
+    Training tasks come without end unless `count` is given; of validation and test those that a run evaluates
+    (validate.episodes, test.episodes). Raises `UserError` for bad input.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split={split}: {suggest(str(split), SPLITS, 'no such split')}")
+    for name, value in (("batch", batch), ("count", count)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ConfigError(name, value, "should be a whole number, 1 or more")
+    config = compose(*overrides, config_dir=config_dir)
+    make_source, arguments = component(config.data, TaskSource, "data")
+    source: TaskSource = make_source(config.seed, torch.device(device), **arguments)
+    if count is None:
+        wanted = {"train": None, "validation": config.validation.episodes, "test": config.test.episodes}[split]
+        count = source.test_episodes(wanted) if split == "test" and wanted is not None else wanted
+    elif split == "test" and count > source.test_episodes(count):
+        raise ConfigError("count", count, f"at most {source.test_episodes(count)}: the test is a fixed list")
+    return TaskSet(source, split, batch, count)

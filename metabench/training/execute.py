@@ -1,0 +1,54 @@
+"""From a composed configuration to a finished run: check, name, run, and the further tests that it asks for.
+
+Torch is imported once the configuration is sound: a wrong value is answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from metabench.errors import system_refusals
+
+if TYPE_CHECKING:
+    from metabench.utils.console import Display
+
+
+@system_refusals()
+def execute(
+    composed: DictConfig, hydra_config: Any, command: Sequence[str], display: Display | None = None
+) -> tuple[dict[str, Any], Path]:
+    """Check what was composed and run it, or continue; the summary and the directory of the run.
+
+    `hydra_config` says how it was composed, `command` is what a person would give the program for it, and `display`
+    shows it, on standard output by default.
+    """
+    from metabench.config.build import check, settled
+    from metabench.config.schema import Config
+    from metabench.runs.experiment import cell
+
+    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    config = check(Config, plain)
+
+    from metabench.runs.inputs import find_inputs
+    from metabench.training.components import find_components
+    from metabench.training.runner import RunSpec, run
+    from metabench.utils.console import Display
+
+    components = find_components(config)
+    inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
+    choices = hydra_config.runtime.choices
+    names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
+    about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
+    spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
+    display = display or Display()
+    summary = run(config, spec, display)
+    if config.tests:
+        from metabench.runs.reader import RunReader
+        from metabench.training.suite import run_suite
+
+        run_suite(RunReader(spec.path), config.tests, display)
+    return summary, spec.path
