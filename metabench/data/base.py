@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from metabench.tasks import SplitName, Tasks, TaskSpec
 
 if TYPE_CHECKING:
@@ -32,6 +34,18 @@ class TaskSource(ABC):
     @abstractmethod
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """Image inputs `[..., C, H, W]` as a picture shows them, in 0..1: three channels are colours, one is ink."""
+        return x
+
+    @classmethod
+    def named(cls, **arguments: Any) -> str | None:
+        """A digest of the data that these arguments of the constructor choose, for the id of a run.
+
+        None where the configuration alone says which data it is, wherever the files lie.
+        """
+        return None
 
     def training_card(self) -> dict[str, Any]:
         """The facts of training tasks that the sizes of an episode leave open: for the protocol card."""
