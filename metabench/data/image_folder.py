@@ -91,7 +91,7 @@ class ImageFolder(FewShotImages):
         if expected is None:
             self.listing = _listing(root, split_files, images, holdout, None)
             counts = {split: len(self._kept(self.listing, split)) for split in SPLITS}
-            self._check_ways(counts, {split: episodes["ways"] for split in SPLITS} | {"train": train.ways}, episodes)
+            self._check_ways(counts, dict.fromkeys(SPLITS, episodes["ways"]) | {"train": train.ways}, episodes)
         else:
             counts = {split: getattr(expected, split).classes for split in SPLITS}
         super().__init__(
@@ -209,9 +209,12 @@ def _listing(
     root: str | None, files: SplitFiles | None, images: str | None, holdout: Holdout | None, expected: Expected | None
 ) -> Listing:
     """The files in `root`, else of a published set in the folder of its name where data lies."""
-    if root is None and expected is None:
+    if root is not None:
+        place = expanded(root)
+    elif expected is not None:
+        place = data_folder() / expected.name
+    else:
         raise ConfigError("data.root", None, "name the folder of your images: a folder per class, or split files")
-    place = expanded(root) if root is not None else data_folder() / expected.name
     try:
         return list_images(place, files, images, holdout)
     except MissingDataError as fault:

@@ -1,4 +1,4 @@
-"""Random changes to training images: as torchvision's transforms v2 make them, but for all images of many tasks at once.
+"""Random changes to training images, as torchvision's transforms v2 make them, for all images of many tasks at once.
 
 Those draw one set of numbers per call from a global generator. Here each image has its own, from the key of its task
 (`metabench.rng`), so that a resumed run, another batch size and another device see the same images; and a batch is a

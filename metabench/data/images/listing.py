@@ -176,9 +176,10 @@ def _held_out(root: Path, classes: list[Class], holdout: Holdout | None) -> dict
     if not classes:
         raise MissingDataError(f"{root}: holds no images; it should have a folder of images per class, or split files")
     if len(classes) < len(SPLITS):
+        number = "one class" if len(classes) == 1 else f"{len(classes)} classes"
+        names = _some([one.name for one in classes])
         raise DataError(
-            f"{root}: has images of {_count(len(classes), 'class')} ({_some([one.name for one in classes])}); training, "
-            "validation and test need classes of their own"
+            f"{root}: has images of {number}, {names}; training, validation and test need classes of their own"
         )
     if holdout is None:
         raise ConfigError("data.holdout", None, f"shares of classes for validation and test: {root} has no split")
@@ -201,7 +202,3 @@ def _check_disjoint(root: Path, splits: dict[SplitName, list[Class]]) -> None:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}es"

@@ -99,9 +99,9 @@ def _pack(packs: ImageCache, listing: Listing, how: Preparation) -> str:
         with Display().phase(f"reading {listing.root}", len(paths)) as phase, _threads() as pool:
             for start in range(0, len(paths), _AT_ONCE):
                 read = pool.map(partial(_prepared, how), paths[start : start + _AT_ONCE])
-                for at, (digest, picture) in enumerate(read, start):
+                for at, (of_file, picture) in enumerate(read, start):
                     pixels[at] = picture
-                    content.update(digest)
+                    content.update(of_file)
                 phase.update(min(start + _AT_ONCE, len(paths)), "images")
         digest = content.hexdigest()
         with write_errors(aside):
