@@ -197,7 +197,7 @@ class ImageFolder(FewShotImages):
         }
 
     def training_card(self) -> dict[str, Any]:
-        """How training images are changed."""
+        """Random changes to training images."""
         return {**super().training_card(), **({} if self.augment is None else {"augment": self.augment.model_dump()})}
 
 

@@ -36,7 +36,7 @@ _AT_ONCE = 64  # files a thread pool is given
 
 
 class Preparation(NamedTuple):
-    """How images become pixels."""
+    """Settings that make pixels of images."""
 
     size: int
     channels: int
