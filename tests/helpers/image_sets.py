@@ -16,6 +16,7 @@ from metabench.data.image_folder import ImageFolder
 from metabench.data.images.glyph_strokes import draw_glyphs
 
 CLASSES, IMAGES = 15, 8  # 9 train, 3 validate, 3 test
+MOST = 26, 18
 FORMATS = ("png", "jpg", "bmp", "gif", "webp", "tiff", "ppm", "JPEG")
 THREE_WAY = ("data.ways=3", "data.shots=1", "data.queries=3", "data.size=16")
 
@@ -23,7 +24,7 @@ THREE_WAY = ("data.ways=3", "data.shots=1", "data.queries=3", "data.size=16")
 @cache
 def glyphs() -> np.ndarray:
     """Ink `[classes, images, 24, 24]` in 0..1."""
-    return draw_glyphs(classes=CLASSES, drawings=IMAGES, size=24, seed=5).images.numpy() / 255
+    return draw_glyphs(classes=MOST[0], drawings=MOST[1], size=24, seed=5).images.numpy() / 255
 
 
 def picture(number: int, image: int) -> Image.Image:
@@ -31,16 +32,16 @@ def picture(number: int, image: int) -> Image.Image:
     ink = glyphs()[number, image][..., None]
     color = np.random.default_rng(number).random(3)
     drawn = Image.fromarray((255 * (ink * color + (1 - ink) * (1 - color))).astype(np.uint8))
-    return drawn.resize((20 + 3 * image, 30 - image))
+    return drawn.resize((20 + 3 * image, 40 - image))
 
 
-def write(folder: Path, classes: range = range(CLASSES), fewer: int = 2) -> Path:
+def write(folder: Path, classes: range = range(CLASSES), images: int = IMAGES, fewer: int = 2) -> Path:
     """A folder per class; every third class has `fewer` images less."""
     for number in classes:
         place = folder / f"bird {number:02d}"
         place.mkdir(parents=True)
-        for image in range(IMAGES - (fewer if number % 3 == 0 else 0)):
-            picture(number, image).save(place / f"{image}.{FORMATS[image]}")
+        for image in range(images - (fewer if number % 3 == 0 else 0)):
+            picture(number, image).save(place / f"{image}.{FORMATS[image % len(FORMATS)]}")
     return folder
 
 
