@@ -146,7 +146,7 @@ CASES = {
     "data=images data.root=. data.channels=2": "data.channels=2: should be 1 or 3",
     "data=images data.root=. data.holdout.test=0.9": "data.holdout={'validation': 0.2, 'test': 0.9}: should leave some",
     "data=images data.root=. data.augment={crop:1}": "data.augment.flip=???: a value is needed",
-    "data=glyphs backbone=resnet12 data.size=16 backbone.widths=[4]": "backbone.widths=[4]: should have at least 4 items",
+    "data=glyphs backbone=resnet12 data.size=16 backbone.widths=[4]": "backbone.widths=[4]: should have at least 4",
     # what is not there
     "device=cuda": "device=cuda: torch sees no CUDA device here; use device=cpu",
     "init=nowhere": "init=nowhere: has no intact best checkpoint: nowhere/checkpoints/best.pt: No such file",
