@@ -90,14 +90,19 @@ def below(keys: Tensor, stream: int, n: Tensor) -> Tensor:
     return _shift(bits(keys, stream, 1).squeeze(1), 11) % n
 
 
-def choose(keys: Tensor, stream: int, n: int, k: int, *shape: int) -> Tensor:
+def choose(keys: Tensor, stream: int, n: int | Tensor, k: int, *shape: int) -> Tensor:
     """k distinct integers of 0..n-1 in random order, per key and position: `[T, *shape, k]` int64.
+
+    n is a number, or one for each key and position, `[T, *shape]`, none below k.
 
     The i-th sample is a uniform rank r among the n - i free integers. Of the sorted picks p_0 < p_1 < …, those
     below the answer are exactly those with p_j - j <= r, so the answer is r plus their count: exactly uniform, O(k)
     memory, no rejection and no host synchronisation.
     """
-    free = torch.arange(n, n - k, -1, device=keys.device)
+    if isinstance(n, int):
+        free = torch.arange(n, n - k, -1, device=keys.device)
+    else:
+        free = n.unsqueeze(-1) - torch.arange(k, device=keys.device)
     ranks = _shift(bits(keys, stream, *shape, k), 11) % free
     picked = ranks[..., :1]
     chosen = [picked]

@@ -63,20 +63,20 @@ class Product(Bilinear):
 
 
 class Convolution(Bilinear):
-    """3x3 convolution, padding 1: x `[N, T, I, H, W]`, w `[T, O, I, 3, 3]`, y `[N, T, O, H', W']`.
+    """Convolution with a K x K kernel, `padding` on every side: x `[N, T, I, H, W]`, w `[T, O, I, K, K]`, y alike.
 
     Tasks fold into examples under shared weights and into groups of channels otherwise; both foldings are views.
     """
 
-    def __init__(self, stride: int) -> None:
-        self.stride = stride
+    def __init__(self, stride: int, padding: int = 1) -> None:
+        self.stride, self.padding = stride, padding
 
     def output(self, x: Tensor, w: Tensor) -> Tensor:
         """The convolution."""
         if shared(w):
-            y = F.conv2d(x.flatten(0, 1), w[0], None, self.stride, padding=1)
+            y = F.conv2d(x.flatten(0, 1), w[0], None, self.stride, self.padding)
         else:
-            y = F.conv2d(x.flatten(1, 2), w.flatten(0, 1), None, self.stride, padding=1, groups=x.shape[1])
+            y = F.conv2d(x.flatten(1, 2), w.flatten(0, 1), None, self.stride, self.padding, groups=x.shape[1])
         return y.view(*x.shape[:2], -1, *y.shape[2:])
 
     def input_gradient(self, g: Tensor, w: Tensor, shape: torch.Size) -> Tensor:
@@ -98,9 +98,9 @@ class Convolution(Bilinear):
 
         The functions of `torch.nn.grad` would copy that tensor.
         """
-        stride, ones, zeros = [self.stride] * 2, [1, 1], [0, 0]
+        stride, padding, ones, zeros = [self.stride] * 2, [self.padding] * 2, [1, 1], [0, 0]
         mask = [wanted == 0, wanted == 1, False]
-        found = torch.ops.aten.convolution_backward(g, x, w, None, stride, ones, ones, False, zeros, groups, mask)
+        found = torch.ops.aten.convolution_backward(g, x, w, None, stride, padding, ones, False, zeros, groups, mask)
         return found[wanted]
 
 

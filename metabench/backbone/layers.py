@@ -47,25 +47,29 @@ class Linear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """3x3 convolution, padding 1, of `[N, T, C, H, W]`; weight `[O, C, 3, 3]` or `[T, O, C, 3, 3]`.
+    """Convolution of `[N, T, C, H, W]` with a K x K kernel, K odd, that keeps the size of a map at stride 1.
 
-    Initialised Xavier-uniform (Glorot, Bengio 2010) or, with `he`, normal with variance 2 / (9 O) (He et al. 2015).
+    The weight is `[O, C, K, K]` or `[T, O, C, K, K]`, initialised Xavier-uniform (Glorot, Bengio 2010) or, with `he`,
+    normal with variance 2 / (K² O) (He et al. 2015).
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, bias: bool, init: Init = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, bias: bool, init: Init = None, kernel: int = 3
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         if init is None:
             nn.init.xavier_uniform_(self.weight)
         else:
             nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.stride, self.maps = stride, Convolution(stride)
+        self.stride, self.padding = stride, kernel // 2
+        self.maps = Convolution(stride, self.padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the convolution, per task."""
         if self.weight.dim() == 4:
-            y = F.conv2d(x.flatten(0, 1), self.weight, None, self.stride, padding=1)
+            y = F.conv2d(x.flatten(0, 1), self.weight, None, self.stride, self.padding)
             y = y.view(*x.shape[:2], *y.shape[1:])
         else:
             y = self.maps(x, self.weight)

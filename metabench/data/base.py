@@ -44,6 +44,18 @@ class TaskSource(ABC):
         """
         raise UserError(f"{type(self).__name__}: has no pictures; give inputs as arrays {list(self.spec.input_shape)}")
 
+    def pixels(self, x: Tensor) -> Tensor:
+        """Image inputs `[..., C, H, W]` as a picture shows them, in 0..1: three channels are colours, one is ink."""
+        return x
+
+    @classmethod
+    def named(cls, **arguments: Any) -> str | None:
+        """A digest of the data that these arguments of the constructor choose, for the id of a run.
+
+        None where the configuration alone says which data it is, wherever the files lie.
+        """
+        return None
+
     def training_card(self) -> dict[str, Any]:
         """The facts of training tasks that the sizes of an episode leave open: for the protocol card."""
         return {}

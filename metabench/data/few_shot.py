@@ -1,4 +1,4 @@
-"""N-way K-shot episodes from a bank of drawings that lives, as uint8, on the device of the run."""
+"""N-way K-shot episodes from a bank of images that lives, as uint8, on the device of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metabench.config.types import Count, Section, Seed, Ways, Whole
 from metabench.data.base import TaskSource
-from metabench.data.images.bank import ImageBank
+from metabench.data.images.bank import ImageBank, ImageSet
 from metabench.data.images.ingest import resized
 from metabench.data.images.pictures import flat_picture
 from metabench.data.online import Buffer, Online
@@ -40,8 +40,10 @@ class Shape(Section):
 class Drawings(NamedTuple):
     """The drawings of a source, on its device."""
 
-    images: Tensor  # uint8 [turns * characters * drawings of each, 1, size, size]
+    images: Tensor  # uint8 [turns * images of all characters, C, size, size]
     pools: dict[SplitName, Tensor]  # the characters of each split
+    starts: Tensor  # [characters], the first image of each
+    counts: int | Tensor  # images of a character, or of each [characters] where they differ
     turn_stride: int  # images from one turn to the next
     digest: str
 
@@ -90,9 +92,13 @@ class FewShotImages(TaskSource):
         size: int,
         drawings: int,
         characters: dict[str, list[str]],
-        read: Callable[[], ImageBank],
+        read: Callable[[], ImageBank | ImageSet],
+        channels: int = 1,
     ) -> None:
-        """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for."""
+        """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for.
+
+        Every character has `drawings` images, or more where `read` returns an `ImageSet`.
+        """
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.rotations, self.size, self.each = device, rotations, size, drawings
         self.turned = dict.fromkeys(SPLITS, rotations) | {"train": train.rotations or rotations}
@@ -105,7 +111,11 @@ class FewShotImages(TaskSource):
         for split in reversed(SPLITS):  # training last: what it inherits is then named by the key that was set
             self._check(split)
         self.spec = TaskSpec(
-            (1, size, size), "cross_entropy", self.episodes["train"], evaluation, num_classes=self.classes["train"]
+            (channels, size, size),
+            "cross_entropy",
+            self.episodes["train"],
+            evaluation,
+            num_classes=self.classes["train"],
         )
         if stream is not None:
             self.spec = stream.spec(self.spec)
@@ -118,15 +128,20 @@ class FewShotImages(TaskSource):
     def drawings(self) -> Drawings:
         """Images that episodes are sampled from, read when first asked for: the spec of a source needs no data."""
         bank = self._read()
+        bank = bank.as_set() if isinstance(bank, ImageBank) else bank
         position = {name: i for i, name in enumerate(bank.names)}
         pools = {
             split: torch.tensor([position[name] for name in self._characters[split]], device=self.device)
             for split in SPLITS
         }
-        images = bank.images.to(self.device).unsqueeze(2)  # [characters, drawings, 1, size, size]
-        turns = 1 if set(self.turned.values()) == {"none"} else TURNS
-        turned = torch.stack([images.rot90(turn, (-2, -1)) for turn in range(turns)]).flatten(0, 2)
-        return Drawings(turned, pools, images.shape[0] * self.each, bank.digest)
+        images = bank.images.to(self.device)
+        if set(self.turned.values()) != {"none"}:
+            images = torch.cat([images.rot90(turn, (-2, -1)) for turn in range(TURNS)])
+        counts = torch.tensor(bank.counts, device=self.device)
+        even = len(set(bank.counts)) == 1
+        return Drawings(
+            images, pools, counts.cumsum(0) - counts, bank.counts[0] if even else counts, len(bank.images), bank.digest
+        )
 
     def _turns(self, split: SplitName) -> int:
         """Classes that one character makes in `split`."""
@@ -184,11 +199,14 @@ class FewShotImages(TaskSource):
         turn, character = classes // len(pool), pool[classes % len(pool)]
         if self.turned[split] == "per_task":
             turn = bits(keys, _TURNS, ways) & (TURNS - 1)
-        drawing = choose(keys, _DRAWINGS, self.each, shots + queries, ways)  # [T, ways, shots + queries]
-        rows = (turn * self.drawings.turn_stride + character * self.each).unsqueeze(-1) + drawing
+        stored = self.drawings
+        each = stored.counts if isinstance(stored.counts, int) else stored.counts[character]
+        drawing = choose(keys, _DRAWINGS, each, shots + queries, ways)  # [T, ways, shots + queries]
+        rows = (turn * stored.turn_stride + stored.starts[character]).unsqueeze(-1) + drawing
         support = self._gather(keys, _SUPPORT, rows[..., :shots], by_shot=self.online is not None)
+        support = self._inputs(support, keys, split, _SUPPORT)
         if self.stream is None:
-            query = self._gather(keys, _QUERY, rows[..., shots:])
+            query = self._inputs(self._gather(keys, _QUERY, rows[..., shots:]), keys, split, _QUERY)
         else:
             support = self.stream.shake(support, keys) if split == "train" else support
             support = query = self.stream.label(support, keys, ways)
@@ -212,6 +230,10 @@ class FewShotImages(TaskSource):
     def _prepared(self, picture: Image, resize: str, *, crop: int = 0, invert: bool = False) -> Tensor:
         grey = resized(np.asarray(flat_picture(picture, "L"))[None], self.size, resize, crop)
         return torch.from_numpy(~grey if invert else grey.copy()).float().div_(255)
+
+    def _inputs(self, part: Examples, keys: Tensor, split: SplitName, stream: int) -> Examples:
+        """Inputs made of images in 0..1, as they are; a source with augmentation or normalisation overrides this."""
+        return part
 
     def card(self) -> dict[str, Any]:
         """Facts common to all few-shot image data."""

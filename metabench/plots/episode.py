@@ -62,7 +62,9 @@ def episodes(algo: Algorithm, source: TaskSource) -> Figure:
     picture = Figure(figsize=(WIDTH, WIDTH * plan.height / PAGE))
     axes = picture.add_axes((0, 0, 1, 1))
     for t in range(plan.tasks):
-        support, query = (Examples(part.x[t].cpu(), part.y[t].cpu()) for part in (tasks.support, tasks.query))
+        support, query = (
+            Examples(source.pixels(part.x[t]).cpu(), part.y[t].cpu()) for part in (tasks.support, tasks.query)
+        )
         _episode(axes, plan, t, support, query, found[t])
     left, y = plan.corner(0, 0)[0], plan.legend + LEGEND / 2
     for x, text, color in (
@@ -101,7 +103,7 @@ def _episode(axes: Axes, plan: Plan, task: int, support: Examples, query: Exampl
 
 
 def tile(axes: Axes, x: float, y: float, drawing: Tensor, color: str, width: float) -> None:
-    """A drawing `[C, H, W]` in 0..1, one channel as dark ink on white, in a frame."""
+    """A picture `[C, H, W]` in 0..1, in a frame: three channels as colours, one as dark ink on white."""
     pixels = (drawing.movedim(0, -1) if len(drawing) == 3 else 1 - drawing[0]).numpy()
     extent = (x, x + DRAWING, y + DRAWING, y)
     axes.imshow(pixels, extent=extent, cmap="gray", vmin=0, vmax=1, aspect="auto")

@@ -33,7 +33,7 @@ def samples(algo: Algorithm, source: TaskSource) -> Figure | None:
     for label in range(classes):
         left = first + label
         axes.text(left + DRAWING / 2, TITLE + NAME / 2, f"{label + 1}", va="center", ha="center")
-        for row, drawing in enumerate(x[0][y[0] == label][:shots].cpu()):
+        for row, drawing in enumerate(source.pixels(x[0][y[0] == label][:shots]).cpu()):
             tile(axes, left, TITLE + NAME + row, drawing, PALE, 1)
         for row, drawing in enumerate(made[label]):
             tile(axes, left, below + row, drawing, BLUE, 1)
@@ -51,4 +51,4 @@ def _generated(algo: Algorithm, source: TaskSource) -> Tensor | None:
             made = algo.generate(support, MADE)
     finally:
         algo.train(training)
-    return None if made is None else made[0].float().cpu()
+    return None if made is None else source.pixels(made[0]).float().cpu()

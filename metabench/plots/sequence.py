@@ -20,7 +20,7 @@ def stream(algo: Algorithm, source: TaskSource) -> Figure:
     """The first validation stream; above each drawing its label, below it whether that was the prediction."""
     tasks = source.sample("validation", 0, 1)
     found = predictions(algo, tasks, tasks.query.x)[-1]
-    x, y = (part[0].cpu() for part in tasks.query)
+    x, y = source.pixels(tasks.query.x[0]).cpu(), tasks.query.y[0].cpu()
     right = [bool(algo.objective.metric(found[:, t : t + 1], y[None, t : t + 1]) > 0) for t in range(len(y))]
     shown = min(len(y), LONGEST)
     height = TITLE + math.ceil(shown / SIDE_BY_SIDE) * PITCH + LEGEND

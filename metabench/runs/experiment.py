@@ -16,7 +16,7 @@ FREE = (
     *("experiment", "bench", "suite", "budget", "seed"),
     *("device", "engine", "chunk", "remat", "resume", "run_dir", "log", "checkpoint"),
 )
-FREE_PARTS = ("data.root", "data.download")
+FREE_PARTS = ("data.root", "data.download", "data.memory")
 
 
 def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:

@@ -28,14 +28,15 @@ _SITES = {"site-packages", "dist-packages"}
 _INSTALLED = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
-def find_inputs(init: str | None, classes: Iterable[type]) -> dict[str, Any]:
+def find_inputs(init: str | None, classes: Iterable[type], data: str | None = None) -> dict[str, Any]:
     """`init`: digest and meta-steps of its checkpoint; `sources`: a digest for each of `classes` from outside.
 
-    Raises `ConfigError` for an `init` that holds no intact checkpoint. What is not there is left out.
+    `data`: the digest of data that the configuration does not name. Raises `ConfigError` for an `init` that holds no
+    intact checkpoint. What is not there is left out.
     """
     sources = {f"{cls.__module__}.{cls.__qualname__}": source_digest(cls) for cls in classes if _is_outside(cls)}
     start = {"init": load_init(expanded(init))[1]} if init is not None else {}
-    return {**start, **({"sources": sources} if sources else {})}
+    return {**start, **({"sources": sources} if sources else {}), **({"data": data} if data else {})}
 
 
 def check_same_data(run: Path, held: Any, now: Any) -> None:

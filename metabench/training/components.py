@@ -22,7 +22,7 @@ from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
 from metabench.errors import ConfigError, DataError, last_line
 from metabench.evaluation.evaluate import evaluate
 from metabench.evaluation.protocol import protocol_card
-from metabench.runs.inputs import load_init
+from metabench.runs.inputs import find_inputs, load_init
 from metabench.runs.run_dir import UNFIT
 from metabench.tasks import Metrics
 from metabench.utils.console import Display
@@ -40,6 +40,12 @@ BASES: dict[str, type] = {
 def find_components(config: Config) -> dict[str, tuple[type[Any], Node]]:
     """The class of each component and its checked arguments, by key; nothing is constructed."""
     return {key: component(getattr(config, key), base, key) for key, base in BASES.items()}
+
+
+def run_inputs(config: Config, components: dict[str, tuple[type[Any], Node]]) -> dict[str, Any]:
+    """The inputs of a run beside its configuration, part of its id."""
+    source, arguments = components["data"]
+    return find_inputs(config.init, (cls for cls, _ in components.values()), source.named(**arguments))
 
 
 def data_card(config: Config) -> dict[str, Any] | None:

@@ -33,13 +33,12 @@ def execute(
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     config = check(Config, plain)
 
-    from metabench.runs.inputs import find_inputs
-    from metabench.training.components import find_components
+    from metabench.training.components import find_components, run_inputs
     from metabench.training.runner import RunSpec, run
     from metabench.utils.console import Display
 
     components = find_components(config)
-    inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
+    inputs = run_inputs(config, components)
     choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)

@@ -17,10 +17,9 @@ from metabench.config.compose import compose_plain
 from metabench.config.schema import Config
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
-from metabench.runs.inputs import find_inputs
 from metabench.runs.reader import TESTS, RunReader
 from metabench.runs.run_id import identity
-from metabench.training.components import find_components
+from metabench.training.components import find_components, run_inputs
 from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
 from metabench.utils.files import DamagedError
@@ -53,7 +52,7 @@ def retest(
     plain |= {"train": {**plain["train"], "steps": 0}, "published": None, "tests": None, "run_dir": None}
     config = check(Config, plain)
     components = find_components(config)
-    inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
+    inputs = run_inputs(config, components)
     content = settled(config, components)
     key = identity(content, inputs)
     of = {"run": before.identity, "name": name, "overrides": list(overrides)}

@@ -16,7 +16,7 @@ from metabench.config.schema import mark
 FOLDER = CONF / "experiment"
 EXPERIMENTS = {
     path.relative_to(FOLDER).with_suffix("").as_posix(): path
-    for data in ("omniglot", "sinusoid")
+    for data in ("omniglot", "sinusoid", "mini_imagenet")
     for path in sorted((FOLDER / data).glob("*.yaml"))
 }
 BY_EXPERIMENT = defaultdict(list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import documents
+import image_sets
 import pytest
 from documents import Command
 from paths import ROOT
@@ -55,6 +56,7 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
         if words[0] == "leaderboard":  # runs of this folder are shortened: no board's
             words[1] = str(ROOT / "outputs/reference/bench")
     elif "--help" not in words and "--cfg" not in words:
+        words = [filled(word, folder) for word in words]
         chosen = {word.partition("=")[0] for word in words}
         short = [word for word in SHORT if word.partition("=")[0] not in chosen]
         words = [filled(word, folder) for word in words] + short
@@ -63,7 +65,10 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
 
 
 def filled(word: str, folder: Path) -> str:
-    """A run that earlier commands left, for the placeholder of one."""
+    """A run that earlier commands left, or images that are drawn, for the placeholder of one."""
+    if word == "data.root=FOLDER":
+        images = folder / "birds"
+        return f"data.root={images if images.exists() else image_sets.write(images, range(26), images=18, fewer=0)}"
     if word == "RUN":
         return str(sorted((folder / "outputs/omniglot/protonet").glob("*/summary.json"))[0].parent)
     if word in ("RUN_A", "RUN_B"):

@@ -143,6 +143,13 @@ CASES = {
     "data=glyphs data.shots=10 data.queries=15": "data.shots=10: with data.queries=15 at most 20, the drawings",
     "train.schedule=halve": "train.halve_every=null: should be a number of meta-steps, for train.schedule=halve",
     "data=glyphs data.train.ways=3": "data.train.ways=3: should be data.ways, 5: ",
+    # a user's images
+    "data=images algo=protonet": "data.root=null: name the folder of your images",
+    "data=images data.root=nowhere algo=protonet": "data.root=nowhere: no such directory; name the folder of your",
+    "data=images data.root=. data.channels=2": "data.channels=2: should be 1 or 3",
+    "data=images data.root=. data.holdout.test=0.9": "data.holdout={'validation': 0.2, 'test': 0.9}: should leave some",
+    "data=images data.root=. data.augment={crop:1}": "data.augment.flip=???: a value is needed",
+    "data=glyphs backbone=resnet12 data.size=16 backbone.widths=[4]": "backbone.widths=[4]: should have at least 4",
     # what is not there
     "device=cuda": "device=cuda: torch sees no CUDA device here; use device=cpu",
     "init=nowhere": "init=nowhere: has no intact best checkpoint: nowhere/checkpoints/best.pt: No such file",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import image_sets
 import matplotlib
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 from metabench.evaluation.evaluate import evaluate, summarise
 from metabench.evaluation.online import Rounds
 from metabench.objective import mse
-from metabench.plots import draw_run
+from metabench.plots import draw_run, episode
 from metabench.plots.curves import along_axis, learning_curve
 from metabench.plots.episode import Plan, episodes
 from metabench.plots.fits import fits
@@ -254,3 +255,17 @@ def test_an_untrained_baseline_has_no_learning_curve(tmp_path):
     per_step = [{"step": i, "mean": 4.0 - i, "ci95": None} for i in range(4)]
     paths = draw_run(tmp_path, setup.algo, setup.source, [], {"per_step": per_step})
     assert [path.name for path in paths] == ["fits.png", "steps.png"]
+
+
+def test_photographs_are_shown_in_their_true_colours(tmp_path, monkeypatch):
+    """RGB inputs are normalised, and grey ones are light where the photograph is: no ink."""
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
+    root = image_sets.write(tmp_path / "birds", fewer=0)
+    algo = build("algo=protonet", "data=glyphs", *THREE_WAY).algo
+    monkeypatch.setattr(episode, "predictions", lambda algo, tasks, x: torch.zeros(1, *x.shape[:2], 3))
+    for own in ("data.normalise={mean: [0.5], std: [0.25]}", "data.channels=1"):
+        source = image_sets.source(root, own)
+        shown = episodes(algo, source).axes[0].images[0].get_array()
+        support = image_sets.source(root, *([own] if "channels" in own else [])).sample("validation", 0, 2).support
+        first = support.x[0][support.y[0] == 0][0].expand(3, -1, -1)
+        np.testing.assert_allclose(shown, first.movedim(0, -1), atol=1e-5)

@@ -94,7 +94,7 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     try:
         parts = Components(config, Display())
     except ConfigError as fault:
-        ours = fault.key.partition(".")[0] == "algo"
+        ours = fault.key.partition(".")[0] == "algo" or (fault.key, config.data.get("root", "")) == ("data.root", None)
         return Checked(overrides, config, *((None, str(fault)) if ours else (str(fault), None)))
     except Exception as fault:
         return Checked(overrides, config, f"{type(fault).__name__}: {fault}")

@@ -1,10 +1,23 @@
-"""An image set in memory."""
+"""Image sets in memory."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from torch import Tensor
+
+
+class ImageSet(NamedTuple):
+    """Images of classes that may have different numbers of them, class after class.
+
+    `images` is uint8 [N, C, H, W]; `names` and `counts` have one entry per class, and the counts add up to N; `digest`
+    is the sha256 of the content.
+    """
+
+    images: Tensor
+    names: list[str]
+    counts: list[int]
+    digest: str
 
 
 class ImageBank(NamedTuple):
@@ -17,3 +30,8 @@ class ImageBank(NamedTuple):
     images: Tensor
     names: list[str]
     digest: str
+
+    def as_set(self) -> ImageSet:
+        """The same images as views [N, 1, H, W]."""
+        classes, drawings = self.images.shape[:2]
+        return ImageSet(self.images.flatten(0, 1).unsqueeze(1), self.names, [drawings] * classes, self.digest)

@@ -65,8 +65,8 @@ def load_omniglot(
         raise ConfigError("data.resize", resize, suggest(resize, FILTERS, "no such filter"))
     if root is not None and not expanded(root).is_dir():
         raise ConfigError("data.root", root, "no such directory; name the one that holds Omniglot's zips or folders")
-    packs = ImageCache(_cache(cache), f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
-    home = _raw_root(root)
+    packs = ImageCache(cache_folder(cache), f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
+    home = data_folder(root)
     bank = _packed(packs, home)
     if bank is None:
         with packs.only_writer(say):
@@ -113,12 +113,14 @@ def _home() -> Path:
     return (xdg if xdg.is_absolute() else home("METABENCH_DATA and METABENCH_CACHE") / ".cache") / "metabench"
 
 
-def _cache(cache: Path | None) -> Path:
+def cache_folder(cache: Path | None = None) -> Path:
+    """The folder of packed files: `cache`, else METABENCH_CACHE, else ~/.cache/metabench."""
     named = cache or os.environ.get("METABENCH_CACHE")
     return expanded(named) if named else _home()
 
 
-def _raw_root(root: str | None) -> Path:
+def data_folder(root: str | None = None) -> Path:
+    """The folder of raw files: `root`, else METABENCH_DATA, else ~/.cache/metabench."""
     named = root or os.environ.get("METABENCH_DATA")
     return expanded(named) if named else _home()
 
