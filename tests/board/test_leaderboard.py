@@ -12,8 +12,8 @@ from made_runs import change, write_run
 from paths import ROOT
 from program import run_metabench
 
-from metabench.report.leaderboard import make_boards
-from metabench.report.ranks import critical_difference, holm, letters, mean_ranks
+from metabench.board.leaderboard import make_boards
+from metabench.board.ranks import critical_difference, holm, letters, mean_ranks
 
 BOARD = ("bench=sinusoid",)
 FORMATS = ("md", "csv", "json", "latex", "html")
