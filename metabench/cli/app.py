@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from metabench.cli.estimate import watch_boards
 from metabench.config.budgets import register_budgets
 from metabench.config.explain import explain
 from metabench.config.globs import glob_subfolders
@@ -52,6 +53,7 @@ def hydra_main() -> None:
     try:
         register_launcher()
         watch_launchers()
+        watch_boards()
         guard_hydra()
         glob_subfolders()
         check_command(sys.argv[1:])
