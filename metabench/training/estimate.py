@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +16,7 @@ from metabench.utils.console import Display
 
 ENOUGH = 0.4  # seconds of measurement
 MOST = 5  # repetitions
-TASKS = 2  # evaluated at once
+MANY = 16  # tasks evaluated at once
 
 
 @dataclass(frozen=True)
@@ -45,28 +44,32 @@ def estimate(config: Config) -> Estimate:
         train = components.steps * _seconds(
             lambda i: step(i % components.steps, components.loader(i % components.steps))
         )
-    each = _evaluation(components)
+    modes = components.algo.modes
+    each = sum(_task(components, mode) for mode in modes) / len(modes)
     validations = components.steps // config.validation.every * config.validation.episodes
-    test = components.source.test_episodes(config.test.episodes) * len(components.algo.modes)
+    test = components.source.test_episodes(config.test.episodes) * len(modes)
     more = sum(_share(config, overrides) for overrides in (config.tests or {}).values())
     return Estimate(train, each * (validations + test * (1 + more)))
 
 
-def _evaluation(components: Components) -> float:
-    """Seconds of one task, the mean of the modes of prediction."""
-    components.evaluate("validation", 1)  # what is done once
-    modes = components.algo.modes
-    seconds = [_seconds(partial(_evaluate, components, mode)) for mode in modes]
-    return sum(seconds) / len(modes) / TASKS
+def _task(components: Components, mode: Mode) -> float:
+    """Seconds of one test task: of one alone where it takes long, else of many at once, as tests have them."""
 
+    def evaluate(tasks: int) -> float:
+        began = time.monotonic()
+        components.evaluate("validation", tasks, mode=mode)
+        return (time.monotonic() - began) / tasks
 
-def _evaluate(components: Components, mode: Mode, turn: int) -> None:
-    components.evaluate("validation", TASKS, mode=mode)
+    alone = evaluate(1)
+    return alone if alone > ENOUGH else evaluate(MANY)
 
 
 def _seconds(once: Callable[[int], Any]) -> float:
-    """Seconds of one call, the mean of some after the first."""
+    """Seconds of one call: of the first where it is long, else the mean of some after it."""
+    began = time.monotonic()
     once(0)
+    if (first := time.monotonic() - began) > ENOUGH:
+        return first
     began = time.monotonic()
     for i in range(1, MOST + 1):
         once(i)
@@ -78,15 +81,11 @@ def _seconds(once: Callable[[int], Any]) -> float:
 def _share(config: Config, overrides: Sequence[str]) -> float:
     """The examples of a further test, as a share of those of the main one."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    values: dict[str, Any] = {one.key_or_group: one.value() for one in parsed}
+    values = {one.key_or_group: one.value() for one in parsed}
 
-    def examples(given: dict[str, Any]) -> float:
-        ways: Any
-        shots: Any
-        queries: Any
-        ways, shots, queries = (
-            given.get(f"data.{key}", config.data.get(key, 1)) for key in ("ways", "shots", "queries")
-        )
-        return float(ways * (shots + queries) * given.get("test.episodes", config.test.episodes))
+    def examples(given: Mapping[str, Any]) -> float:
+        sizes = {key: given.get(f"data.{key}", config.data.get(key, 1)) for key in ("ways", "shots", "queries")}
+        episodes = given.get("test.episodes", config.test.episodes)
+        return float(sizes["ways"] * (sizes["shots"] + sizes["queries"]) * episodes)
 
     return examples(values) / examples({})
