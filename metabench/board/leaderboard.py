@@ -109,7 +109,7 @@ class Board:
         words = {
             True: "measured alone",
             False: "measured beside other jobs",
-            None: "of which nothing is known: take them as beside other jobs",
+            None: "measured beside other jobs or alone, which early runs do not say",
         }
         if len(known) == 1:
             return words[next(iter(known))]

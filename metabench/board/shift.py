@@ -50,8 +50,9 @@ class Shifted:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows with a loss."""
-        return [row for row in self.board.rows if self.losses.get(row.name)]
+        """The rows that were tested under the suite, and not by the board's own tests alone."""
+        own = {column.test for column in self.board.columns}
+        return [row for row in self.board.rows if self.losses.get(row.name, {}).keys() - own]
 
     @property
     def against(self) -> dict[str, str]:

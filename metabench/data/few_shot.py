@@ -174,6 +174,11 @@ class FewShotImages(TaskSource):
         if shift.unbalanced and self.each - queries <= shots:
             valid = f"with data.shift.unbalanced=true at most {self.each - shots - 1}, so that a class can have more"
             raise ConfigError("data.queries", queries, valid)
+        if (wrong := shift.wrong(self.ways, shots)) > self.ways * (shots - 1):
+            valid = (
+                f"at most {self.ways * (shots - 1)} of {self.ways * shots} support labels, so that each class keeps one"
+            )
+            raise ConfigError("data.shift.wrong_labels", shift.wrong_labels, f"{valid}: {wrong} are asked for")
         if shift.resolution and shift.resolution > self.size:
             raise ConfigError("data.shift.resolution", shift.resolution, f"at most {self.size}, the side of an image")
         if shift.alphabet == "one":

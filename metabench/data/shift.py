@@ -44,7 +44,7 @@ class ImageShift(Shift):
     resolution: Count | None = None  # pixels of the side that an image is reduced to, and enlarged again
     invert: bool | None = None  # ink and background swapped
     noise: NonNegative | None = None  # standard deviation, added to each pixel
-    wrong_labels: Share | None = None  # of the support set: labels of another class of the task
+    wrong_labels: Share | None = None  # of the support set; each class keeps a right one
     unbalanced: bool | None = None  # a random number of shots for each class, the same in all
     alphabet: Sort | None = None  # of a task's classes: one for all of them, or new ones, that training has none of
 
@@ -63,15 +63,23 @@ class ImageShift(Shift):
             x = x + self.noise * gaussian(keys, stream, *x.shape[1:]).to(x.dtype)
         return x
 
+    def wrong(self, ways: int, shots: int) -> int:
+        """The number of wrong labels in a support set of that size."""
+        return round((self.wrong_labels or 0) * ways * shots)
+
     def labels(self, support: Examples, keys: Tensor, ways: int) -> Examples:
-        """The support set with exactly round(share · N) wrong labels `y [T, N]`, at random places."""
-        if not self.wrong_labels:
-            return support
+        """The support set with exactly round(share · N) wrong labels `y [T, N]`.
+
+        One example of each class keeps its label, so that every class still has one: without, many methods are not
+        defined.
+        """
         x, y = support
-        count = round(self.wrong_labels * y.shape[1])
+        count = self.wrong(ways, y.shape[1] // ways)
         if not count:
             return support
-        where = choose(keys, _WRONG, y.shape[1], count)
+        member = F.one_hot(y, ways)
+        first = (member.cumsum(1) * member).sum(-1) == 1  # of its class
+        where = uniform(keys, _WRONG, y.shape[1]).masked_fill(first, 1.0).argsort(dim=1, stable=True)[:, :count]
         step = 1 + (uniform(keys, _OTHER, count) * (ways - 1)).long()  # never 0, never the number of classes
         return Examples(x, y.scatter(1, where, (y.gather(1, where) + step) % ways))
 

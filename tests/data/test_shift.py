@@ -106,13 +106,15 @@ def test_noise_has_its_standard_deviation_and_differs_between_support_and_querie
     assert not torch.allclose(found.support.x - home.support.x, noise[:, : home.support.x.shape[1]])
 
 
-@pytest.mark.parametrize(("ways", "shots"), [(5, 1), (5, 5), (2, 3), (7, 2)])
+@pytest.mark.parametrize(("ways", "shots"), [(5, 5), (2, 3), (7, 2), (5, 2)])
 def test_exactly_the_share_of_support_labels_is_wrong_and_queries_are_untouched(ways, shots):
     size = (f"data.ways={ways}", f"data.shots={shots}")
     right, wrong = tasks(*size), tasks(*size, "data.shift.wrong_labels=0.4")
     assert torch.equal((right.support.y != wrong.support.y).sum(1), torch.full((T,), round(0.4 * ways * shots)))
     assert wrong.support.y.min() >= 0
     assert wrong.support.y.max() < ways
+    kept = F.one_hot(right.support.y, ways) * (right.support.y == wrong.support.y).unsqueeze(-1)
+    assert kept.sum(1).min() >= 1  # of every class
     assert torch.equal(right.support.x, wrong.support.x)
     for a, b in zip(right.query, wrong.query, strict=True):
         assert torch.equal(a, b)
@@ -189,6 +191,7 @@ def test_queries_outside_of_where_the_support_lies():
     [
         (["data.shift.unbalanced=true"], "data.shots=1: with data.shift.unbalanced=true at least 2"),
         (["data.shift.unbalanced=true", "data.shots=5"], "data.queries=15: with data.shift.unbalanced=true at most 14"),
+        (["data.shift.wrong_labels=0.4"], "data.shift.wrong_labels=0.4: at most 0 of 5 support labels"),
         (["data.shift.resolution=30"], "data.shift.resolution=30: at most 28"),
         (["data.shift.stroke=0.3"], "data.shift.stroke=0.3: should be a multiple of 0.25"),
         (["data.shift.wrong_labels=1.5"], "data.shift.wrong_labels=1.5: should be less than 1"),
