@@ -75,7 +75,7 @@ def say(jobs: Jobs) -> None:
     total = sum(expected.seconds or 0.0 for expected in found)
     unknown = sum(expected.word.startswith("not known") for expected in found)
     more = f", and {unknown} more of which nothing is known" if unknown else ""
-    console.print(f"about {clock(total)} in all, one job after the other, as fast as the machine is now{more}")
+    console.print(f"about {clock(total)} in all of one core that is free, one job after the other{more}")
 
 
 def _all(jobs: Jobs, config_dir: str | None) -> list[Expected]:
