@@ -24,7 +24,7 @@ Jobs = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected of a job: seconds, or why there are none."""
+    """Expected seconds of a job, or a word on why there are none."""
 
     overrides: Sequence[str]
     seconds: float | None = None
@@ -79,7 +79,7 @@ def say(jobs: Jobs) -> None:
 
 
 def _all(jobs: Jobs, config_dir: str | None) -> list[Expected]:
-    """What is expected of each job; those that differ in nothing but the seed are measured once."""
+    """Expectation of each job; those that differ in nothing but the seed are measured once."""
     cells = [tuple(word for word in job if not word.startswith("seed=")) for job in jobs]
     first = {cell: list(job) for cell, job in reversed(list(zip(cells, jobs, strict=True)))}
     one = partial(expect, config_dir=config_dir)
@@ -91,7 +91,7 @@ def _all(jobs: Jobs, config_dir: str | None) -> list[Expected]:
 
 
 def expect(job: list[str], seconds: float | None = None, *, config_dir: str | None = None) -> Expected:
-    """What is expected of one job, which takes `seconds` where that is known.
+    """Expectation of one job, which takes `seconds` where that is known.
 
     Nothing that is wrong with it is raised, for the job itself will say it.
     """

@@ -84,7 +84,7 @@ class ImageShift(Shift):
         return Examples(x, y.scatter(1, where, (y.gather(1, where) + step) % ways))
 
     def shots(self, drawing: Tensor, keys: Tensor, shots: int, queries: int, each: int) -> Tensor:
-        """Which of its `each` drawings a class shows, `[T, ways, each]`: as many in all as `shots` of every class.
+        """Drawings, of its `each`, that a class shows, `[T, ways, each]`: as many in all as `shots` of every class.
 
         `drawing [T, ways, shots + queries]` are those of the balanced task. Each class keeps one; the others are
         spread over all places that there are, up to 2 shots - 1 of a class, and no query is shown.

@@ -15,7 +15,7 @@ QUIET = 0.1  # processors that others may use while a run still counts as alone
 
 
 class Usage:
-    """What this process, and all others, use from here on."""
+    """Use of the machine by this process, and by all others, from here on."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -54,7 +54,7 @@ def _kind(kind: str | None, output: Path | None, folder: Path | None) -> str | N
 
 @dataclass(frozen=True)
 class View:
-    """What is shown: tables, and how to make the pictures and the records of them."""
+    """Tables to show, and functions that make the pictures and the records of them."""
 
     name: str
     heading: Sequence[str]
