@@ -104,7 +104,7 @@ class Board:
 
     @property
     def _beside(self) -> str:
-        """Circumstances in which costs were measured: alone on the machine or beside other jobs, as far as runs say it."""
+        """Circumstances of the measured costs: alone on the machine or beside other jobs, as far as runs say it."""
         known = Counter(run.summary.train.alone for row in self.rows for run in row.runs)
         words = {
             True: "measured alone",
