@@ -31,6 +31,10 @@ def record(run: Path, name: str | None, pictures: list[str]) -> Path:
         of = json.loads(test.read_text(encoding="utf-8")).get("test_of") or {}
         if of.get("name"):
             _copy(test.parent, folder / "tests" / of["name"], [])
+    refused = run / "tests" / "refused.json"  # why others of a suite were not made
+    if refused.exists():
+        (folder / "tests").mkdir(exist_ok=True)
+        shutil.copy(refused, folder / "tests")
     return folder
 
 
@@ -39,7 +43,7 @@ def _name(run: Path, summary: dict[str, Any]) -> str:
     seed = f"seed{summary['protocol']['training']['seed']}"
     if summary.get("experiment") and not summary["changes"]:
         return f"{summary['experiment']}/{seed}"
-    if summary.get("board") and not summary["changes"]:
+    if summary.get("board") and not summary["changes"] and not summary.get("tuned"):
         return f"bench/{summary['board']}/{run.resolve().parent.name}/{seed}"
     raise SystemExit(f"{run}: is no experiment or board as it stands; give --name")
 

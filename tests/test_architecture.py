@@ -18,7 +18,7 @@ LAYERS = (
     ("config",),
     ("data", "backbone", "optim", "runs", "sweep"),
     ("algo", "report"),
-    ("engine", "evaluation"),
+    ("engine", "evaluation", "board"),
     ("plots",),
     ("training",),
     ("inference",),

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from metabench.cli.estimate import watch_boards
 from metabench.config.budgets import register_budgets
 from metabench.config.explain import COMPOSING, explain
 from metabench.config.globs import glob_subfolders
@@ -43,6 +44,7 @@ def hydra_main() -> None:
     try:
         register_launcher()
         watch_launchers()
+        watch_boards()
         guard_hydra()
         glob_subfolders()
         check_command(sys.argv[1:])

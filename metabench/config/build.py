@@ -107,6 +107,15 @@ def arguments(cls: type[Any]) -> dict[str, Any]:
     return fields
 
 
+def section_keys(hint: Any) -> dict[str, None] | None:
+    """Nulls for the keys of a section that a value of type `hint` may be; None where it may be none."""
+    for kind in (hint, *get_args(hint)):
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            fields = kind.model_fields
+            return dict.fromkeys(fields) if all(field.default is None for field in fields.values()) else None
+    return None
+
+
 def _locate(target: Any, key: str) -> Any:
     if not (isinstance(target, str) and target.count(".") >= 1 and all(p.isidentifier() for p in target.split("."))):
         raise ConfigError(key, target, "should be a dotted path, package.module.Class")

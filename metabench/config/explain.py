@@ -68,4 +68,5 @@ def _missing_file(path: str, options: Iterable[str]) -> str:
     group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
     if group == "hydra/sweeper":
         return f"{group}={name}: no such {group}; {SWEEPERS}"
-    return f"{group}={name}: {suggest(name, options, f'no such {group}')}"
+    known = [option for option in options if not option.startswith("_")]  # others share what is in these
+    return f"{group}={name}: {suggest(name, known, f'no such {group}')}"

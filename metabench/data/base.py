@@ -33,6 +33,10 @@ class TaskSource(ABC):
             return self.online.rounds
         return wanted if self.test_tasks is None else min(wanted, self.test_tasks)
 
+    def class_names(self, split: SplitName) -> frozenset[str]:
+        """Names of the classes that tasks of `split` are made of, the same in every source of one data set; or none."""
+        return frozenset()
+
     @abstractmethod
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:
         """Tasks index .. index + num_tasks - 1 of `split`, on the device of the source."""

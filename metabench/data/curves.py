@@ -12,11 +12,13 @@ from torch import Tensor
 from metabench.config.types import Count, Number, Section, Seed
 from metabench.data.base import TaskSource
 from metabench.data.online import Buffer, Online
+from metabench.data.shift import CurveShift
 from metabench.errors import ConfigError
 from metabench.rng import gaussian, task_keys, uniform
 from metabench.tasks import SPLITS, Episode, Examples, SplitName, Tasks, TaskSpec
 
 TASK, SUPPORT, QUERY, SUPPORT_NOISE, QUERY_NOISE, FREE = range(6)  # streams of random numbers; the last is a subclass's
+_SHIFT = 16
 Truth = dict[str, Tensor]
 
 
@@ -41,6 +43,8 @@ class Sampling(TypedDict):
 class Curves(TaskSource):
     """Support points and fresh query points, uniform in `x_range`; with `eval_grid` those of evaluation evenly spaced.
 
+    With `shift` test tasks differ from training in one known way (`metabench.data.shift`).
+
     A subclass draws what makes a curve and says its values. All is computed in float64 and rounded once, so that
     devices agree.
     """
@@ -58,7 +62,13 @@ class Curves(TaskSource):
         eval_seed: int,
         truth: tuple[str, ...],
         online: Online | None = None,
+        shift: CurveShift | None = None,
     ) -> None:
+        self.shift = shift if shift and shift.given else None
+        if self.shift and online is not None:
+            raise ConfigError("data.shift", "given", "null: it is of tasks with a support set, all of it at once")
+        if self.shift and self.shift.query_x:
+            interval("shift.query_x", self.shift.query_x)
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.x_range, self.eval_grid = device, interval("x_range", x_range), eval_grid
         train_size, eval_size = Episode(1, train.shots, train.queries), Episode(1, shots, queries)
@@ -99,6 +109,9 @@ class Curves(TaskSource):
                 y = y + noise * gaussian(keys, stream, x.shape[1])
             parts.append(Examples(x.float().unsqueeze(-1), y.float().unsqueeze(-1)))
         support, query = parts
+        if split == "test" and self.shift and self.shift.noise:
+            more = self.shift.noise * gaussian(keys, _SHIFT, support.x.shape[1]).float()
+            support = support._replace(y=support.y + more.unsqueeze(-1))
         return Tasks(support, query, truth, keys)
 
     def curve(self, tasks: Tasks, x: Tensor) -> Tensor:
@@ -111,17 +124,19 @@ class Curves(TaskSource):
         """Facts common to all curves; what is not in force is not there."""
         grid = {"queries_at": "grid"} if self.eval_grid else {}
         online = {} if self.online is None else self.online.card()
-        return {"x_range": self.x_range, **grid, **online, "eval_seed": self.seeds["test"]}
+        shift = {} if self.shift is None else {"shift": self.shift.given}
+        return {"x_range": self.x_range, **grid, **online, **shift, "eval_seed": self.seeds["test"]}
 
     def _inputs(self, keys: Tensor, split: SplitName) -> list[Tensor]:
         """x of the support set and of the queries."""
         episode = self.spec.train if split == "train" else self.spec.eval
-        low, high = self.x_range
+        away = self.shift.query_x if self.shift and split == "test" else None
+        low, high = asked = away or self.x_range
         support = between(self.x_range, uniform(keys, SUPPORT, episode.shots))
         if self.eval_grid and split != "train":
             grid = torch.linspace(low, high, episode.queries, dtype=torch.float64, device=keys.device)
             return [support, grid.expand(len(keys), -1)]
-        return [support, between(self.x_range, uniform(keys, QUERY, episode.queries))]
+        return [support, between(asked, uniform(keys, QUERY, episode.queries))]
 
 
 def between(ends: list[Number], u: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from metabench.data.images.ingest import resized
 from metabench.data.images.pictures import flat_picture
 from metabench.data.online import Buffer, Online
 from metabench.data.sequence import Stream
+from metabench.data.shift import ImageShift, alphabet_members, new_alphabets, within_alphabet
 from metabench.errors import ConfigError
 from metabench.rng import bits, choose, shuffle, task_keys
 from metabench.tasks import SPLITS, Episode, Examples, SplitName, Tasks, TaskSpec
@@ -74,6 +75,7 @@ class FewShotImages(TaskSource):
     With `stream` an episode has no queries: its `shots` drawings of each class come as one stream, in random order.
     With `online` validation and test tasks have classes that no other task has; of each support set the first drawing
     of every class comes before the second of any; and training tasks are made of the test tasks' support sets.
+    With `shift` test tasks differ from training in one known way (`metabench.data.shift`).
     """
 
     def __init__(
@@ -88,17 +90,22 @@ class FewShotImages(TaskSource):
         rotations: Rotations,
         stream: Stream | None = None,
         online: Online | None = None,
+        shift: ImageShift | None = None,
         eval_seed: int,
         size: int,
         drawings: int,
         characters: dict[str, list[str]],
         read: Callable[[], ImageBank | ImageSet],
         channels: int = 1,
+        background: float = 0.0,
     ) -> None:
         """Check that the splits' `characters` can give such episodes; `read` is called when drawings are asked for.
 
         Every character has `drawings` images, or more where `read` returns an `ImageSet`.
         """
+        self.shift, self.background = shift if shift and shift.given else None, background
+        if self.shift is not None and self.shift.alphabet == "new":
+            characters = {**characters, "test": new_alphabets(characters["test"], characters["train"])}
         self.seeds = {"train": seed, "validation": eval_seed, "test": eval_seed}
         self.device, self.rotations, self.size, self.each = device, rotations, size, drawings
         self.turned = dict.fromkeys(SPLITS, rotations) | {"train": train.rotations or rotations}
@@ -123,6 +130,8 @@ class FewShotImages(TaskSource):
             self._check_online(online)
             self.spec = replace(online.applied(self.spec), num_classes=self.classes["test"])
         self._characters, self._read = characters, read
+        if self.shift is not None:
+            self._check_shift(self.shift)
 
     @cached_property
     def drawings(self) -> Drawings:
@@ -171,6 +180,30 @@ class FewShotImages(TaskSource):
             valid = f"at most {rounds}: there are {self.classes['test']} test classes, and no two rounds share one"
             raise ConfigError("data.online.rounds", online.rounds, valid)
 
+    def class_names(self, split: SplitName) -> frozenset[str]:
+        """See `TaskSource`."""
+        return frozenset(self._characters[split])
+
+    def _check_shift(self, shift: ImageShift) -> None:
+        if self.stream is not None or self.online is not None:
+            raise ConfigError("data.shift", "given", "null: it is of tasks with a support set, all of it at once")
+        shots, queries = self.episodes["test"].shots, self.episodes["test"].queries
+        if shift.unbalanced and shots < 2:
+            raise ConfigError("data.shots", shots, "with data.shift.unbalanced=true at least 2")
+        if shift.unbalanced and self.each - queries <= shots:
+            valid = f"with data.shift.unbalanced=true at most {self.each - shots - 1}, so that a class can have more"
+            raise ConfigError("data.queries", queries, valid)
+        if (wrong := shift.wrong(self.ways, shots)) > self.ways * (shots - 1):
+            valid = (
+                f"at most {self.ways * (shots - 1)} of {self.ways * shots} support labels, so that each class keeps one"
+            )
+            raise ConfigError("data.shift.wrong_labels", shift.wrong_labels, f"{valid}: {wrong} are asked for")
+        if shift.resolution and shift.resolution > self.size:
+            raise ConfigError("data.shift.resolution", shift.resolution, f"at most {self.size}, the side of an image")
+        if shift.alphabet == "one":
+            members = alphabet_members(self._characters["test"], self._turns("test"), self.ways)
+            self._alphabets = members.to(self.device)
+
     @cached_property
     def buffer(self) -> Buffer:
         """Where training tasks come from when tasks come online."""
@@ -192,7 +225,10 @@ class FewShotImages(TaskSource):
         keys = task_keys(self.seeds[split], SPLITS.index(split), index, num_tasks, self.device)
         pool, episode = self.drawings.pools[split], self.episodes[split]
         ways, shots, queries = episode.outputs, episode.shots, episode.queries
-        if self.online is None:
+        shift = self.shift if split == "test" else None
+        if shift is not None and shift.alphabet == "one":
+            classes = within_alphabet(self._alphabets, keys, ways)
+        elif self.online is None:
             classes = choose(keys, _CLASSES, self.classes[split], ways)  # [T, ways]
         else:
             classes = self._own_classes(split, index, num_tasks)
@@ -202,14 +238,26 @@ class FewShotImages(TaskSource):
         stored = self.drawings
         each = stored.counts if isinstance(stored.counts, int) else stored.counts[character]
         drawing = choose(keys, _DRAWINGS, each, shots + queries, ways)  # [T, ways, shots + queries]
-        rows = (turn * stored.turn_stride + stored.starts[character]).unsqueeze(-1) + drawing
-        support = self._gather(keys, _SUPPORT, rows[..., :shots], by_shot=self.online is not None)
-        support = self._inputs(support, keys, split, _SUPPORT)
+        first = (turn * stored.turn_stride + stored.starts[character]).unsqueeze(-1)
+        rows = first + drawing
+        if shift is not None and shift.unbalanced:
+            support = self._unbalanced(keys, first, shift.shots(drawing, keys, shots, queries, self.each))
+        else:
+            support = self._gather(keys, _SUPPORT, rows[..., :shots], by_shot=self.online is not None)
         if self.stream is None:
-            query = self._inputs(self._gather(keys, _QUERY, rows[..., shots:]), keys, split, _QUERY)
+            query = self._gather(keys, _QUERY, rows[..., shots:])
         else:
             support = self.stream.shake(support, keys) if split == "train" else support
             support = query = self.stream.label(support, keys, ways)
+        if shift is not None:
+            support, query = (
+                part._replace(x=shift.images(part.x, keys, query=part is query, background=self.background))
+                for part in (support, query)
+            )
+            support = shift.labels(support, keys, ways)
+        support, query = (
+            self._inputs(part, keys, split, stream) for part, stream in ((support, _SUPPORT), (query, _QUERY))
+        )
         return Tasks(support, query, {"classes": classes}, keys)
 
     def _gather(self, keys: Tensor, stream: int, rows: Tensor, *, by_shot: bool = False) -> Examples:
@@ -235,12 +283,23 @@ class FewShotImages(TaskSource):
         """Inputs made of images in 0..1, as they are; a source with augmentation or normalisation overrides this."""
         return part
 
+    def _unbalanced(self, keys: Tensor, first: Tensor, shown: Tensor) -> Examples:
+        """The drawings `shown [T, ways, each]`, as many in each task, of the classes that begin at row `first`."""
+        every = torch.arange(self.each, device=first.device)
+        chosen = (first + every).flatten(1)[shown.flatten(1)].view(len(keys), -1)
+        label = torch.arange(first.shape[1], device=first.device).unsqueeze(1).expand_as(shown[0])
+        labels = label.flatten().expand(len(keys), -1)[shown.flatten(1)].view(len(keys), -1)
+        order = shuffle(keys, _SUPPORT, chosen.shape[1])
+        x = self.drawings.images[chosen.gather(1, order)]
+        return Examples(x.float().div_(255), labels.gather(1, order))
+
     def card(self) -> dict[str, Any]:
         """Facts common to all few-shot image data."""
         stream = {} if self.stream is None else {"stream": {"ways": self.ways, **self.stream.model_dump()}}
         return {
             **stream,
             **({} if self.online is None else self.online.card()),
+            **({} if self.shift is None else {"shift": self.shift.given}),
             "classes": {
                 split: len(self._characters[split]) * _classes_of_one(self.rotations, split) for split in SPLITS
             },

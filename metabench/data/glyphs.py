@@ -11,6 +11,8 @@ from metabench.config.types import Seed
 from metabench.data.few_shot import Episodes, FewShotImages
 from metabench.data.images.glyph_strokes import draw_glyphs
 from metabench.data.online import Online
+from metabench.data.shift import ImageShift
+from metabench.tasks import SplitName
 
 DRAWINGS = 20
 
@@ -27,6 +29,7 @@ class Glyphs(FewShotImages):
         size: Annotated[int, Field(ge=16, le=105)],
         bank_seed: Seed,
         online: Online | None = None,
+        shift: ImageShift | None = None,
         **episodes: Unpack[Episodes],
     ) -> None:
         self.bank_seed = bank_seed
@@ -37,11 +40,16 @@ class Glyphs(FewShotImages):
             device,
             size=size,
             online=online,
+            shift=shift,
             drawings=DRAWINGS,
             characters={"train": names[:a], "validation": names[a:b], "test": names[b:]},
             read=lambda: draw_glyphs(classes=characters, drawings=DRAWINGS, size=size, seed=bank_seed),
             **episodes,
         )
+
+    def class_names(self, split: SplitName) -> frozenset[str]:
+        """See `TaskSource`; another seed draws other characters."""
+        return frozenset(f"{name} of bank {self.bank_seed}" for name in super().class_names(split))
 
     def card(self) -> dict[str, Any]:
         """The seed that the characters are drawn from."""

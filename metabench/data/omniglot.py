@@ -15,6 +15,7 @@ from metabench.data.images import raw
 from metabench.data.images.ingest import load_omniglot
 from metabench.data.images.splits import read_split, split_digest
 from metabench.data.online import Online
+from metabench.data.shift import ImageShift
 
 
 class Omniglot(FewShotImages):
@@ -33,6 +34,7 @@ class Omniglot(FewShotImages):
         root: Folder | None,
         download: bool,
         online: Online | None = None,
+        shift: ImageShift | None = None,
         **episodes: Unpack[Episodes],
     ) -> None:
         self.split, self.resize, self.invert, self.crop = split, resize, invert, crop
@@ -41,7 +43,9 @@ class Omniglot(FewShotImages):
             device,
             size=size,
             online=online,
+            shift=shift,
             drawings=20,
+            background=0.0 if invert else 1.0,
             characters=read_split(split),
             read=lambda: load_omniglot(
                 root, size=size, resize=resize, invert=invert, crop=crop or 0, download=download

@@ -75,6 +75,12 @@ class OmniglotWithinAlphabet(Omniglot):
             eval_seed=eval_seed,
         )
 
+    def class_names(self, split: SplitName) -> frozenset[str]:
+        """See `TaskSource`; of the test those of the runs."""
+        if split != "test":
+            return super().class_names(split)
+        return frozenset(pair.character for run in read_runs() for pair in run)
+
     @cached_property
     def rows(self) -> Tensor:
         """Where the drawings of each run stand, the shown one and the one asked for: `[runs, ways, 2]`."""

@@ -55,10 +55,12 @@ def strings(keys: Tensor, ways: int) -> Tensor:
     return number // SYMBOLS ** torch.arange(CHARACTERS, device=keys.device) % SYMBOLS
 
 
-def moved(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
+def moved(
+    x: Tensor, angle: Tensor, right: Tensor, down: Tensor, outside: Literal["border", "zeros"] = "border"
+) -> Tensor:
     """Drawings `[T, L, C, S, S]` turned clockwise by `angle [T, L]` about their middle, then moved by shares of S.
 
-    Bilinear; what comes in from outside is as the nearest edge.
+    Bilinear; what comes in from `outside` is as the nearest edge, or 0.
     """
     cos, sin = angle.cos(), angle.sin()
     right, down = 2 * right, 2 * down  # the side of a drawing has length 2 there
@@ -67,4 +69,4 @@ def moved(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
     )  # where a pixel comes from
     images = x.flatten(0, 1)
     grid = F.affine_grid(inverse.view(-1, 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False).view(x.shape)
+    return F.grid_sample(images, grid, padding_mode=outside, align_corners=False).view(x.shape)

@@ -11,6 +11,7 @@ from torch import Tensor
 from metabench.config.types import Count, NonNegative, Number
 from metabench.data.curves import FREE, TASK, Curves, Sampling, Truth, between, interval
 from metabench.data.online import Online
+from metabench.data.shift import CurveShift
 from metabench.rng import choose, task_keys, uniform
 from metabench.tasks import SPLITS, SplitName
 
@@ -38,9 +39,10 @@ class Sinusoid(Curves):
         relative_noise: NonNegative,
         functions: Annotated[list[Count], Field(min_length=3, max_length=3)] | None,
         online: Online | None = None,
+        shift: CurveShift | None = None,
         **sampling: Unpack[Sampling],
     ) -> None:
-        super().__init__(seed, device, truth=NAMES, online=online, **sampling)
+        super().__init__(seed, device, truth=NAMES, online=online, shift=shift, **sampling)
         self.ranges = {k: interval(k, v) for k, v in zip(NAMES, (amplitude, frequency, phase), strict=True)}
         self.relative_noise, self.functions = relative_noise, functions
         if functions:  # the keys of each split's, from streams of keys of their own

@@ -20,10 +20,14 @@ FREE_PARTS = ("data.root", "data.download", "data.memory")
 
 
 def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:
-    """`experiment`, `budget`, `changes` (overrides that make it another run than the experiment's) and `published`.
+    """`experiment`, `board`, `budget`, `changes` (overrides that make it another run), `tuned` and `published`.
+
+    On a board the algorithm is free. Values of it that are set (`algo.KEY=…`) are `tuned`: a row of their own.
 
     `published` is what the paper reports of the experiment as it is: with changes or a smaller budget of another run.
     """
+    overrides = list(overrides)
+    tuned = [override for override in overrides if config.board and override.lstrip("+~").startswith("algo.")]
     free = {*FREE, "algo"} if config.board else {*FREE}
     changes = [override for override in overrides if (experiment or config.board) and not _free(override, free)]
     published = {**config.published.model_dump(), "cost": cost(config)} if config.published else None
@@ -32,6 +36,7 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
         "board": config.board,
         "budget": config.budget,
         "changes": changes,
+        **({"tuned": tuned} if tuned else {}),
         "published": published,
     }
 
@@ -54,6 +59,8 @@ def cell_line(cell: dict[str, Any]) -> str | None:
     parts = [f"{kind} {cell[kind]}" for kind in ("experiment", "board") if cell.get(kind)]
     if cell["changes"]:
         parts.append(f"changed by {' '.join(cell['changes'])}")
+    if cell.get("tuned"):
+        parts.append(f"with {' '.join(cell['tuned'])}")
     if cell["budget"] != FULL:
         parts.append(f"budget {cell['budget']}: shorter than published runs")
     return ", ".join(parts) or None

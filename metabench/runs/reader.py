@@ -23,6 +23,7 @@ from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, rea
 from metabench.utils.files import DamagedError
 
 TESTS = "tests"  # the folder of a run that holds further tests of it, each a run
+REFUSED = "refused.json"  # there: why tests of a suite were not made, by name
 MARKS = {"summary.json", "status.json", "metrics.jsonl"}
 GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
 SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
@@ -183,6 +184,15 @@ class RunReader:
             return load_best(self.path)["algo"]
         except (DamagedError, KeyError) as fault:
             raise DamagedError(f"has no model: {fault}") from None
+
+
+def read_refused(run: Path) -> dict[str, str]:
+    """Why tests of a suite were not made of a run, by name; nothing where that cannot be read."""
+    try:
+        found = clean(read_content(run / TESTS / REFUSED))
+        return {str(name): format_value(reason) for name, reason in found.items()}
+    except (DamagedError, ValueError, AttributeError):
+        return {}
 
 
 def _step(value: Any) -> int:

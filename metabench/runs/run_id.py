@@ -45,6 +45,9 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that decides which run it is."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_OF_DATA}
+    shift = kept["data"].get("shift")
+    if isinstance(shift, Mapping) and all(value is None for value in shift.values()):
+        del kept["data"]["shift"]
     return kept
 
 

@@ -86,6 +86,8 @@ class Trained(_Part):
 
     steps: Annotated[int, Field(ge=0, le=2**63)]
     seconds: Amount
+    peak_memory: Annotated[int, Field(ge=0, le=2**63)] | None = None  # bytes, of the device that trained
+    alone: bool | None = None  # False where other processes had a share of the machine; None: not known
 
 
 class Environment(_Part):
@@ -122,6 +124,7 @@ class Summary(_Part):
     experiment: str | None = None
     board: str | None = None
     changes: list[str] = []  # overrides that make it another run than its experiment or board asks for
+    tuned: list[str] = []  # values of the algorithm set by overrides, where that leaves the run on its board
     inputs: Values = {}  # beside the configuration: see `runs.inputs`
     test_of: Values | None = None  # the run whose chosen weights were tested, where this is such a test
     budget: str = "full"

@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from metabench.config.build import check, settled
+from metabench.config.build import arguments, check, component, section_keys, settled
 from metabench.config.compose import compose_plain
 from metabench.config.schema import Config
+from metabench.config.types import Node
+from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
 from metabench.runs.reader import TESTS, RunReader
 from metabench.runs.run_id import identity
-from metabench.training.components import find_components, run_inputs
+from metabench.runs.summary import Summary
+from metabench.training.components import BASES, find_components, run_inputs
 from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
 from metabench.utils.files import DamagedError
@@ -40,10 +44,7 @@ def retest(
 
     Raises `UserError` for a run that is not finished, and for an override that a test cannot have.
     """
-    try:
-        before, trained = tested.summary, tested.config
-    except DamagedError as fault:
-        raise UserError(f"{tested.path}: {fault}") from None
+    before, trained = finished_summary(tested), tested.config
     plain = changed(trained, overrides, config_dir)
     if (tested.path / "checkpoints" / "best.pt").exists():
         plain["init"] = str(tested.path)
@@ -53,6 +54,7 @@ def retest(
     config = check(Config, plain)
     components = find_components(config)
     inputs = run_inputs(config, components)
+    _check_unseen(trained, components["data"])
     content = settled(config, components)
     key = identity(content, inputs)
     of = {"run": before.identity, "name": name, "overrides": list(overrides)}
@@ -60,10 +62,34 @@ def retest(
     return run(config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command), display)
 
 
+def finished_summary(tested: RunReader) -> Summary:
+    """The summary of a run that can be tested; raises `UserError` where it is not finished, or damaged."""
+    try:
+        summary, _ = tested.summary, tested.config
+    except DamagedError as fault:
+        raise UserError(f"{tested.path}: {fault}") from None
+    return summary
+
+
+def _check_unseen(trained: Mapping[str, Any], data: tuple[type[Any], Node]) -> None:
+    """Raise `UserError` where the test has classes that the model was trained on."""
+    if not trained["train"]["steps"]:
+        return
+    before = component(trained["data"], TaskSource, "data")
+    seen, asked = (make(0, torch.device("cpu"), **values) for make, values in (before, data))
+    classes = asked.class_names("test")
+    if known := len(classes & seen.class_names("train")):
+        said = f"the model was trained on {known} of the {len(classes)} classes that this test is made of"
+        split = getattr(asked, "split", None)
+        raise ConfigError("data.split", split, said) if split else UserError(f"data: {said}")
+
+
 def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
     """A run's configuration with other values; `data=NAME` takes a data set as a whole, but for training tasks."""
     plain = deepcopy(dict(config))
     plain["log"] = {**plain["log"], "pictures": False}
+    for key in ("data", "algo"):
+        plain[key] = _with_later_keys(plain[key], BASES[key], key)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, text = str(override.key_or_group), str(override.input_line)
         if override.is_delete() or override.is_add() or override.is_sweep_override():
@@ -84,3 +110,12 @@ def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str
             raise ConfigError(key, override.value(), suggest(last, map(str, known), "no such key"))
         node[last] = override.value()
     return plain
+
+
+def _with_later_keys(node: dict[str, Any], base: type, key: str) -> dict[str, Any]:
+    """A component's values, with the null keys that its class has got since the run was made."""
+    if "_target_" not in node:
+        return node
+    cls, _ = component(node, base, key)
+    later = {name: section_keys(hint) for name, (hint, default) in arguments(cls).items() if default is None}
+    return {**later, **node}

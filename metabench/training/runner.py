@@ -24,6 +24,7 @@ from metabench.training.environment import environment
 from metabench.training.loop import Training
 from metabench.training.metatest import meta_test
 from metabench.training.tables import card_table, result_table
+from metabench.training.usage import Usage
 from metabench.utils.console import Display
 from metabench.utils.distributed import Distributed, open_ranks
 from metabench.utils.oom import oom_advice
@@ -111,7 +112,9 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                 with checked_state(path / "checkpoints"):
                     training.load(checkpoint)
                 display.say(f"continuing at meta-step {training.step} of {components.steps}")
+            usage = Usage(components.device)
             training.run()
+            used = usage.record()
             test = meta_test(training)
             summary = {
                 "status": "complete",
@@ -121,7 +124,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                 "protocol": components.card,
                 "test": test,
                 "selected": training.best,
-                "train": {"steps": training.step, "seconds": round(training.seconds, 3), **components.engine()},
+                "train": {"steps": training.step, "seconds": round(training.seconds, 3), **components.engine(), **used},
                 "environment": where,
             }
             if config.log.pictures and ranks.rank == 0:

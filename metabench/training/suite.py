@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -10,20 +11,31 @@ from rich.table import Table
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
 from metabench.errors import ConfigError, UserError, suggest
-from metabench.runs.reader import RunReader
-from metabench.training.retest import retest
+from metabench.runs.reader import REFUSED, TESTS, RunReader, read_refused
+from metabench.training.retest import finished_summary, retest
 from metabench.utils.console import Display, format_metric
+from metabench.utils.files import write_errors, write_json
 
 Suite = Mapping[str, Sequence[str]]
 """The overrides of each test, by name."""
 
 
-def load_suite(name: str, config_dir: str | None = None) -> Suite:
-    """The tests of `conf/suite/NAME.yaml`; raises `ConfigError` where there is no such suite."""
+def load_suite(name: str, run: RunReader, config_dir: str | None = None) -> Suite:
+    """The tests of `conf/suite/NAME.yaml`, which may depend on the data of the run.
+
+    Raises `ConfigError` where there is no such suite, or none for such data.
+    """
     known = entries("suite", folders(config_dir))
     if name not in known:
         raise ConfigError("suite", name, suggest(name, known, "no such suite"))
-    return compose_plain(f"suite={name}", config_dir=config_dir)["tests"]
+    below = [key.removeprefix(f"{name}/") for key in known if key.startswith(f"{name}/")]
+    if not below:
+        return compose_plain(f"suite={name}", config_dir=config_dir)["tests"]
+    data = finished_summary(run).protocol.test["data"]
+    source = str(data.get("source") if isinstance(data, dict) else data)
+    if source not in below:
+        raise ConfigError("suite", name, f"has no tests for a model trained on {source}; it has: {', '.join(below)}")
+    return compose_plain(f"suite={name}/{source}", config_dir=config_dir)["tests"]
 
 
 def run_suite(
@@ -39,8 +51,20 @@ def run_suite(
         except UserError as fault:  # a head of fixed size has no other number of ways
             found[name] = str(fault)
             display.say(f"skipped: {fault}")
+    keep_refused(run.path, found)
     display.console.print("", suite_table(found))
     return found
+
+
+def keep_refused(run: Path, found: Mapping[str, dict[str, Any] | str]) -> None:
+    """Keep beside a run's tests why some were not made, by name, for tables of them."""
+    before = read_refused(run)
+    now = {name: reason for name, reason in before.items() if name not in found}
+    now |= {name: outcome for name, outcome in found.items() if isinstance(outcome, str)}
+    if now != before:
+        with write_errors(run / TESTS):
+            (run / TESTS).mkdir(exist_ok=True)
+        write_json(run / TESTS / REFUSED, now)
 
 
 def suite_table(found: Mapping[str, dict[str, Any] | str]) -> Table:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from made_runs import write_run
 from program import GLYPHS, SINUSOID, only_run, run_metabench, summary
 
+from metabench.config.build import component
+from metabench.config.compose import compose_plain
+from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError
-from metabench.training.retest import changed
+from metabench.runs.reader import RunReader
+from metabench.training.retest import _check_unseen, changed
+from metabench.training.suite import load_suite
 
 PROTONET = (*GLYPHS, "algo=protonet")
 
@@ -63,6 +69,7 @@ def test_other_ways_shots_and_data(finished):
         (["suite=none"], "suite=none: no such suite; "),
         (["algo.distance=far"], "algo.distance=far: should be "),
         (["backbone.filters=5"], "backbone.filters=5: a test cannot set it"),
+        (["data.shift.rotat=45"], "data.shift.rotat=45: no such key; did you mean rotate?"),
     ],
 )
 def test_bad_input_is_one_line(overrides, said, finished):
@@ -94,6 +101,49 @@ def test_a_suite_skips_what_a_head_of_fixed_size_cannot_do(tmp_path):
     assert json.loads(path.read_text())["test_of"]["name"] == "shots"
     again = run_metabench("test", str(only_run(cwd)), "suite=wide", "--config-dir=my", cwd=cwd)
     assert (again.code, again.err, "finished before" in again.out) == (0, "", True)
+
+
+def test_a_suite_of_shifts_is_that_of_the_data_of_the_run(finished):
+    run = only_run(finished)
+    before = set(made(finished))
+    done = run_metabench("test", str(run), "suite=shift", "test.episodes=3", cwd=finished)
+    assert (done.code, done.err) == (0, "")
+    found = {
+        one["test_of"]["name"]: one
+        for path in made(finished)
+        if path not in before
+        for one in [json.loads(path.read_text())]
+    }
+    home = summary(run)["protocol"]["test"]
+    assert found["rotated"]["protocol"]["test"] == {
+        **home, "episodes": 3, "data": {**home["data"], "shift": {"rotate": 45.0}}
+    }  # fmt: skip
+    assert len({one["protocol"]["hash"] for one in found.values()}) == len(found) >= 11
+    refused = json.loads((run / "tests/refused.json").read_text())
+    assert "at most" in refused["ways50"]  # of so few characters
+    assert set(refused) == {"ways50", *({"omniglot"} - found.keys())}  # where Omniglot is not at hand
+
+
+def test_a_run_of_a_version_without_shifts_can_be_tested_under_them():
+    config = compose_plain("data=glyphs", "algo=protonet")
+    del config["data"]["shift"]
+    assert changed(config, ["data.shift.rotate=45"])["data"]["shift"]["rotate"] == 45
+    assert "shift" not in config["data"]
+
+
+def test_a_suite_says_which_data_it_has_tests_for(tmp_path):
+    run = RunReader(write_run(tmp_path / "run", "data=gp_curves", "algo=cnp", card={"data": {"source": "gp_curves"}}))
+    with pytest.raises(ConfigError, match="suite=shift: has no tests for a model trained on gp_curves; it has: glyphs"):
+        load_suite("shift", run)
+
+
+def test_a_test_of_classes_that_were_trained_on_is_refused(tmp_path):
+    run = write_run(tmp_path / "run", "data=omniglot", "algo=protonet", metric="accuracy")
+    trained = RunReader(run).config
+    for overrides, count in ((["data.split=lake"], "236 of the 659"), (["data=omniglot_within_alphabet"], " of the ")):
+        asked = component(changed(trained, overrides)["data"], TaskSource, "data")
+        with pytest.raises(UserError, match=f"trained on .*{count}"):
+            _check_unseen(trained, asked)
 
 
 def test_a_baseline_without_weights_is_tested_too(tmp_path):

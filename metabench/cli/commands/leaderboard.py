@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from metabench.board.columns import BOARDS, SHIFT
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError, suggest
 from metabench.report.formats import SUFFIXES
 from metabench.utils.exit import leave
 
-BOARDS = ("omniglot", "sinusoid")
+if TYPE_CHECKING:
+    from metabench.board.formats import Sheet
 
 
 def main(arguments: list[str]) -> None:
@@ -21,51 +27,98 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("folder", nargs="*", type=Path, metavar="DIR", help="outputs by default")
     parser.add_argument("--board", choices=BOARDS, help="by default every board that has runs")
+    parser.add_argument("--suite", choices=(SHIFT,), help="the loss of each method under the tests of this suite")
     parser.add_argument("--prediction", choices=("inductive", "transductive"), default="inductive")
     parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there; pictures of FILE.md beside it")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the pictures there")
     options = parser.parse_args(arguments)
     try:
-        _leaderboard(
-            options.folder or [Path("outputs")], options.board, options.prediction, options.format, options.output,
-            options.pictures,
-        )  # fmt: skip
+        kind = _kind(options.format, options.output, options.pictures)
+        view = _shifts if options.suite else _boards
+        _write(view(options.folder or [Path("outputs")], options.board, options.prediction), kind, options)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
 
 
-def _leaderboard(
-    folders: list[Path], board: str | None, prediction: str, kind: str | None, output: Path | None, folder: Path | None
-) -> None:
+def _kind(kind: str | None, output: Path | None, folder: Path | None) -> str | None:
+    """The format to write; None for the terminal's. Raises `UserError` for one that there is not."""
     if kind is not None and kind not in SUFFIXES.values():
         raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
     if output is not None and kind is None and output.suffix not in SUFFIXES:
         raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise UserError(f"--pictures={folder}: is not a folder")
-    from metabench.report.leaderboard import make_boards
+    return kind or (SUFFIXES[output.suffix] if output else None)
+
+
+@dataclass(frozen=True)
+class View:
+    """Tables to show, and functions that make the pictures and the records of them."""
+
+    name: str
+    heading: Sequence[str]
+    sheets: Sequence[Sheet]
+    pictures: Callable[[], dict[str, dict[str, str]]]  # by board and title
+    json: Callable[[], str]
+    csv: Callable[[], str]
+
+
+def _boards(folders: list[Path], board: str | None, prediction: str) -> View:
+    from metabench.board import formats
+    from metabench.board.leaderboard import make_boards
 
     boards = make_boards(folders, board, prediction)
-    kind = kind or (SUFFIXES[output.suffix] if output else None)
-    from metabench.report import leaderboard_formats as formats
 
+    def draw() -> dict[str, dict[str, str]]:
+        from metabench.board.pictures import pictures
+
+        return {each.name: pictures(each) for each in boards}
+
+    return View(
+        "leaderboard", formats.HEADING, [formats.sheet(each) for each in boards], draw,
+        lambda: formats.as_json(boards), lambda: formats.as_csv(boards),
+    )  # fmt: skip
+
+
+def _shifts(folders: list[Path], board: str | None, prediction: str) -> View:
+    from metabench.board import shift_formats as formats
+    from metabench.board.shift import make_shifts
+
+    shifts = make_shifts(folders, board, prediction)
+
+    def draw() -> dict[str, dict[str, str]]:
+        from metabench.board.shift_pictures import pictures
+
+        return {each.board.name: pictures(each) for each in shifts}
+
+    return View(
+        "task shift", formats.HEADING, [formats.sheet(each) for each in shifts], draw,
+        lambda: formats.as_json(shifts), lambda: formats.as_csv(shifts),
+    )  # fmt: skip
+
+
+def _write(view: View, kind: str | None, options: argparse.Namespace) -> None:
+    from metabench.board import formats
+
+    output, folder = options.output, options.pictures
     if folder is None and kind == "md" and output is not None:
         folder = output.with_suffix("")
-    shown: dict[str, dict[str, str]] = {}
-    if folder is not None or kind == "html":
-        from metabench.report.leaderboard_pictures import pictures
-
-        shown = {each.name: pictures(each) for each in boards}
-    if folder is not None:
-        paths = _write(shown, folder, output.parent if output else None)
-        shown = paths if kind == "md" else shown
+    drawn = view.pictures() if folder is not None or kind == "html" else {}
+    links = _write_pictures(drawn, folder, output.parent if output else None) if folder is not None else {}
     if kind is None:
         from metabench.utils.console import open_console
 
-        formats.show(boards, open_console())
+        formats.show(view.sheets, open_console(), options.prediction)
         return
-    text = formats.WRITERS[kind](boards, shown)
+    writers = {
+        "md": lambda: formats.as_md(view.sheets, links, view.heading),
+        "latex": lambda: formats.as_latex(view.sheets),
+        "html": lambda: formats.as_html(view.sheets, drawn, links, view.name),
+        "json": view.json,
+        "csv": view.csv,
+    }
+    text = writers[kind]()
     if output is None:
         print(text, end="")
     else:
@@ -75,18 +128,21 @@ def _leaderboard(
         print(f"written to {output}")
 
 
-def _write(pictures: dict[str, dict[str, str]], folder: Path, beside: Path | None) -> dict[str, dict[str, str]]:
+def _write_pictures(
+    pictures: dict[str, dict[str, str]], folder: Path, beside: Path | None
+) -> dict[str, dict[str, str]]:
     """Write every picture; their paths, by board and title, from the folder `beside`."""
     import os
 
-    from metabench.report.leaderboard_pictures import as_file
+    from metabench.board.pictures import as_file
     from metabench.utils.files import write_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, dict[str, str]] = {}
     for board, found in pictures.items():
         for title, svg in found.items():
-            file = folder / f"{board}_{'cost' if 'cost' in title else 'ranks'}.svg"
+            kind = next((kind for kind in ("cost", "shift") if kind in title), "ranks")
+            file = folder / f"{board}_{kind}.svg"
             write_bytes(file, as_file(svg).encode())
             paths.setdefault(board, {})[title] = Path(os.path.relpath(file, beside or Path())).as_posix()
     return paths

@@ -13,6 +13,8 @@ EPILOG = """\
   metabench test outputs/omniglot/protonet/ID data.ways=20
   metabench test outputs/omniglot/maml/ID data.shots=5 algo.eval_inner_steps=10 test.episodes=10000
   metabench test outputs/omniglot/protonet/ID suite=omniglot
+  metabench test outputs/omniglot/protonet/ID suite=shift
+  metabench test outputs/omniglot/protonet/ID data.shift.rotate=45
 
 Nothing is trained. Results lie below the run, in RUN/tests; the same command again shows them.
 """
@@ -63,4 +65,4 @@ def _test(path: Path, overrides: list[str], config_dir: str | None) -> None:
     if not suites:
         retest(run, shared, display, config_dir=config_dir, command=command)
     for suite in suites:
-        run_suite(run, load_suite(suite.partition("=")[2], config_dir), display, shared, config_dir=config_dir)
+        run_suite(run, load_suite(suite.partition("=")[2], run, config_dir), display, shared, config_dir=config_dir)

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from matplotlib.transforms import Bbox
 
+from metabench.board.leaderboard import Board, Row
+from metabench.board.ranks import cliques, critical_difference, mean_ranks
 from metabench.report.charts import COLOURS, INK, LOOK, MUTED, TIMES, VARIABLES, as_svg, scale_metric, time_text
-from metabench.report.leaderboard import Board, Row
-from metabench.report.ranks import cliques, critical_difference, mean_ranks
 from metabench.utils.palette import PALETTE
 
 ON_PAPER = dict(zip(VARIABLES.values(), ("#222222", "#5d6875", "#e3e7ec", "#ffffff", *PALETTE), strict=True))

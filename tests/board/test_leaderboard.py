@@ -12,8 +12,9 @@ from made_runs import change, write_run
 from paths import ROOT
 from program import run_metabench
 
-from metabench.report.leaderboard import make_boards
-from metabench.report.ranks import critical_difference, holm, letters, mean_ranks
+from metabench.board.formats import sheet
+from metabench.board.leaderboard import make_boards
+from metabench.board.ranks import critical_difference, holm, letters, mean_ranks
 
 BOARD = ("bench=sinusoid",)
 FORMATS = ("md", "csv", "json", "latex", "html")
@@ -123,3 +124,35 @@ def test_the_page_in_the_documents_is_that_of_the_recorded_runs(tmp_path):
     done = run_metabench("leaderboard", "outputs/reference/bench", "-o", "docs/leaderboard.md", cwd=tmp_path / "work")
     assert (done.code, done.err) == (0, "")
     assert (tmp_path / "work/docs/leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
+
+
+def test_a_changed_algorithm_does_not_look_like_the_plain_one(runs):
+    write = {"values": (0.2 + 0.01 * np.sin(np.arange(40))).tolist(), "board": "sinusoid", "changes": []}
+    tuned = write_run(runs / "tuned", *BOARD, "algo=maml", "algo.inner_lr=0.02", tuned=["algo.inner_lr=0.02"], **write)
+    old = write_run(runs / "old", *BOARD, "algo=cavia", "algo.inner_lr=0.3", **write)  # its command alone says it
+    for path in (tuned, old):
+        change(path, "environment", "metabench", to="0.1.0")
+    (board,) = make_boards([runs], None, "inductive")
+    assert {row.name for row in board.rows} == {
+        "maml", "maml (algo.inner_lr=0.02)", "cavia", "cavia (algo.inner_lr=0.3)", "anil"
+    }  # fmt: skip
+
+
+def test_memory_is_a_column_where_a_run_has_it_and_costs_say_how_they_were_measured(runs):
+    assert "memory (MB)" not in sheet(make_boards([runs], None, "inductive")[0]).headings
+    change(runs / "maml", "train", "peak_memory", to=300_000_000)
+    change(runs / "maml", "train", "alone", to=True)
+    (board,) = make_boards([runs], None, "inductive")
+    shown = sheet(board)
+    column = shown.headings.index("memory (MB)")
+    assert {line[1]: line[column] for line in shown.lines} == {"maml": "300", "cavia": "", "anil": ""}
+    assert any("1 of 3 runs measured alone" in note for note in board.notes)
+
+
+def test_a_page_links_to_the_pictures_that_were_written(runs):
+    done = run_metabench("leaderboard", str(runs), "-o", "page.html", "--pictures", "drawn", cwd=runs)
+    assert (done.code, done.err) == (0, "")
+    page = (runs / "page.html").read_text()
+    for name in ("sinusoid_cost.svg", "sinusoid_ranks.svg"):
+        assert f'href="drawn/{name}"' in page
+        assert (runs / "drawn" / name).exists()

@@ -6,21 +6,24 @@ out with the reason.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy import array, ndarray
 
+from metabench.board import ranks
+from metabench.board.columns import BUDGET, COLUMNS, Column
 from metabench.errors import UserError, format_value
-from metabench.report import ranks
 from metabench.report.cells import Runs, algorithm, figure_of, name_variants, over_seeds
 from metabench.report.verdict import Figure
 from metabench.runs.experiment import FULL
 from metabench.runs.groups import gather
-from metabench.runs.reader import RunReader, Skipped, find
+from metabench.runs.reader import TESTS, RunReader, Skipped, find
 from metabench.runs.run_id import flat
 from metabench.utils.files import DamagedError
 
@@ -28,32 +31,7 @@ MODES = ("inductive", "transductive")
 NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
 
 
-@dataclass(frozen=True)
-class Column:
-    """One result of each method: a test below its run by name, or the run's own, at its end or after inner steps."""
-
-    title: str
-    test: str | None = None
-    at: int | None = None
-
-
-COLUMNS = {
-    "omniglot": (
-        Column("5-way 1-shot"),
-        Column("5-way 5-shot", "5w5s"),
-        Column("20-way 1-shot", "20w1s"),
-        Column("20-way 5-shot", "20w5s"),
-    ),
-    "sinusoid": (
-        Column("K=10"),
-        Column("1 step", at=1),
-        Column("5 steps", at=5),
-        Column("10 steps", at=10),
-        Column("K=5", "k5"),
-        Column("K=20", "k20"),
-    ),
-}
-BUDGET = {"omniglot": "images", "sinusoid": "points"}
+Tests = dict[str, dict[str, RunReader]]  # by the run's identity, then by the test's name
 
 
 @dataclass(frozen=True)
@@ -85,6 +63,12 @@ class Row:
         return _mean(seconds) if seconds else None
 
     @property
+    def memory(self) -> float | None:
+        """Peak memory of the process in MB, of its device where that is a GPU; the largest of the seeds."""
+        found = [value for run in self.runs if (value := run.summary.train.peak_memory)]
+        return max(found) / 1e6 if found else None
+
+    @property
     def parameters(self) -> int | None:
         """Trained parameters."""
         found = self.runs[0].summary.protocol.training.get("parameters")
@@ -107,6 +91,7 @@ class Board:
     left_out: list[Skipped]
     columns: tuple[Column, ...]
     letters: dict[str, str] = field(default_factory=dict)  # of the names of rows with values of the first column
+    tests: Tests = field(default_factory=dict)
 
     @property
     def compared(self) -> list[Row]:
@@ -118,10 +103,17 @@ class Board:
         return self.rows.index(row) + 1 if self.columns[0].title in row.cells else None
 
     @property
-    def _set(self) -> str:
-        """The methods with values of `algo` from the command line."""
-        names = [row.name for row in self.rows if any(" algo." in run.summary.environment.command for run in row.runs)]
-        return f"; set on the command line: {', '.join(names)}" if names else ""
+    def _beside(self) -> str:
+        """Circumstances of the measured costs: alone on the machine or beside other jobs, as far as runs say it."""
+        known = Counter(run.summary.train.alone for row in self.rows for run in row.runs)
+        words = {
+            True: "measured alone",
+            False: "measured beside other jobs",
+            None: "measured beside other jobs or alone, which early runs do not say",
+        }
+        if len(known) == 1:
+            return words[next(iter(known))]
+        return ", ".join(f"{known[kind]} of {known.total()} runs {words[kind]}" for kind in words if known[kind])
 
     @property
     def notes(self) -> list[str]:
@@ -143,8 +135,9 @@ class Board:
             f"rank: by the mean of {first}. Methods that share a letter cannot be told apart on the same tasks: paired "
             f"tests of {first} for all pairs, Holm-corrected, 5%; a single seed's test says nothing of other seeds.",
             "An empty cell was not run, or the method has no such result. train: core seconds of one seed; test: "
-            "seconds per 1,000 tasks; both measured beside other jobs.",
-            f"Inner hyperparameters are those of each method's file, not tuned for this board{self._set}.",
+            f"seconds per 1,000 tasks; memory: the largest of the process; costs: {self._beside}.",
+            "Inner hyperparameters are those of each method's file, not tuned for this board; those that the command "
+            "line set are named beside the method.",
         ]
         for title, values in (
             ("Device", (s.environment.device for s in summaries)),
@@ -155,8 +148,13 @@ class Board:
         return lines
 
 
-def make_boards(folders: Sequence[Path], board: str | None, prediction: str) -> list[Board]:
-    """The boards below `folders`, or the one of that name; raises `UserError` where there is no run of it."""
+def make_boards(
+    folders: Sequence[Path], board: str | None, prediction: str, tests: Mapping[str, Sequence[str]] | None = None
+) -> list[Board]:
+    """The boards below `folders`, or the one of that name; raises `UserError` where there is no run of it.
+
+    `tests` are the names of further tests of each board's runs, which `Board.tests` then has.
+    """
     found, skipped = find(folders)
     runs: dict[str, list[RunReader]] = {name: [] for name in COLUMNS}
     faults: list[tuple[str | None, Skipped]] = [(None, skip) for skip in skipped]
@@ -164,13 +162,21 @@ def make_boards(folders: Sequence[Path], board: str | None, prediction: str) -> 
         try:
             name = run.summary.board
         except DamagedError as fault:
+            if run.path.parent.name == TESTS and not (run.path / "summary.json").exists():
+                continue  # a test that was not made is an empty cell
             faults.append((str((run.sound_config or {}).get("board")), Skipped(run.path, str(fault))))
             continue
         if name in runs:
             runs[name].append(run)
     names = [name for name in COLUMNS if board in (None, name)]
     made = [
-        _make(name, runs[name], [skip for of, skip in faults if of in (None, name)], prediction)
+        _make(
+            name,
+            runs[name],
+            [skip for of, skip in faults if of in (None, name)],
+            prediction,
+            (tests or {}).get(name, ()),
+        )
         for name in names
         if runs[name]
     ]
@@ -183,7 +189,7 @@ def make_boards(folders: Sequence[Path], board: str | None, prediction: str) -> 
     return made
 
 
-def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction: str) -> Board:
+def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction: str, more: Sequence[str]) -> Board:
     columns = COLUMNS[name]
     own = [run for run in runs if run.summary.test_of is None]
     left_out += [fault for run in own if (fault := _changed(run)) is not None]
@@ -193,10 +199,31 @@ def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction:
     left_out += spare
     groups, spare = gather(kept)
     left_out += spare
-    tests: dict[str, dict[str, RunReader]] = {}
+    below, spare = tests_of(kept, runs, dict.fromkeys([*(column.test for column in columns if column.test), *more]))
+    left_out += spare
+    rows = []
+    for (method, tuned), members in _by_method(groups).items():
+        variants = name_variants(members) if len(members) > 1 else [""]
+        for variant, seeds in zip(variants, members, strict=True):
+            named = ", ".join(filter(None, (tuned, variant)))
+            rows.append(_row(method, named, seeds, below, columns, prediction, left_out))
+    metric = own[0].summary.test.metric if own else "accuracy"
+    first, sign = columns[0].title, -1 if metric == "accuracy" else 1
+    worst = float("inf")
+    rows.sort(key=lambda row: (sign * row.cells[first].mean if first in row.cells else worst, row.name))
+    values = {row.name: row.values for row in rows if row.values is not None}
+    apart = ranks.told_apart(values)
+    return Board(name, prediction, metric, rows, left_out, columns, ranks.letters(list(values), apart), below)
+
+
+def tests_of(kept: Sequence[RunReader], runs: Iterable[RunReader], names: Iterable[str]) -> tuple[Tests, list[Skipped]]:
+    """The tests of those names among `runs` that are of the runs `kept`, and those left out."""
+    runs = list(runs)
+    found: Tests = {}
+    left_out = []
     known = {run.summary.identity for run in kept}
-    for test in dict.fromkeys(column.test for column in columns if column.test):
-        named = [run for run in runs if run.summary.test_of and run.summary.test_of.get("name") == test]
+    for name in names:
+        named = [run for run in runs if run.summary.test_of and run.summary.test_of.get("name") == name]
         alike, spare = _alike(named)
         left_out += spare
         for run in alike:
@@ -204,34 +231,33 @@ def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction:
             if run.tested is None or of not in known:
                 left_out.append(Skipped(run.path, "is a test of a run that is not on the board"))
             else:
-                tests.setdefault(of, {}).setdefault(test, run)
-    rows = []
-    for method, members in _by_method(groups).items():
-        variants = name_variants(members) if len(members) > 1 else [""]
-        for variant, seeds in zip(variants, members, strict=True):
-            rows.append(_row(method, variant, seeds, tests, columns, prediction, left_out))
-    metric = own[0].summary.test.metric if own else "accuracy"
-    first, sign = columns[0].title, -1 if metric == "accuracy" else 1
-    worst = float("inf")
-    rows.sort(key=lambda row: (sign * row.cells[first].mean if first in row.cells else worst, row.name))
-    values = {row.name: row.values for row in rows if row.values is not None}
-    apart = ranks.told_apart(values)
-    return Board(name, prediction, metric, rows, left_out, columns, ranks.letters(list(values), apart))
+                found.setdefault(of, {}).setdefault(name, run)
+    return found, left_out
 
 
-def _by_method(groups: Iterable[dict[int, RunReader]]) -> dict[str, list[Runs]]:
-    found: dict[str, list[Runs]] = {}
+def _by_method(groups: Iterable[dict[int, RunReader]]) -> dict[tuple[str, str], list[Runs]]:
+    """The cells of each method, and of each method with values set on the command line."""
+    found: dict[tuple[str, str], list[Runs]] = {}
     for group in groups:
         members = tuple(run for _, run in sorted(group.items()))
-        found.setdefault(algorithm(members[0]), []).append(members)
+        found.setdefault((algorithm(members[0]), tuned(members[0])), []).append(members)
     return found
+
+
+def tuned(run: RunReader) -> str:
+    """Values of the algorithm that the command line set; those of an early version's run are read off its command."""
+    found = run.summary.tuned
+    if not found:
+        with suppress(ValueError):  # no command of a shell
+            found = [word for word in shlex.split(run.summary.environment.command) if word.startswith("algo.")]
+    return format_value(" ".join(found), 80) if found else ""
 
 
 def _row(
     method: str,
     variant: str,
     runs: Runs,
-    tests: dict[str, dict[str, RunReader]],
+    tests: Tests,
     columns: Sequence[Column],
     prediction: str,
     left_out: list[Skipped],

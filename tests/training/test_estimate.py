@@ -1,0 +1,59 @@
+"""Estimates of the time of a run, and of a sweep over a board before it starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from metabench.cli import estimate as of_sweeps
+from metabench.cli.estimate import expect
+from metabench.config.compose import compose
+from metabench.training import estimate as of_runs
+from metabench.training.estimate import estimate
+
+SMALL = ("data=sinusoid", "engine=eager", "device=cpu", "log.pictures=false")
+
+
+@pytest.fixture
+def one_second_each(monkeypatch):
+    """Every meta-step, and every test task, takes a second."""
+    monkeypatch.setattr(of_runs, "_seconds", lambda once: 1.0)
+    monkeypatch.setattr(of_runs, "_task", lambda components, mode: 1.0)
+
+
+def test_meta_steps_validations_tests_and_further_tests_are_summed(one_second_each):
+    lengths = ("train.steps=100", "validate.every=20", "validate.episodes=10", "test.episodes=40")
+    found = estimate(compose(*SMALL, *lengths))
+    assert (found.train, found.test) == (100, 5 * 10 + 40)
+    config = compose(*SMALL, *lengths)
+    more = config.model_copy(update={"tests": {"wide": ["data.shots=30"], "half": ["test.episodes=20"]}})
+    assert estimate(more).test == 5 * 10 + 40 * (1 + 2 + 0.5)  # 10 and 10 points, 30 and 10
+
+
+def test_a_method_without_training_takes_its_tests_alone(one_second_each):
+    assert estimate(compose(*SMALL, "algo=scratch", "test.episodes=40")).train == 0
+
+
+def test_measured_for_real_it_is_above_nothing():
+    assert estimate(compose(*SMALL, "train.steps=3", "train.tasks=2", "test.episodes=4")).total > 0
+
+
+def test_a_job_of_a_sweep_that_cannot_be_done_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = expect(["data=sinusoid", "algo=protonet"])
+    assert found.word.startswith("skipped: algo=ProtoNet: classification method")
+    assert expect(["data=sinusoid", "algo.inner_lr=0"]).word.startswith("fails: algo.inner_lr=0")
+    assert expect(["algo=nonsense"]).word.startswith("fails: algo=nonsense: no such algo")
+
+
+def test_jobs_that_differ_in_the_seed_alone_are_measured_once(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    jobs = [["data=sinusoid", "train.tasks=2", "test.episodes=4", f"seed={seed}"] for seed in (0, 1)]
+    a, b = of_sweeps._all([*jobs, ["data=sinusoid", "algo=protonet", "seed=1"]], None)[:2]
+    assert a.seconds == b.seconds > 0
+    assert (a.overrides, b.overrides) == tuple(jobs)
+
+
+def test_the_folder_of_configs_is_read_off_the_command_line():
+    assert of_sweeps._config_dir(["-m", "--config-dir", "mine", "algo=maml"]) == "mine"
+    assert of_sweeps._config_dir(["-m", "--config-dir=mine"]) == "mine"
+    assert of_sweeps._config_dir(["-m", "algo=maml"]) is None
