@@ -57,7 +57,8 @@ def test_every_row_is_whole():
 def test_every_experiment_is_of_a_row_or_of_a_curve():
     assert BY_EXPERIMENT.keys() - {""} <= EXPERIMENTS.keys()
     for name in EXPERIMENTS.keys() - BY_EXPERIMENT.keys():
-        assert "published as a curve" in description(EXPERIMENTS[name])
+        said = description(EXPERIMENTS[name])
+        assert "published as a curve" in said or "its value not at hand" in said
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
