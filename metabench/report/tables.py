@@ -177,7 +177,7 @@ def _part(cell: Cell, decided: set[tuple[str, ...]]) -> tuple[Part, str]:
 
 
 def _variant(cell: Cell, part: Part) -> str:
-    """What a cell's variant says beyond the title of its table."""
+    """A cell's variant, less what the title of its table says."""
     if part is Part.PAPERS and cell.paper is not None:
         return cell.variant.removeprefix(cell.paper.source).removeprefix(", ")
     return cell.variant
