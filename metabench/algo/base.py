@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metabench.axis import AXIS_OF, Axis
 from metabench.backbone.base import Backbone, batch_norms, batch_statistics
+from metabench.backbone.task_norm import task_norms
 from metabench.errors import ConfigError, UnreadTasksError
 from metabench.objective import OBJECTIVES
 from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
@@ -38,6 +39,7 @@ class Algorithm(nn.Module, ABC):
     needs_queries: ClassVar[bool] = True  # trains on queries; False if support and query examples are pooled
     own_weights: ClassVar[bool] = False  # adapts weights per task
     uneven_support: ClassVar[bool] = True  # classes of a support set may differ in their number of examples
+    gives_support: ClassVar[bool] = False  # embeds queries beside their support set, as TaskNorm needs; not inherited
     remat = False  # recompute second-order inner steps in the backward pass; set by the runner
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
@@ -60,6 +62,10 @@ class Algorithm(nn.Module, ABC):
             raise ConfigError("backbone.statistics", "batch", "leaks later time steps into earlier ones; use running")
         if self.needs_queries and not spec.train.queries and spec.setting != "sequence":
             raise ConfigError("data.train.queries", 0, f"at least 1: {name} trains on the query loss")
+        if task_norms(self.backbone) and not vars(type(self)).get("gives_support"):
+            raise ConfigError(
+                "backbone.norm", "tasknorm", f"needs maml, fomaml or protonet; {name} embeds queries alone"
+            )
         if self.own_weights and any(norm.pooled for norm in norms):
             valid = f"needs weights shared by all tasks, but {name} adapts them per task; use running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm, State
+from metabench.backbone.task_norm import support_first
 from metabench.tasks import Examples
 
 
@@ -33,7 +34,8 @@ class Embedder(Algorithm):
     def together(self, support: Examples, x: Tensor) -> tuple[Tensor, Tensor]:
         """Embed support and queries in one pass, so that batch statistics cover both, as in the papers' code."""
         size = support.x.shape[1]
-        z = self.backbone(torch.cat([support.x, x], dim=1))
+        with support_first(self.backbone, size):
+            z = self.backbone(torch.cat([support.x, x], dim=1))
         return z[:, :size], z[:, size:]
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from metabench.algo.remat import Outputs, rematerialised
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
+from metabench.backbone.task_norm import support_first, task_norms
 from metabench.config.types import Whole
 from metabench.tasks import Examples, TaskSpec
 
@@ -23,12 +24,12 @@ Weights = dict[str, Tensor]
 
 
 class Network(nn.Module):
-    """A backbone and a linear head: `[T, N, ...]` to `[T, N, O]`."""
+    """A backbone and a linear head, initialised as `backbone.head_init` says: `[T, N, ...]` to `[T, N, O]`."""
 
     def __init__(self, backbone: Backbone, outputs: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head: nn.Module = Linear(backbone.feature_size, outputs)
+        self.head: nn.Module = Linear(backbone.feature_size, outputs, backbone.head_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or values `[T, N, O]`."""
@@ -169,8 +170,21 @@ class FastWeights(Algorithm):
         """Predictions of the network under the fast weights."""
         return self.read(state, self.embed(x))
 
+    def solve(self, support: Examples, x: Tensor) -> Tensor:
+        """Adapt, then predict; with TaskNorm the support set is read again, for its moments under the fast weights."""
+        fast = self.adapt(support)
+        return self._beside(fast, support, x) if task_norms(self.backbone) else self.predict(fast, x)
+
+    def _beside(self, fast: Weights, support: Examples, x: Tensor) -> Tensor:
+        """Predictions of queries that are read beside the support set."""
+        size = support.x.shape[1]
+        with support_first(self.backbone, size):
+            return self.read(fast, self.embed(torch.cat([support.x, x], dim=1)))[:, size:]
+
     def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
         """Predictions after each inner step 0..S."""
+        if task_norms(self.backbone):
+            return [self._beside(fast, support, x) for fast in self.trajectory(support)]
         z = self.embed(x)
         return [self.read(fast, z) for fast in self.trajectory(support)]
 

@@ -12,3 +12,4 @@ class FOMAML(MAML):
     """MAML without second derivatives; fast weights still carry the identity path to θ."""
 
     first_order = True
+    gives_support = True

@@ -26,6 +26,8 @@ class Descent(InnerLoop):
 class MAML(FastWeights):
     """Plain gradient descent with one step size α, `inner_lr`."""
 
+    gives_support = True
+
     def __init__(
         self,
         spec: TaskSpec,

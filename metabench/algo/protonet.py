@@ -20,6 +20,8 @@ from metabench.tasks import TaskSpec
 class ProtoNet(MetricLearner):
     """Nearest class mean in a learned embedding."""
 
+    gives_support = True
+
     def __init__(
         self, spec: TaskSpec, backbone: Backbone, *, distance: Literal["euclidean", "cosine"], scale: Positive
     ) -> None:

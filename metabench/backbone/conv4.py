@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Conv2d, Init, max_pool
 from metabench.backbone.norm import Statistics, make_norm
+from metabench.backbone.task_norm import TaskNorm
 from metabench.config.types import Count, Number, Positive, Section
 from metabench.errors import ConfigError
 
 BLOCKS = 4
+CENTRED = ("batch", "instance", "tasknorm")  # which cancel a bias before them
 
 
 class Scale(Section):
@@ -31,9 +33,10 @@ class Conv4(Backbone):
     so that no cosine of two is near 0 and keys made of them are alike; so, if less, does a maximum (`pool=max`).
 
     28x28 inputs shrink to 14, 7, 3, 1 with max-pooling (feature_size = filters) and to 14, 7, 4, 2 with strided
-    convolutions (4 x filters flattened, filters averaged). Only the first `halvings` blocks downsample. Batch norm
-    cancels a bias, so there is none before it. `standardise` also changes the meaning of the zero padding: 0 is the
-    mean of standardised pixels, but an extreme of pixels in [0, 1]. Raises `ConfigError` for inputs that do not fit.
+    convolutions (4 x filters flattened, filters averaged). Only the first `halvings` blocks downsample. Batch norm,
+    instance norm and TaskNorm-I cancel a bias, so there is none before them. `standardise` also changes the meaning of
+    the zero padding: 0 is the mean of standardised pixels, but an extreme of pixels in [0, 1]. Raises `ConfigError` for
+    inputs that do not fit.
     """
 
     def __init__(
@@ -44,12 +47,13 @@ class Conv4(Backbone):
         pool: Literal["max", "stride"],
         halvings: Annotated[int, Field(ge=0, le=BLOCKS)],
         readout: Literal["flatten", "mean", "linear"],
-        norm: Literal["batch", "group", "layer", "none"],
+        norm: Literal["batch", "group", "layer", "instance", "tasknorm", "tasknorm_l", "none"],
         norm_scale: bool,
         norm_eps: Positive,
         statistics: Statistics,
         init: Init,
         standardise: Scale | None,
+        head_init: Literal["normal"] | Positive | None = None,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
@@ -58,12 +62,16 @@ class Conv4(Backbone):
             )
         channels, height, width = input_shape
         self.pool, self.halvings, self.readout, self.standardise = pool, halvings, readout, standardise
+        self.head_init = head_init
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for block in range(BLOCKS):
             halving, inputs = block < halvings, (filters if block else channels)
             stride = 2 if halving and pool == "stride" else 1
-            self.convs.append(Conv2d(inputs, filters, stride=stride, bias=norm != "batch", init=init))
-            self.norms.append(make_norm(norm, filters, scale=norm_scale, eps=norm_eps, statistics=statistics))
+            self.convs.append(Conv2d(inputs, filters, stride=stride, bias=norm not in CENTRED, init=init))
+            if norm in ("tasknorm", "tasknorm_l"):
+                self.norms.append(TaskNorm(filters, layer=norm == "tasknorm_l", scale=norm_scale, eps=norm_eps))
+            else:
+                self.norms.append(make_norm(norm, filters, scale=norm_scale, eps=norm_eps, statistics=statistics))
             if halving:
                 height, width = ((n + 1) // 2 if pool == "stride" else n // 2 for n in (height, width))
         if height * width == 0:

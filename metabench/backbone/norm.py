@@ -79,7 +79,7 @@ class BatchNorm(Norm):
 
 
 class GroupNorm(Norm):
-    """Group normalisation (Wu, He 2018), per example; with one group, layer normalisation."""
+    """Group normalisation (Wu, He 2018), per example; layer normalisation of one group, instance of one per channel."""
 
     def __init__(self, channels: int, groups: int, *, scale: bool, eps: float) -> None:
         super().__init__(channels, scale=scale, eps=eps)
@@ -97,11 +97,13 @@ class GroupNorm(Norm):
 
 
 def make_norm(kind: str, channels: int, *, scale: bool, eps: float, statistics: Statistics) -> nn.Module:
-    """Build the normalisation `kind`: batch, group (of 8 channels, or more if 8 do not divide), layer or none."""
+    """Build the normalisation `kind`: batch, group (of 8 channels, or more), layer, instance or none."""
     if kind == "batch":
         return BatchNorm(channels, scale=scale, eps=eps, statistics=statistics)
     if kind == "group":
         return GroupNorm(channels, math.gcd(channels, max(1, channels // 8)), scale=scale, eps=eps)
     if kind == "layer":
         return GroupNorm(channels, 1, scale=scale, eps=eps)
+    if kind == "instance":
+        return GroupNorm(channels, channels, scale=scale, eps=eps)
     return nn.Identity()

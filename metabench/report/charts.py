@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
 from metabench.report.cells import Cell
@@ -39,6 +41,13 @@ TIMES = (
     *(DAY * days for days in (1, 2, 5, 10, 20, 50, 100)),
 )  # that an axis may show
 SIZE = (5.4, 3.3)  # inches
+DIVERGED = 100  # times the middle of the best errors: beyond that an axis ends
+# Of a name beside its point, in points and with its alignment, the nearest first.
+PLACES: list[tuple[float, float, Any]] = [
+    (side * (7 + 4 * near), up * (4 + 9 * near) - 3, {1: "left", -1: "right", 0: "center"}[side])
+    for near in range(5)
+    for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
+]
 LOOK: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "metabench",  # names inside a picture are the same every time
@@ -78,7 +87,7 @@ def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
         figure, axes = _axes()
         metric = curves[0][0].metric
         scale = 100 if metric == "accuracy" else 1
-        drawn = []
+        drawn, best = [], []
         for cell, seeds in curves:
             colour, line = look(ranks[cell.row, cell.variant])
             for x, mean, half in _bands(seeds, metric, cell.runs[0].validation_tasks):
@@ -86,11 +95,13 @@ def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
                 axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.6, marker="o" if len(x) == 1 else "")
                 axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
                 drawn.append(mean[np.isfinite(mean)])
+                best.append(np.nanmin(mean))
         axes.set_xlabel("meta-step")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-        scale_metric(axes, metric, np.concatenate(drawn), "validation")
+        values = np.concatenate(drawn)
+        scale_metric(axes, metric, values if metric == "accuracy" else clipped(values, best), "validation")
         return as_svg(figure, f"{metric} on validation tasks against meta-steps")
 
 
@@ -113,22 +124,64 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
         figure, axes = _axes()
         metric = cells[0].metric
         scale = 100 if metric == "accuracy" else 1
-        for cell in cells:
+        means = scale * np.array([cell.ours.mean for cell in cells])
+        shown = means if metric == "accuracy" else clipped(means, list(means))
+        points = [(cell.seconds, float(value)) for cell, value in zip(cells, shown, strict=True)]
+        for cell, point, mean in zip(cells, points, means, strict=True):
             colour, _ = look(ranks[cell.row, cell.variant])
-            point = cell.seconds, scale * cell.ours.mean
-            axes.errorbar(*point, scale * (cell.ours.ci95 or 0), color=colour, marker="o", markersize=6, capsize=2.5)
-            axes.annotate(cell.row, point, (7, 4), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
+            half = scale * (cell.ours.ci95 or 0) if point[1] == mean else 0  # of one that diverged there is no interval
+            marker = "o" if point[1] == mean else "^"
+            axes.errorbar(*point, half, color=colour, marker=marker, markersize=6, capsize=2.5)
         axes.set_xscale("log")
         seconds = [cell.seconds for cell in cells]
         left, right = min(seconds) / 1.5, max(max(seconds) * 2.5, 10 * min(seconds))  # room for the names
         axes.set_xlim(left, right)
-        shown = [time for time in TIMES if left <= time <= right]
-        axes.xaxis.set_major_locator(FixedLocator(shown[:: max(1, len(shown) // 5)]))
+        times = [time for time in TIMES if left <= time <= right]
+        axes.xaxis.set_major_locator(FixedLocator(times[:: max(1, len(times) // 5)]))
         axes.xaxis.minorticks_off()
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: time_text(seconds)))
         axes.set_xlabel("meta-training, of one seed")
-        scale_metric(axes, metric, np.array([scale * cell.ours.mean for cell in cells]), "test")
+        scale_metric(axes, metric, shown, "test")
+        name_points(axes, points, [cell.row for cell in cells])
         return as_svg(figure, f"{metric} on test tasks against the time of meta-training")
+
+
+def clipped(values: np.ndarray, best: Sequence[float]) -> np.ndarray:
+    """Errors, those of diverged runs cut off at `DIVERGED` times the middle of the `best` error of each run."""
+    finite = [value for value in best if np.isfinite(value)]
+    return np.minimum(values, DIVERGED * float(np.median(finite))) if finite else values
+
+
+def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> list[Annotation]:
+    """Write the names of points beside them, where no name lies on another one or on a point.
+
+    A name that finds no such place is left out; the legend has it.
+    """
+    figure = axes.figure.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()  # the layout is settled before anything is measured
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    where, room = axes.transData.transform(points), axes.bbox.padded(12)
+    taken: list[Any] = []
+    written = []
+    for i, (point, name) in enumerate(zip(points, names, strict=True)):
+        text = axes.annotate(
+            name, point, (0, 0), textcoords="offset points", fontsize=8, color=INK, parse_math=False,
+            annotation_clip=False, in_layout=False,
+        )  # fmt: skip
+        others = np.delete(where, i, axis=0)
+        for right, up, align in PLACES:
+            text.set_position((right, up))
+            text.set_horizontalalignment(align)
+            box = text.get_window_extent(renderer).padded(1)
+            inside = room.contains(box.x0, box.y0) and room.contains(box.x1, box.y1)
+            if inside and not box.count_overlaps(taken) and not any(box.contains(x, y) for x, y in others):
+                taken.append(box)
+                written.append(text)
+                break
+        else:
+            text.remove()
+    return written
 
 
 def _axes() -> tuple[Figure, Axes]:

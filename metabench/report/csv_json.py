@@ -14,6 +14,21 @@ from metabench.report.verdict import Kind
 from metabench.runs.untrusted import clean_text
 from metabench.utils.files import plain
 
+OF_A_CELL = (
+    *("data", "column", "row", "variant", "metric", "prediction", "at"),
+    *("experiment", "budget", "meta_steps", "protocol"),
+)
+OF_A_RUN = {  # the column of a run, and the list of a cell that has its values
+    "seed": "seeds",
+    "ours": "means",
+    "ours_ci95": "ci95s",
+    "train_seconds": "train_seconds",
+    "device": "device",
+    "commit": "commit",
+    "command": "command",
+    "run": "run",
+}
+
 
 def record(cell: Cell) -> dict[str, Any]:
     """A cell as plain values."""
@@ -59,11 +74,29 @@ def record(cell: Cell) -> dict[str, Any]:
 
 
 def as_csv(report: Report) -> str:
-    """One line per cell; values that each seed has one of are joined by ' | '."""
-    rows = [
-        {key: " | ".join(map(str, value)) if isinstance(value, list) else value for key, value in record(cell).items()}
-        for cell in report.cells
-    ]
+    """One row a cell; what each seed has a value of is in `as_runs`."""
+    return _lines([_without_seeds(record(cell)) for cell in report.cells])
+
+
+def as_runs(report: Report) -> str:
+    """One row a run: the cell that it is of, its seed, its own result and where it comes from."""
+    rows = []
+    for cell in report.cells:
+        found = record(cell)
+        each = {name: found[key] for name, key in OF_A_RUN.items()}
+        for values in zip(*each.values(), strict=True):
+            own = dict(zip(each, values, strict=True))
+            rows.append({**{key: found[key] for key in OF_A_CELL}, **own})
+    return _lines(rows)
+
+
+def _without_seeds(cell: dict[str, Any]) -> dict[str, Any]:
+    """A record without what each seed has one of; the seeds themselves are one text."""
+    kept = {key: value for key, value in cell.items() if not isinstance(value, list)}
+    return {**kept, "seeds": " ".join(map(str, cell["seeds"]))}
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from metabench.report.tables import Report
 
-MODULES = {"md": "markdown", "latex": "latex", "csv": "csv_json", "json": "csv_json", "html": "html"}
+MODULES = {
+    "md": "markdown",
+    "latex": "latex",
+    "csv": "csv_json",
+    "runs": "csv_json",
+    "json": "csv_json",
+    "html": "html",
+}
 SUFFIXES = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
 
 

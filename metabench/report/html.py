@@ -1,10 +1,17 @@
-"""The report as one HTML file: tables, learning curves, cost, protocol cards; no script, no network."""
+"""The report as one HTML file: tables, learning curves, cost, protocol cards.
+
+Nothing is loaded. The one script searches and sorts the tables; the page allows no other, by the digest of its text.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import os
 from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +53,13 @@ def as_html(report: Report) -> str:
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     sections, damaged = _sections(report)
+    script = (files("metabench.report") / "templates" / "page.js").read_text(encoding="utf-8")
     tally = {kind: sum(cell.verdict.kind is kind for cell in report.cells) for kind in DEFINITION}
     return environment.get_template("page.html").render(
         report=report,
-        sections=sections,
+        parts=[(part, list(found)) for part, found in groupby(sections, key=lambda section: section.table.part)],
+        script=script,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         left_out=[*report.skipped, *damaged],
         tally={kind: count for kind, count in tally.items() if count},
         definition=DEFINITION,
@@ -68,7 +78,8 @@ def _sections(report: Report) -> tuple[list[Section], list[Skipped]]:
     sections = []
     damaged: dict[Path, Skipped] = {}
     for table in report.tables:
-        ranks = {name: rank for rank, name in enumerate(table.rows)}
+        rows = enumerate(table.rows.values())
+        ranks = {(cell.row, cell.variant): rank for rank, row in rows for cell in row.values()}
         drawn = []
         for column in table.columns:
             cells = [row[column] for row in table.rows.values() if column in row and row[column].final]
@@ -78,7 +89,7 @@ def _sections(report: Report) -> tuple[list[Section], list[Skipped]]:
             trained = [cell for cell in cells if cell.seconds > 0]
             if len(trained) > 1:
                 drawn.append((column, *COST, charts.cost(trained, ranks)))
-        legend = [(*name, rank) for name, rank in ranks.items()]
+        legend = [(*name, rank) for rank, name in enumerate(table.rows)]
         sections.append(Section(table, legend, drawn))
     return sections, list(damaged.values())
 

@@ -1,9 +1,14 @@
-"""The content of every format: tables of cells, the reasons and rules under them, and the protocol cards."""
+"""The content of every format: tables of cells, the reasons and rules under them, and the protocol cards.
+
+Tables of papers come first, one for each, then boards, then exploratory runs: those of no experiment, and those of an
+experiment that another run makes as it stands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +22,37 @@ from metabench.utils.console import format_metric, inline
 from metabench.utils.files import DamagedError
 
 MOST = 5  # values of different seeds that a card shows
+DECIDED = (Kind.MATCHES, Kind.BETTER, Kind.WORSE, Kind.UNDECIDED)
+
+
+class Part(StrEnum):
+    """The parts of a report, in order."""
+
+    PAPERS = "published tables"
+    BOARDS = "boards"
+    EXPLORATORY = "exploratory runs"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of one data set: rows by algorithm, columns by setting."""
+    """Cells of one paper's table, one board or one data set: rows by algorithm, columns by setting."""
 
+    part: Part
+    name: str  # of the paper or the board
     data: str
     columns: list[str]
     rows: dict[tuple[str, str], dict[str, Cell]]  # by row and variant, then by column
 
     @property
+    def cells(self) -> list[Cell]:
+        """All of them, by row."""
+        return [row[column] for row in self.rows.values() for column in self.columns if column in row]
+
+    @property
     def title(self) -> str:
-        """The data and the metric."""
+        """The paper or board, the data and the metric."""
         metrics = dict.fromkeys(cell.metric for row in self.rows.values() for cell in row.values())
-        return f"{self.data}: {' and '.join(metrics)}"
+        return f"{f'{self.name}, ' if self.name else ''}{self.data}: {' and '.join(metrics)}"
 
 
 @dataclass(frozen=True)
@@ -69,13 +90,12 @@ class Report:
     @property
     def intervals(self) -> list[str]:
         """The formula of each kind of interval in the tables."""
-        kinds = {cell.ours.over for cell in self.cells}
-        return [f"± is a 95% interval of the mean {text}" for kind, text in METHOD.items() if kind in kinds]
+        return intervals(self.cells)
 
     @property
     def footnotes(self) -> list[str]:
         """The meaning of the marks at published values."""
-        return [FOOTNOTE] if any(cell.paper is not None and cell.paper.mark for cell in self.cells) else []
+        return footnotes(self.cells)
 
     def sections(self) -> list[tuple[str, list[str]]]:
         """The sections between the tables and the protocol cards: a title and lines; no empty ones."""
@@ -91,6 +111,17 @@ class Report:
     def skips(self) -> list[str]:
         """The folders and files that were left out, each with the reason."""
         return [str(skip) for skip in self.skipped]
+
+
+def intervals(cells: Iterable[Cell]) -> list[str]:
+    """The formula of each kind of interval that cells have."""
+    kinds = {cell.ours.over for cell in cells}
+    return [f"± is a 95% interval of the mean {text}" for kind, text in METHOD.items() if kind in kinds]
+
+
+def footnotes(cells: Iterable[Cell]) -> list[str]:
+    """The meaning of the marks at the published values of cells."""
+    return [FOOTNOTE] if any(cell.paper is not None and cell.paper.mark for cell in cells) else []
 
 
 def make_report(folders: Iterable[Path], experiments: Experiments) -> Report:
@@ -116,14 +147,45 @@ def _letters(number: int) -> str:
 
 
 def _tables(cells: list[Cell]) -> list[Table]:
+    decided = {_place(cell) for cell in cells if cell.verdict.kind in DECIDED}
+    places: dict[tuple[Part, str, str], list[Cell]] = {}
+    for cell in cells:
+        part, name = _part(cell, decided)
+        places.setdefault((part, name, cell.data), []).append(cell)
     tables = []
-    for data in dict.fromkeys(cell.data for cell in cells):
-        for part in _parts([cell for cell in cells if cell.data == data]):
+    for (part, name, data), found in sorted(places.items(), key=lambda item: (list(Part).index(item[0][0]), item[0])):
+        for together in _parts(found) if part is Part.EXPLORATORY else [found]:
             rows: dict[tuple[str, str], dict[str, Cell]] = {}
-            for cell in part:
-                rows.setdefault((cell.row, cell.variant), {})[cell.column] = cell
-            tables.append(Table(data, sorted({cell.column for cell in part}, key=_natural), rows))
+            for cell in sorted(together, key=_by_result) if part is Part.BOARDS else together:
+                rows.setdefault((cell.row, _variant(cell, part)), {})[cell.column] = cell
+            tables.append(Table(part, name, data, sorted({cell.column for cell in together}, key=_natural), rows))
     return tables
+
+
+def _place(cell: Cell) -> tuple[str, ...]:
+    return (cell.paper.source if cell.paper else "", cell.data, cell.row, cell.column)
+
+
+def _part(cell: Cell, decided: set[tuple[str, ...]]) -> tuple[Part, str]:
+    """The part that a cell stands in, and the name of its paper or board there."""
+    first = cell.runs[0].summary
+    if cell.paper is not None and (cell.verdict.kind in DECIDED or _place(cell) not in decided):
+        return Part.PAPERS, cell.paper.source
+    if cell.paper is None and first.board and not first.changes:
+        return Part.BOARDS, f"board {first.board}"
+    return Part.EXPLORATORY, ""
+
+
+def _variant(cell: Cell, part: Part) -> str:
+    """A cell's variant, less what the title of its table says."""
+    if part is Part.PAPERS and cell.paper is not None:
+        return cell.variant.removeprefix(cell.paper.source).removeprefix(", ")
+    return cell.variant
+
+
+def _by_result(cell: Cell) -> float:
+    """A key that sorts the best first."""
+    return -cell.ours.mean if cell.metric == "accuracy" else cell.ours.mean
 
 
 def _parts(cells: list[Cell]) -> list[list[Cell]]:
@@ -156,14 +218,21 @@ def ours(cell: Cell) -> str:
     return format_metric(cell.metric, cell.ours.mean, cell.ours.ci95)
 
 
+def published_value(cell: Cell, interval: bool = True) -> str | None:
+    """The published one, with a dagger where it is from memory."""
+    if cell.paper is None:
+        return None
+    half = cell.paper.ci95 if interval else None
+    return f"{format_metric(cell.paper.metric, cell.paper.value, half)}{cell.paper.mark}"
+
+
 def paper(cell: Cell) -> str | None:
     """The published one, with a dagger where it is from memory, and what else it takes to read it."""
     if cell.paper is None:
         return None
     spread = None if cell.paper.spread is None else f"s = {format_metric(cell.metric, cell.paper.spread)}"
     more = "; ".join(filter(None, (spread, cell.paper.note)))
-    value = format_metric(cell.paper.metric, cell.paper.value, cell.paper.ci95)
-    return f"{value}{cell.paper.mark}{f' ({more})' if more else ''}"
+    return f"{published_value(cell)}{f' ({more})' if more else ''}"
 
 
 def difference(cell: Cell) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import math
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean
@@ -17,14 +21,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import change, composed, write_run
+from matplotlib.figure import Figure as MatplotlibFigure
 from paths import CONF, ROOT
 from program import run_fresh, run_metabench
 from rich.console import Console
 
 from metabench.evaluation.evaluate import estimate
+from metabench.report import charts
 from metabench.report.expected import Experiments
 from metabench.report.formats import MODULES, SUFFIXES, writer
-from metabench.report.tables import Report, make_report
+from metabench.report.tables import Part, Report, make_report
 from metabench.report.terminal import show
 from metabench.report.verdict import DEFINITION, Figure, Kind, judge
 from metabench.utils.interval import crossed, half_width
@@ -62,8 +68,15 @@ def one_cell(root: Path):
 
 def text(report: Report) -> str:
     stream = io.StringIO()
-    show(report, Console(file=stream, width=200))
+    show(report, Console(file=stream, width=200), full=True)
     return stream.getvalue()
+
+
+def screen(report: Report, width: int = 80, height: int = 25) -> list[str]:
+    """The lines of the short form on a terminal."""
+    stream = io.StringIO()
+    show(report, Console(file=stream, width=width, height=height, force_terminal=True, color_system=None))
+    return stream.getvalue().splitlines()
 
 
 # ---- the verdict
@@ -539,8 +552,8 @@ def test_nothing_of_a_summary_reaches_a_terminal_as_a_command(tmp_path):
     change(write_run(tmp_path / "a"), "environment", "command", to="\x1b]0;owned\x07[bold]<script>alert(1)</script>")
     report = made_report(tmp_path)
     assert not set("\x1b\x07") & set(text(report))
-    assert "[bold]<script>" in text(report)  # as it is, not obeyed
-    assert "<script>" not in writer("html")(report)
+    assert "[bold]<script>" in "".join(text(report).split())  # as it is, not obeyed
+    assert "<script>alert" not in writer("html")(report)
     assert "<script>" not in writer("md")(report).replace("\\<script", "")
 
 
@@ -561,6 +574,7 @@ def report(tmp_path, published):
 
 def test_csv_and_json_give_back_the_same_numbers(report):
     lines = list(csv.DictReader(io.StringIO(writer("csv")(report))))
+    runs = list(csv.DictReader(io.StringIO(writer("runs")(report))))
     entries = json.loads(writer("json")(report))["cells"]
     assert len(lines) == len(entries) == len(report.cells) == 4
     for line, entry, cell in zip(lines, entries, report.cells, strict=True):
@@ -572,13 +586,14 @@ def test_csv_and_json_give_back_the_same_numbers(report):
     full = next(entry for entry in entries if entry["verdict"] == "matches")
     assert full["seeds"] == [0, 1, 2]
     assert full["means"] == [mean(over_tasks(seed)) for seed in (0, 1, 2)]
+    assert len(runs) == sum(len(cell.runs) for cell in report.cells) == 6  # one row a run, and one a cell
+    assert {run["run"] for run in runs} == {str(run.path) for cell in report.cells for run in cell.runs}
+    assert [float(run["ours"]) for run in runs if "full" in run["run"]] == full["means"]
 
 
-@pytest.mark.parametrize("kind", ["md", "latex", "html", "terminal"])
+@pytest.mark.parametrize("kind", ["md", "html", "terminal"])
 def test_every_page_has_paper_ours_difference_and_verdict(kind, report):
     shown = text(report) if kind == "terminal" else writer(kind)(report)
-    for pair in (("%", r"\%"), ("±", r"$\pm$"), ("−", "$-$"), ("_", r"\_")) if kind == "latex" else ():
-        shown = shown.replace(pair[1], pair[0])
     cell = next(cell for cell in report.cells if cell.verdict.kind == Kind.MATCHES)
     assert f"{100 * cell.ours.mean:.2f} ± {100 * cell.ours.ci95:.2f}%" in shown
     for words in ("92.00%", "+1.00", "matches", "short run", "3 seeds", "1 seed", PAPER["source"], cell.protocol):
@@ -588,6 +603,16 @@ def test_every_page_has_paper_ours_difference_and_verdict(kind, report):
     assert "bad: summary.json" in shown or "bad</code> summary.json" in shown
 
 
+def test_a_latex_table_has_paper_ours_and_the_sign_of_the_verdict_on_one_line(report):
+    shown = writer("latex")(report)
+    cell = next(cell for cell in report.cells if cell.verdict.kind == Kind.MATCHES)
+    half = f"{100 * cell.ours.mean:.2f} \\pm {100 * cell.ours.ci95:.2f}"
+    assert f"ProtoNet & {half} & \\num{{92.00}} & $=$ \\\\" in shown
+    assert "$=$ matches" in shown
+    for decides in ("selection", "abacus", "0123456789ab", "torch 2.15.0", f"metabench {CELL}", cell.protocol):
+        assert decides in shown, decides
+
+
 @pytest.mark.parametrize("kind", ["md", "latex", "html", "terminal"])
 @pytest.mark.parametrize("verified", ["from memory", "the paper's text"])
 def test_a_value_from_memory_has_a_dagger_and_a_footnote(kind, verified, published, tmp_path):
@@ -595,9 +620,9 @@ def test_a_value_from_memory_has_a_dagger_and_a_footnote(kind, verified, publish
     published |= {"verified": verified, "note": "an ensemble of 3 models"}
     report = made_report(tmp_path)
     shown = text(report) if kind == "terminal" else writer(kind)(report)
-    shown = shown.replace(r"\%", "%").replace(r"$\dagger$", "†")
+    shown = shown.replace(r"\num{92.00}", "92.00% ").replace(r"$\dagger$", "†").replace("% †", "%†")
     doubtful = verified == "from memory"
-    assert ("92.00%† (an ensemble of 3 models)" in shown) == ("† quoted from memory" in shown) == doubtful
+    assert ("92.00%†" in shown) == ("† quoted from memory" in shown) == doubtful
     assert "an ensemble of 3 models" in shown
 
 
@@ -612,15 +637,65 @@ def test_csv_and_json_have_a_column_for_values_from_memory(verified, published, 
 
 
 def test_a_latex_table_has_as_many_columns_in_every_line(report):
-    for table in re.findall(r"\\begin\{tabular\}\{(l+)\}(.*?)\\end\{tabular\}", writer("latex")(report), re.DOTALL):
-        rows = [line for line in table[1].splitlines() if line.endswith(r"\\")]
-        assert {line.count(" & ") for line in rows} == {len(table[0]) - 1}
+    tables = re.findall(r"\\begin\{tabular\}\{(.*?)\}\n(.*?)\\end\{tabular\}", writer("latex")(report), re.DOTALL)
+    assert len(tables) == len(report.tables)
+    for form, content in tables:
+        head, *rows = [line for line in content.splitlines() if line.endswith(r"\\")]
+        columns = 1 + sum(map(int, re.findall(r"\\multicolumn\{(\d)\}", head)))
+        assert len(re.sub(r"\[.*?\]", "", form)) == columns
+        assert {line.count("&") for line in rows} == {columns - 1}
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.slow
+def test_the_latex_tables_compile_and_fit_the_page(report, tmp_path):
+    """`Overfull` is what LaTeX says of what does not fit."""
+    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,siunitx,graphicx}\begin{document}"
+    (tmp_path / "page.tex").write_text("\n".join([head, writer("latex")(report), r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_the_short_form_fits_the_terminal_and_ends_with_counts(report):
+    for width in (60, 80, 140):
+        lines = screen(report, width)
+        assert max(map(len, lines)) <= width
+        joined = " ".join(lines)
+        assert "4 cells · 1 matches · 1 short run · 2 without a published value" in joined.replace("  ", " ")
+        assert "protocol" not in joined.replace("protocols", "")
+    matching = next(line for line in screen(report, 120) if line.endswith("matches"))
+    assert re.search(r"^ProtoNet +5-way 1-shot +93\.\d+ ± \d\.\d+% +92\.00% +matches", matching)
+
+
+def test_on_a_small_terminal_exploratory_runs_are_counted_and_papers_shown(report):
+    lines = " ".join(screen(report, height=8))
+    assert "ProtoNet" in lines
+    assert "maml" not in lines
+    assert "are not shown" in lines
+
+
+def test_tables_of_papers_come_first_then_boards_then_exploratory_runs(tmp_path):
+    cell_run(tmp_path / "full")
+    cell_run(tmp_path / "short", "train.steps=100", values=BAD)
+    write_run(tmp_path / "maml")
+    write_run(tmp_path / "board", "algo=anil", board="sinusoid")
+    tables = made_report(tmp_path).tables
+    assert [(table.part, table.name) for table in tables] == [
+        (Part.PAPERS, PAPER["source"]),
+        (Part.BOARDS, "board sinusoid"),
+        (Part.EXPLORATORY, ""),
+        (Part.EXPLORATORY, ""),
+    ]
+    assert list(tables[0].rows) == [("ProtoNet", "")]  # a short run of the same cell stands apart
+    assert {cell.verdict.kind for cell in tables[2].cells} == {Kind.SHORT_RUN}
 
 
 class Page(HTMLParser):
     """What a page asks for, and whether its elements close."""
 
-    VOID = ("meta", "path", "line", "use", "br")
+    VOID = ("meta", "path", "line", "use", "br", "input")
 
     def __init__(self) -> None:
         super().__init__()
@@ -643,12 +718,36 @@ def test_the_page_stands_alone(report):
     page.feed(content)
     assert not page.open
     assert all(link.startswith("#") for link in page.asked)
-    assert not {"script", "link", "iframe", "img"} & set(page.tags)
+    assert not {"link", "iframe", "img"} & set(page.tags)
+    (script,) = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'" in content
+    assert not re.search(r"fetch|XMLHttp|import|eval|innerHTML", script)
     assert not re.search(r"url\((?!#)|@import|https?://(?!www.w3.org/)", content)
     ids = re.findall(r' id="([^"]*)"', content)
     assert {link[1:] for link in page.asked} <= set(ids)
-    assert content.count("<figure>") == 4  # how each data set was learned, and what that cost
+    assert (
+        content.count("<figure>") == 3
+    )  # learning curves of the published and of the other cells, and the cost of these
     assert not re.search("#(0[1-4]){3}|#1010", content)  # every colour is the style sheet's
+
+
+def test_the_axis_of_validation_ends_where_runs_diverge(tmp_path):
+    """A run that reaches 1e18 is drawn to the edge; the others are still told apart."""
+    write_run(tmp_path / "a", validations=(3.0, 1.0, 0.5))
+    write_run(tmp_path / "b", "algo=anil", validations=(3.0, 1e18, 1e18))
+    assert "1e+18" not in writer("html")(made_report(tmp_path))
+
+
+def test_names_of_points_lie_apart():
+    figure = MatplotlibFigure(figsize=charts.SIZE, layout="constrained")
+    axes, random = figure.add_subplot(), np.random.default_rng(0)
+    points = [(x, y) for x, y in random.normal(size=(25, 2)) * [1, 0.1]]
+    axes.plot(*zip(*points, strict=True), "o")
+    written = charts.name_points(axes, points, [f"method{i}" for i in range(25)])
+    boxes = [text.get_window_extent() for text in written]
+    assert len(boxes) >= 15
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_many_protocols_have_their_own_letters():
@@ -678,7 +777,7 @@ def test_the_program_reports_its_own_runs_without_torch(tmp_path):
     [
         (["nowhere"], 2, "nowhere: no such folder"),
         (["."], 2, "holds no run, which is a folder with a summary.json"),
-        (["--format", "pdf"], 2, "--format=pdf: no such format; valid: csv, html, json, latex, md"),
+        (["--format", "pdf"], 2, "--format=pdf: no such format; valid: csv, html, json, latex, md, runs"),
         (["-o", "x.pdf"], 2, f"valid: {', '.join(sorted(SUFFIXES))}"),
         (["--config-dir", "x"], 2, "--config-dir x: no such folder"),
         (["--frmat", "md"], 2, "unrecognized arguments: --frmat"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError, suggest
-from metabench.report.formats import SUFFIXES, writer
+from metabench.report.formats import MODULES, SUFFIXES, writer
 from metabench.utils.exit import leave
 
 
@@ -19,20 +19,24 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "folder", nargs="*", type=Path, help="outputs by default; links are followed, hidden folders are not entered"
     )
-    parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
+    parser.add_argument("--full", action="store_true", help="on the terminal: reasons, protocols and provenance too")
+    parser.add_argument(
+        "--format",
+        help=f"{', '.join(MODULES)}; csv is a row a cell, runs a row a run; that of FILE's name, else the terminal's",
+    )
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
     try:
-        _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir)
+        _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir, options.full)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
 
 
-def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None) -> None:
-    if kind is not None and kind not in SUFFIXES.values():
-        raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
+def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None, full: bool) -> None:
+    if kind is not None and kind not in MODULES:
+        raise UserError(f"--format={kind}: {suggest(kind, MODULES, 'no such format')}")
     if output is not None and kind is None and output.suffix not in SUFFIXES:
         raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
     from metabench.report.expected import Experiments
@@ -46,7 +50,7 @@ def _report(folders: list[Path], kind: str | None, output: Path | None, config_d
         from metabench.report.terminal import show
         from metabench.utils.console import open_console
 
-        show(report, open_console())
+        show(report, open_console(), full=full)
     elif output is None:
         print(writer(kind)(report), end="")
     else:
