@@ -25,7 +25,7 @@ from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
 from metabench.utils.files import DamagedError
 
-SECTIONS = ("data", "algo", "test", "device", "chunk", "log", "resume")  # what a test may set
+SECTIONS = ("data", "algo", "test", "device", "chunk", "log", "tracker", "resume")  # what a test may set
 
 
 def retest(
@@ -51,6 +51,7 @@ def retest(
     elif trained["train"]["steps"] and before.train.steps:
         raise UserError(f"{tested.path}: holds no checkpoint to test; the command of the run makes it anew")
     plain |= {"train": {**plain["train"], "steps": 0}, "published": None, "tests": None, "run_dir": None}
+    plain["validate"] = {**plain["validate"], "early_stopping": None}
     config = check(Config, plain)
     components = find_components(config)
     inputs = find_inputs(config.init, (cls for cls, _ in components.values()))
@@ -64,7 +65,8 @@ def retest(
 def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
     """A run's configuration with other values; `data=NAME` takes a data set as a whole, but for training tasks."""
     plain = deepcopy(dict(config))
-    plain["log"] = {**plain["log"], "pictures": False}
+    plain["log"] = {**plain["log"], "pictures": False, "tensorboard": False}
+    plain["tracker"] = None
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, text = str(override.key_or_group), str(override.input_line)
         if override.is_delete() or override.is_add() or override.is_sweep_override():
@@ -72,8 +74,8 @@ def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str
         root, *path = key.split(".")
         if root not in SECTIONS:
             raise ConfigError(key, override.value(), suggest(root, SECTIONS, "a test cannot set it"))
-        if key in ("data", "device"):
-            chosen = compose_plain(text, config_dir=config_dir)[key]
+        if key in ("data", "device", "tracker"):
+            chosen: Any = compose_plain(text, config_dir=config_dir).get(key)
             plain[key] = chosen | {"train": plain["data"]["train"]} if key == "data" else chosen
             continue
         node: Any = plain
