@@ -54,7 +54,7 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that decides which run it is."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     for part, free in (("data", NOT_OF_DATA), ("device", NOT_OF_DEVICE)):
-        kept[part] = {key: value for key, value in kept[part].items() if key not in free}
+        kept[part] = {key: value for key, value in kept.get(part, {}).items() if key not in free}
     return kept
 
 

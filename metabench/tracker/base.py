@@ -78,8 +78,11 @@ class Tracker(ABC):
         """Open or reopen the run, and return where it is shown; `memo` is empty the first time, and is kept."""
 
     @abstractmethod
-    def log(self, lines: Sequence[Line]) -> None:
-        """Show further lines of metrics.jsonl: each is given once, also when the run is continued."""
+    def log(self, lines: Sequence[Line], first: int) -> None:
+        """Show further lines of metrics.jsonl, the `first` of them by its number from 0.
+
+        Each is given once, also when the run is continued.
+        """
 
     @abstractmethod
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:

@@ -29,7 +29,7 @@ class Csv(Tracker):
             memo["begun"] = True
         return str(self.folder)
 
-    def log(self, lines: Sequence[Line]) -> None:
+    def log(self, lines: Sequence[Line], first: int) -> None:
         """See `Tracker`."""
         self._rows("metrics", "a", ((step, *name.split("/", 1), value) for step, name, value in points(lines)))
 

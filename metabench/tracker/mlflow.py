@@ -48,7 +48,7 @@ class Mlflow(Tracker):
             self.client.log_dict(self.id, dict(run.card), "protocol.json")
         return f"experiment {self.experiment}, run {self.id}, {uri}"
 
-    def log(self, lines: Sequence[Line]) -> None:
+    def log(self, lines: Sequence[Line], first: int) -> None:
         """See `Tracker`."""
         self._metrics(points(lines))
 

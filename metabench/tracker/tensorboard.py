@@ -32,7 +32,7 @@ class TensorBoard(Tracker):
             memo["begun"] = True
         return str(folder)
 
-    def log(self, lines: Sequence[Line]) -> None:
+    def log(self, lines: Sequence[Line], first: int) -> None:
         """See `Tracker`."""
         for step, name, value in points(lines):
             self.writer.add_scalar(name, value, step)

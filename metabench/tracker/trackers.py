@@ -90,7 +90,7 @@ class Trackers:
         memo["lines"] = self.count
         self._remember()
         try:
-            tracker.log(lines)
+            tracker.log(lines, self.count - len(lines))
         except Exception:
             memo["lines"] = had
             self._remember()

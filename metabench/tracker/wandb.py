@@ -59,10 +59,10 @@ class Wandb(Tracker):
         folder = Path(self.run.dir).parent
         return f"{folder}; wandb sync {folder} sends it" if self.run.offline else str(self.run.url)
 
-    def log(self, lines: Sequence[Line]) -> None:
+    def log(self, lines: Sequence[Line], first: int) -> None:
         """See `Tracker`."""
-        for line in lines:
-            self.run.log({STEP: line["step"], **{name: value for _, name, value in points([line])}})
+        for row, line in enumerate(lines, start=first):  # a number that goes on in the next process
+            self.run.log({STEP: line["step"], **{name: value for _, name, value in points([line])}}, step=row)
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         """See `Tracker`."""

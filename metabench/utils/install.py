@@ -1,4 +1,4 @@
-"""How an extra of this program is installed, from where the program itself was: a checkout, git, a file or PyPI."""
+"""The pip command for an extra, by where this program itself came from: a checkout, git, a file or PyPI."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pip_install(extra: str) -> str:
 
 
 def _origin() -> dict[str, Any]:
-    """Where pip got the program from, by PEP 610; empty for a release of an index, or a copy that pip does not know."""
+    """The place that pip got the program from, by PEP 610; empty for a release of an index, or a copy that pip does not know."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:

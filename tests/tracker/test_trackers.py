@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from program import ODD, SINUSOID, only_run, run_metabench, signal_in
+from program import ODD, SINUSOID, only_run, run_metabench, signal_in, until
 
 from metabench.config.compose import compose, compose_plain
 from metabench.errors import ConfigError
@@ -61,7 +61,8 @@ class Fake(Tracker):
         memo["begun"] = True
         return "here"
 
-    def log(self, lines):
+    def log(self, lines, first):
+        assert first == len(self.lines)
         self.fail("log")
         self.lines += lines
 
@@ -184,20 +185,28 @@ def read_wandb(folder: Path) -> dict[str, Any]:
     def values(items: Any) -> dict[str, Any]:
         return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
-    rows, about, test, pictures, ids = [], {}, {}, [], set()
-    for path in sorted(folder.glob("trackers/wandb/offline-run-*/*.wandb")):
-        for content in records(path):
-            record = Record.FromString(content)
-            if record.WhichOneof("record_type") == "run":
-                about |= values(record.run.config.update)
-                ids.add(record.run.run_id)
-            elif record.WhichOneof("record_type") == "history":
-                row = values(record.history.item)
-                pictures += [name for name in row if re.fullmatch(r"pictures/\w+\.path", name)]
-                rows += [(row["meta_step"], n, v) for n, v in row.items() if n.startswith(("train/", "validation/"))]
-            elif record.WhichOneof("record_type") == "summary":
-                test |= values(record.summary.update)
+    def contents() -> list[Record]:
+        paths = sorted(folder.glob("trackers/wandb/offline-run-*/*.wandb"))
+        return [Record.FromString(content) for path in paths for content in records(path)]
+
+    def whole() -> bool:  # its service writes on for a moment
+        return sum(record.WhichOneof("record_type") == "exit" for record in contents()) == 2
+
+    until(whole)
+    rows, numbers, about, test, pictures, ids = [], [], {}, {}, [], set()
+    for record in contents():
+        if record.WhichOneof("record_type") == "run":
+            about |= values(record.run.config.update)
+            ids.add(record.run.run_id)
+        elif record.WhichOneof("record_type") == "history":
+            row = values(record.history.item)
+            numbers.append(row["_step"])
+            pictures += [name for name in row if re.fullmatch(r"pictures/\w+\.path", name)]
+            rows += [(row["meta_step"], n, v) for n, v in row.items() if n.startswith(("train/", "validation/"))]
+        elif record.WhichOneof("record_type") == "summary":
+            test |= values(record.summary.update)
     assert len(ids) == 1
+    assert numbers == [*range(len(LINES))]  # what it calls steps: rows; pictures join the last
     return {"points": sorted(rows), "about": about, "test": test["test/mse"], "pictures": pictures}
 
 
