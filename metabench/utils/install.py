@@ -29,7 +29,7 @@ def pip_install(extra: str) -> str:
 
 
 def _origin() -> dict[str, Any]:
-    """The place that pip got the program from, by PEP 610; empty for a release of an index, or a copy that pip does not know."""
+    """The place that pip got the program from, by PEP 610; empty for a release, or a copy that pip does not know."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
