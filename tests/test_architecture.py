@@ -17,7 +17,7 @@ LAYERS = (
     ("rng", "utils"),
     ("config",),
     ("data", "backbone", "optim", "runs", "sweep"),
-    ("algo", "report"),
+    ("algo", "report", "tracker"),
     ("engine", "evaluation", "board"),
     ("plots",),
     ("training",),

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+import yaml
 from paths import ROOT
 from program import SINUSOID, Ended, only_run, run_fresh, summary
 
@@ -117,3 +118,15 @@ def test_the_installed_splits_are_read(metabench):
         "from metabench.data.images.splits import *; print({name: len(read_split(name)) for name in split_names()})"
     )
     assert metabench("-c", program).out == "{'lake': 3, 'maml': 3, 'vinyals': 3}\n"
+
+
+def test_the_release_workflow_builds_what_is_tested_here_and_publishes_a_tag_alone():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    steps = [step["run"] for step in jobs["build"]["steps"] if "run" in step]
+    assert "python -m build --outdir dist ." in steps
+    check = next(step for step in steps if step.startswith("grep"))
+    done = run_fresh("python", "-c", f"import subprocess; print(subprocess.call({check!r}, shell=True))", cwd=ROOT,
+                     env={"GITHUB_REF_NAME": f"v{version('metabench')}"})  # fmt: skip
+    assert done.out == "0\n"
+    assert jobs["publish"]["if"] == "github.ref_type == 'tag'"
+    assert jobs["publish"]["needs"] == "build"

@@ -17,6 +17,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench compare A B                        two runs over the same test tasks: difference, interval, chance
        metabench tune KEY=log(A,B) ... trials=20    a search by validation; the same command continues it
        metabench validate [EXPERIMENT]...           whether all that is configured can be built; nothing is run
+       metabench export RUN [-o FILE]               the chosen weights as safetensors, with a card
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench predict RUN --support DIR --queries DIR    a trained model on your own images; -o FILE.csv, FILE.png
        metabench doctor                             is this machine fit to run: what is wrong, and what to do
@@ -26,9 +27,9 @@ Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
 {groups}
 
 Keys most used (metabench --cfg job shows all of them, with their values)
-  seed=0  device=auto|cpu|cuda|ddp  resume=true|false  run_dir=FOLDER  init=FOLDER
+  seed=0  device=auto|cpu|cuda|cuda:1|ddp  resume=true|false  run_dir=FOLDER  init=FOLDER
   train.steps  train.tasks (per meta-step)  engine=eager|compile|graph  chunk (tasks in memory at once)  remat=true
-  validate.every  validate.episodes  test.episodes
+  validate.every  validate.episodes  validate.early_stopping  test.episodes  tracker=[tensorboard,wandb,mlflow,csv]
   data.ways  data.shots  data.queries  (data.train.* for meta-training alone)  data.root
   algo.inner_lr  algo.inner_steps  algo.eval_inner_steps  optim.lr
 

@@ -19,7 +19,9 @@ GROUPS = {
     "bench": "boards",
     "suite": "lists of tests",
     "budget": "lengths of a run",
+    "tracker": "trackers",
 }
+SEVERAL = {"tracker"}  # groups of which a run may choose several: KEY=[A,B]
 
 
 def entries(group: str, folders: list[Path]) -> dict[str, str]:

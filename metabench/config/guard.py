@@ -20,12 +20,13 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 from metabench.errors import ConfigError
+from metabench.utils.install import pip_install
 
 PARTS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 NAMES_A_CALL = ("_target_", "()", "class")
 NAMES_AN_OBJECT = "ext://"  # in what configures `logging`
 CALLED = ("metabench.sweep.callback.FreeConfigs", "logging.StreamHandler", "logging.NullHandler")
-EXTRAS = {"hydra_ray_launcher": "metabench[ray]"}  # what brings a plugin
+EXTRAS = {"hydra_ray_launcher": "ray"}  # that bring a plugin
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 
@@ -56,8 +57,8 @@ def _check_installed(key: str, name: str) -> None:
     """Hydra would say no more than that it does not know the class."""
     namespace, package, *_ = f"{name}.".split(".")
     if namespace == "hydra_plugins" and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
-        extra = EXTRAS.get(package, package.replace("_", "-"))
-        raise ConfigError(key, name, f'is not installed: pip install "{extra}"')
+        how = pip_install(EXTRAS[package]) if package in EXTRAS else f"pip install {package.replace('_', '-')}"
+        raise ConfigError(key, name, f"is not installed: {how}")
 
 
 def _calls(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 
-from metabench.config.catalog import GROUPS, entries, folders, user_folder
+from metabench.config.catalog import GROUPS, SEVERAL, entries, folders, user_folder
 from metabench.config.explain import OPTIMIZED, USAGE
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.utils.distributed import started_together
@@ -51,8 +51,16 @@ def _check(override: Override, config_dir: str | None) -> None:
     if override.is_sweep_override():
         return
     name = value if isinstance(value, str) else ""
+    if key in SEVERAL and isinstance(value, list):
+        for one in value:
+            _check_name(key, one, config_dir)
+        return
     optional = key.startswith("recipe/")  # in the defaults list, so that Hydra takes any name for it
     if (optional and not override.is_delete()) or (key in GROUPS and not name):
-        options = entries(key, folders(config_dir))
-        if name not in options:
-            raise ConfigError(key, value, suggest(name, options, f"no such {key}"))
+        _check_name(key, value, config_dir)
+
+
+def _check_name(group: str, value: object, config_dir: str | None) -> None:
+    options, name = entries(group, folders(config_dir)), value if isinstance(value, str) else ""
+    if name not in options:
+        raise ConfigError(group, value, suggest(name, options, f"no such {group}"))

@@ -34,6 +34,14 @@ class Validate(Section):
     every: Count  # meta-steps
     episodes: Count
     select: Literal["best", "last"]
+    early_stopping: Count | None = None  # validations in a row without a better one, after which training stops
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _of_the_best(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("select") == "last":
+            raise ValueError("needs validate.select=best")
+        return value
 
 
 class Test(Section):
@@ -47,7 +55,7 @@ class Log(Section):
 
     every: Count  # meta-steps
     pictures: bool
-    tensorboard: bool
+    tensorboard: bool  # the same as tracker=[tensorboard]
 
 
 class Checkpoint(Section):
@@ -60,6 +68,7 @@ class Device(Section):
     """Where a run computes."""
 
     type: Literal["auto", "cpu", "cuda", "ddp"]
+    index: Whole | None = None  # of the GPU, as device=cuda:1 sets it; null: the first
     precision: Literal["float32", "tf32", "bfloat16"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # of the CPU; null leaves torch's choice
     keep_memory: bool  # let the C allocator keep large blocks instead of returning them to the system
@@ -110,6 +119,7 @@ class Config(Section):
     published: Published | None
     board: str | None = None  # that the run is for
     tests: dict[str, list[str]] | None = None  # tests to make after the main one: overrides by name
+    tracker: dict[str, Node] | None = None  # where else the run is shown, by name
     engine: Literal["auto", "eager", "compile", "graph"]  # how a meta-step is computed
     chunk: Count | Literal["auto"]  # tasks held in memory at once
     remat: bool  # compute inner steps again on the way back instead of keeping them

@@ -12,6 +12,7 @@ read, as they are not for an algorithm of any other name; beside a user's `backb
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from metabench.config.catalog import folders
 PRIMARY, OWN = "config", "metabench.conf"
 OF_USER = ("command-line", "hydra.searchpath")  # beginnings of what Hydra calls the source of a user's folder
 NESTED = ("recipe", "hydra")  # groups of groups
+GPU = re.compile(r"(device/cuda):(\d{1,6})")  # device=cuda:1 is device=cuda with device.index=1
 NEXT = ":next"  # after a name: the file of that name in the next source that has one
 INCLUDED = ":included"  # after the name of a recipe: another recipe includes it
 
@@ -54,6 +56,11 @@ def _find(self: ConfigRepository, config_path: str, object_type: ObjectType | No
 
 
 def _load_first(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+    if gpu := GPU.fullmatch(config_path):
+        result = _load_first(self, gpu[1])
+        if result is not None:
+            result.config["index"] = int(gpu[2])
+        return result
     found, path = _having(self, config_path), _plain(config_path)
     if not found:
         return None
@@ -83,7 +90,8 @@ def _file_name(path: str) -> str:
 
 def _having(repository: ConfigRepository, path: str, kind: ObjectType | None = ObjectType.CONFIG) -> list[ConfigSource]:
     """All sources that have a configuration or a group, in order, without as many as `path` has `NEXT` at its end."""
-    name = _plain(path)
+    gpu = GPU.fullmatch(path)
+    name = gpu[1] if gpu else _plain(path)
     if kind == ObjectType.GROUP:
         return [source for source in repository.sources if source.is_group(name)]
     found = [source for source in repository.sources if source.is_config(name) or _is_hidden(source, name)]

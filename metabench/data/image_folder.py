@@ -14,12 +14,12 @@ from metabench.data.few_shot import TURNS, Episodes, FewShotImages
 from metabench.data.images.augment import Augment
 from metabench.data.images.bank import ImageSet
 from metabench.data.images.decode import square
-from metabench.data.images.ingest import cache_folder, data_folder, speak
+from metabench.data.images.ingest import data_folder, speak
 from metabench.data.images.listing import Class, Holdout, Listing, SplitFiles, list_images
 from metabench.data.images.pack import Preparation, load_images
 from metabench.errors import ConfigError, DataError, MissingDataError
 from metabench.tasks import SPLITS, Examples, SplitName
-from metabench.utils.paths import expanded
+from metabench.utils.paths import cache_folder, expanded
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,8 +8,9 @@ a buffer; a plain number would be recorded as a constant.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -19,10 +20,24 @@ from torch.func import functional_call
 from metabench.algo.base import Algorithm
 from metabench.errors import UserError
 from metabench.tasks import Metrics, Tasks
+from metabench.utils.paths import cache_folder
 
 
 class CompileError(UserError):
     """Torch's compiler failed."""
+
+
+def keep_compiled() -> None:
+    """Let torch's compiler keep its files below METABENCH_CACHE, unless TORCHINDUCTOR_CACHE_DIR names a folder.
+
+    By default they lie in the system's temporary folder, which is emptied. Nothing changes where the cache cannot be
+    written.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        with suppress(OSError, UserError):
+            folder = cache_folder() / "torchinductor"
+            folder.mkdir(parents=True, exist_ok=True)
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder.absolute())
 
 
 class Compiled:
@@ -51,6 +66,7 @@ class Compiled:
             return dict(zip(metrics, found, strict=True))
 
     def _compile(self, given: tuple[Tensor, ...], tasks: Tasks) -> Callable[..., Any]:
+        keep_compiled()
         for talker in ("torch.utils.cpp_extension", "torch._inductor.ir"):  # there is no CUDA; a factorisation is slow
             logging.getLogger(talker).setLevel(logging.ERROR)
         options: dict[str, Any] = {

@@ -16,8 +16,7 @@ from metabench.errors import ConfigError
 
 def open_device(config: Device) -> torch.device:
     """The torch device for `config`, with threads, precision and allocator set for this process."""
-    if config.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", "cuda", "torch sees no CUDA device here; use device=cpu or device=auto")
+    _check_gpu(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.keep_memory:
@@ -27,7 +26,21 @@ def open_device(config: Device) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     use_cuda = config.type != "cpu" and torch.cuda.is_available()
+    if use_cuda and config.index is not None:
+        torch.cuda.set_device(config.index)
     return torch.device("cuda", torch.cuda.current_device()) if use_cuda else torch.device("cpu")
+
+
+def _check_gpu(config: Device) -> None:
+    """Raise `ConfigError` if torch does not see the GPU that is asked for."""
+    name = config.type if config.index is None else f"{config.type}:{config.index}"
+    if config.index is not None and config.type != "cuda":
+        raise ConfigError("device.index", config.index, f"is of device=cuda; with device={config.type} should be null")
+    if config.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device", name, "torch sees no CUDA device here; use device=cpu or device=auto")
+    if config.index is not None and config.index >= (count := torch.cuda.device_count()):
+        seen = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise ConfigError("device", name, f"no such GPU; torch sees {seen}")
 
 
 @contextlib.contextmanager

@@ -44,6 +44,7 @@ def protocol_card(
         "test_inner_steps": getattr(algo, "eval_inner_steps", None),
         "learning_rate": config.optim.get("lr"),
         "schedule": config.train.schedule,
+        **_early_stopping(config),
         "inner_learning_rate": config.algo.get("inner_lr"),
         "init": init,
         "parameters": sum(p.numel() for p in algo.parameters() if p.requires_grad),
@@ -52,6 +53,12 @@ def protocol_card(
         "precision": config.device.precision,
     }
     return {"hash": digest(test)[:12], "test": test, "training": training}
+
+
+def _early_stopping(config: Config) -> dict[str, str]:
+    """Empty where training goes to its last meta-step, so that the cards of such runs have no other keys."""
+    allowed = config.validation.early_stopping
+    return {} if allowed is None else {"early_stopping": f"after {allowed} validations without a better one"}
 
 
 def _selection(config: Config, source: TaskSource, algo: Algorithm) -> str:

@@ -12,7 +12,10 @@ from metabench.runs.run_id import NOT_IDENTITY, digest, flat
 
 # What may differ between two runs of one cell; of the device, the precision may not.
 FREE = {*experiment.FREE, *NOT_IDENTITY} - {"device"}
-FREE_PARTS = {*experiment.FREE_PARTS, "device.type", "device.threads", "device.keep_memory", "train.chunk"}
+FREE_PARTS = {
+    *experiment.FREE_PARTS,
+    *("device.type", "device.index", "device.threads", "device.keep_memory", "train.chunk"),
+}
 SELECTION = ("validate.every", "validate.episodes")  # which play no part where the last iterate is tested
 
 

@@ -5,7 +5,8 @@ environment.json   command, versions, git state, device; written first
 metrics.jsonl      one line a log interval and one a validation
 checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | oom | complete, and why
-pictures/          and tensorboard/, if asked for
+pictures/          if asked for
+trackers.json      what each tracker was given; their files lie in trackers/ and tensorboard/
 episodes.json      the final metric of every test task, in each mode of prediction
 summary.json       written last: a run that has one is finished
 """
@@ -39,10 +40,13 @@ from metabench.utils.files import (
 )
 from metabench.utils.lock import Lock
 
-FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
+FILES = (
+    *("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json"),
+    "trackers.json",
+)
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 MOST = 3  # keys that a message names
-FOLDERS = ("checkpoints", "pictures", "tensorboard")
+FOLDERS = ("checkpoints", "pictures", "tensorboard", "trackers")
 
 
 class RunDirectory:

@@ -10,8 +10,13 @@ from typing import Any
 from metabench.utils.files import plain
 
 # What may differ between two runs that are one and the same: where they read, write and report, what they are called.
-NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published", "board", "tests")
+NOT_IDENTITY = ("resume", "run_dir", "log", "tracker", "budget", "published", "board", "tests")
 NOT_OF_DATA = ("root", "download", "memory")  # the content of the data is on the protocol card
+NOT_OF_DEVICE = ("index",)  # a run goes on on another GPU
+LATER = (  # keys that version 0.1.0 lacks
+    *("data.train.rotations", "validate.early_stopping", "train.clip_each", "backbone.head_init"),
+    *("algo.of_class", "algo.init", "algo.rectify", "algo.reshuffle"),
+)
 
 Inputs = Mapping[str, Any]
 """Inputs of a run beside its configuration (`metabench.runs.inputs`): empty for most."""
@@ -34,17 +39,25 @@ def first_identity(config: Mapping[str, Any]) -> str:
 
     A key that was added since and has no value is left out, as it was then.
     """
-    kept = of_run(config)
-    train = kept["data"].get("train")
-    if isinstance(train, Mapping) and train.get("rotations", "") is None:
-        kept["data"]["train"] = {key: value for key, value in train.items() if key != "rotations"}
-    return digest(kept)[:12]
+    return digest(_without_later(of_run(config)))[:12]
+
+
+def _without_later(node: Any, prefix: str = "") -> Any:
+    """`node` without the keys in `LATER` that have no value."""
+    if not isinstance(node, Mapping):
+        return node
+    return {
+        key: _without_later(value, f"{prefix}{key}.")
+        for key, value in node.items()
+        if value is not None or f"{prefix}{key}" not in LATER
+    }
 
 
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that decides which run it is."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_OF_DATA}
+    for part, free in (("data", NOT_OF_DATA), ("device", NOT_OF_DEVICE)):
+        kept[part] = {key: value for key, value in kept.get(part, {}).items() if key not in free}
     shift = kept["data"].get("shift")
     if isinstance(shift, Mapping) and all(value is None for value in shift.values()):
         del kept["data"]["shift"]

@@ -105,11 +105,12 @@ class SubmititLauncher(Launcher):
 
     def _executor(self) -> Any:
         from metabench.errors import UserError
+        from metabench.utils.install import pip_install
 
         try:
             import submitit
         except ImportError:
-            raise UserError('hydra/launcher=submitit_…: needs pip install "metabench[submitit]"') from None
+            raise UserError(f"hydra/launcher=submitit_…: needs {pip_install('submitit')}") from None
         try:
             executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
             executor.update_parameters(**{k: v for k, v in self.parameters.items() if v is not None})

@@ -30,7 +30,6 @@ from metabench.utils.distributed import SINGLE, Distributed
 from metabench.utils.dynamo import skip_dynamo_import
 from metabench.utils.oom import oom_advice
 from metabench.utils.paths import expanded
-from metabench.utils.tensorboard import require_tensorboard
 
 BASES: dict[str, type] = {
     "data": TaskSource, "backbone": Backbone, "algo": Algorithm, "optim": torch.optim.Optimizer
@@ -62,8 +61,6 @@ class Components:
 
     def __init__(self, config: Config, display: Display, ranks: Distributed = SINGLE) -> None:
         self.config, self.display, self.ranks = config, display, ranks
-        if config.log.tensorboard:
-            require_tensorboard()
         made = find_components(config)
         (make_source, source_args), (make_backbone, backbone_args) = made["data"], made["backbone"]
         (make_algo, algo_args), (make_optim, optim_args) = made["algo"], made["optim"]
@@ -87,6 +84,9 @@ class Components:
             raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
         if self.algo.coupled:
             self._refuse_chunks()
+        if self.source.online is not None and config.validation.early_stopping is not None:
+            valid = "null: online streams have no validation"
+            raise ConfigError("validate.early_stopping", config.validation.early_stopping, valid)
         self.loader = TaskLoader(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
 

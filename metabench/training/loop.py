@@ -14,18 +14,24 @@ from torch import Tensor
 from metabench.evaluation.evaluate import count_nonfinite, estimate, summarise
 from metabench.evaluation.online import Arrived, Rounds
 from metabench.runs.run_dir import RunDirectory
+from metabench.tracker.trackers import Trackers
 from metabench.training.components import Components
 from metabench.training.metrics import MetricLog, NonFiniteError
 from metabench.utils.console import Phase, format_metric
 from metabench.utils.oom import oom_advice
 from metabench.utils.signals import SignalHandler
-from metabench.utils.tensorboard import TensorBoard
 
 
 class Training:
     """The meta-training of a run's components in its directory, and how far it has come."""
 
-    def __init__(self, components: Components, directory: RunDirectory, signals: SignalHandler) -> None:
+    def __init__(
+        self,
+        components: Components,
+        directory: RunDirectory,
+        signals: SignalHandler,
+        trackers: Trackers | None = None,
+    ) -> None:
         self.components, self.directory, self.signals = components, directory, signals
         source, algo = components.source, components.algo
         self.rounds = Rounds(source, algo.objective, components.steps) if source.online else None
@@ -33,8 +39,8 @@ class Training:
         self.seconds = 0.0
         self.validating = False  # the validation of this meta-step was interrupted
         self.best: dict[str, Any] | None = None
-        watched = components.config.log.tensorboard and components.ranks.rank == 0
-        self.log = MetricLog(directory, TensorBoard(directory.path / "tensorboard") if watched else None)
+        self.stale = 0  # validations since the best one
+        self.log = MetricLog(directory, trackers)
 
     def run(self) -> None:
         """Meta-steps from where the run stands to the end, or until asked to stop."""
@@ -47,7 +53,7 @@ class Training:
             self.evaluate_online()
         began = time.monotonic() - self.seconds
         with components.display.phase("meta-training", components.steps, self.step) as phase, oom_advice(chunk):
-            while self.validating or self.step < components.steps:
+            while self.validating or not (self.stopped_early or self.step == components.steps):
                 if not self.validating:
                     self.log.add(components.meta_step(self.step, components.loader(self.step)))
                     self.step += 1
@@ -61,12 +67,23 @@ class Training:
                     self.evaluate_online()
                 elif last or self.step % config.validation.every == 0:
                     self.validate()
-                if last or self.step % config.checkpoint.every == 0 or signals.asked:
+                    if self.stopped_early and self.log.steps:
+                        self.log_training(phase)
+                if last or self.stopped_early or self.step % config.checkpoint.every == 0 or signals.asked:
                     self.save()
                 signals.check()
                 if not phase.display.live or self.step % 5 == 0:
                     phase.update(self.step)
         signals.release()
+        if self.stopped_early:
+            without = f"{config.validation.early_stopping} validations without a better one"
+            components.display.say(f"stopped early at meta-step {self.step} of {components.steps}: {without}")
+
+    @property
+    def stopped_early(self) -> bool:
+        """True after as many validations without a better one as `validate.early_stopping` allows."""
+        patience = self.components.config.validation.early_stopping
+        return patience is not None and self.stale >= patience
 
     def log_training(self, phase: Phase) -> None:
         """Write the means since the last line. Only lines, validations and checkpoints wait for the device."""
@@ -105,6 +122,9 @@ class Training:
         better = components.algo.objective.better
         if config.select == "last" or not self.best or better(result.mean, self.best["value"]):
             self.save_best(result.mean)
+            self.stale = 0
+        else:
+            self.stale += 1
 
     def _warn(self, tasks: str) -> None:
         self.components.display.say(f"warning: {tasks} have no finite metric after meta-step {self.step}")
@@ -141,6 +161,7 @@ class Training:
                 "seconds": self.seconds,
                 "due": self.validating,
                 "best": self.best,
+                "stale": self.stale,
                 "algo": self.components.algo.state_dict(),
                 "optim": self.components.optimizer.state_dict(),
                 "rng": torch.get_rng_state() if rng is None else rng,
@@ -164,9 +185,10 @@ class Training:
         best = content["best"]
         self.best = best and {"step": int(best["step"]), "value": float(best["value"])}
         self.validating = bool(content.get("due", False))  # earlier checkpoints were never written within a validation
+        self.stale = int(content.get("stale", 0))  # earlier checkpoints have none
         self.components.algo.load_state_dict(content["algo"])
         self.components.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
-        self.log.load(content["window"], self.step, self.components.device)
+        self.log.load(content["window"], self.components.device)
         if self.rounds:
             self.rounds.found = content["rounds"]

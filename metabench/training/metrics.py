@@ -10,7 +10,7 @@ from torch import Tensor
 from metabench.errors import UserError
 from metabench.runs.run_dir import RunDirectory
 from metabench.tasks import Metrics
-from metabench.utils.tensorboard import TensorBoard
+from metabench.tracker.trackers import Trackers
 
 
 class NonFiniteError(UserError):
@@ -21,13 +21,13 @@ class NonFiniteError(UserError):
 
 
 class MetricLog:
-    """Metrics since the last line, and the lines: to metrics.jsonl, and to TensorBoard if one is given.
+    """Metrics since the last line, and the lines: to metrics.jsonl, and to the trackers.
 
     Metrics of meta-steps stay on the device, so that training need not wait for it.
     """
 
-    def __init__(self, directory: RunDirectory, tensorboard: TensorBoard | None = None) -> None:
-        self.directory, self.tensorboard = directory, tensorboard
+    def __init__(self, directory: RunDirectory, trackers: Trackers | None = None) -> None:
+        self.directory, self.trackers = directory, trackers
         self.steps: list[Metrics] = []
 
     def add(self, metrics: Metrics) -> None:
@@ -45,8 +45,8 @@ class MetricLog:
         """Write one line."""
         line = {"step": step, "split": split, **values}
         self.directory.append(line)
-        if self.tensorboard is not None:
-            self.tensorboard.add(line)
+        if self.trackers is not None:
+            self.trackers.log(line)
 
     def check_finite(self, step: int) -> None:
         """Raise `NonFiniteError`, naming the meta-step, if a loss up to meta-step `step` is not finite."""
@@ -60,10 +60,8 @@ class MetricLog:
         """The metrics since the last line, `[steps, T]` each, for a checkpoint."""
         return {name: torch.stack([m[name] for m in self.steps]) for name in self.steps[0]} if self.steps else {}
 
-    def load(self, state: dict[str, Tensor], step: int, device: torch.device) -> None:
-        """Continue on `device` from what `state` gave at meta-step `step`; later points on TensorBoard are dropped."""
+    def load(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Continue on `device` from what `state` gave."""
         held = {name: values.to(device) for name, values in state.items()}
         count = len(next(iter(held.values()))) if held else 0
         self.steps = [{name: values[i] for name, values in held.items()} for i in range(count)]
-        if self.tensorboard is not None:
-            self.tensorboard.continue_after(step)

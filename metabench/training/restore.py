@@ -22,7 +22,7 @@ def trained(run: RunReader, queries: int | None = None) -> tuple[Algorithm, Task
     """
     try:
         plain = deepcopy(run.config)
-        plain["device"] = {**plain["device"], "type": "cpu"}
+        plain["device"] = {**plain["device"], "type": "cpu", "index": None}
         if queries is not None:
             plain["data"]["queries"] = queries
         if run.weights is not None:

@@ -33,7 +33,7 @@ from metabench.utils.console import Display
 from metabench.utils.files import DamagedError
 
 EXPERIMENT = "experiment="
-SECTIONS = ("data", "algo", "test", "device", "chunk", "log", "resume")  # what a test may set
+SECTIONS = ("data", "algo", "test", "device", "chunk", "log", "tracker", "resume")  # what a test may set
 
 
 def retest(
@@ -65,6 +65,7 @@ def retest(
     elif trained["train"]["steps"] and before.train.steps:
         raise UserError(f"{tested.path}: holds no checkpoint to test; the command of the run makes it anew")
     plain |= {"train": {**plain["train"], "steps": 0}, "published": None, "tests": None, "run_dir": None}
+    plain["validate"] = {**plain["validate"], "early_stopping": None}
     config = check(Config, plain)
     components = find_components(config)
     inputs = run_inputs(config, components)
@@ -118,7 +119,8 @@ def as_asked(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
 def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
     """A run's configuration with other values; `data=NAME` takes a data set as a whole, but for training tasks."""
     plain = deepcopy(dict(config))
-    plain["log"] = {**plain["log"], "pictures": False}
+    plain["log"] = {**plain["log"], "pictures": False, "tensorboard": False}
+    plain["tracker"] = None
     for key in ("data", "algo"):
         plain[key] = _with_later_keys(plain[key], BASES[key], key)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -128,8 +130,8 @@ def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str
         root, *path = key.split(".")
         if root not in SECTIONS:
             raise ConfigError(key, override.value(), suggest(root, SECTIONS, "a test cannot set it"))
-        if key in ("data", "device"):
-            chosen = compose_plain(text, config_dir=config_dir)[key]
+        if key in ("data", "device", "tracker"):
+            chosen: Any = compose_plain(text, config_dir=config_dir).get(key)
             plain[key] = chosen | {"train": plain["data"]["train"]} if key == "data" else chosen
             continue
         node: Any = plain

@@ -19,6 +19,8 @@ from metabench.runs.inputs import check_same_data
 from metabench.runs.run_dir import RunDirectory, checked_state, held_identity
 from metabench.runs.run_id import Inputs, first_identity, identity
 from metabench.runs.shared import shared_directory
+from metabench.tracker.base import TrackedRun
+from metabench.tracker.trackers import Trackers, find_trackers
 from metabench.training.components import Components, data_card
 from metabench.training.environment import environment
 from metabench.training.loop import Training
@@ -75,6 +77,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
     path, cell = spec.path, spec.cell
     directory = shared_directory(RunDirectory(path, spec.identity), ranks)
     directory.check(spec.config)
+    trackers = ranks.on_every_rank(lambda: _trackers(config, spec, display, ranks))
     summary = directory.summary() if config.resume else None
     if summary is not None:
         with checked_state(path / "summary.json"):
@@ -87,6 +90,10 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         display.say(f"{path}: finished before; resume=false runs it again")
         with checked_state(path / "summary.json"):
             display.console.print(result_table(summary))
+        if trackers.open:
+            with directory:
+                _track(trackers, spec, summary["protocol"], summary["environment"], directory, finished=True)
+                trackers.finish(summary, _pictures(directory))
         return summary
     directory.check_free()
     with oom_advice(0):
@@ -103,7 +110,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
         try:
             _introduce(spec, where, card, display, ranks, config.train.tasks)
-            training = Training(components, directory, signals)
+            training = Training(components, directory, signals, trackers)
             checkpoint, warnings = directory.resume()
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
             for warning in warnings:
@@ -113,6 +120,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                     training.load(checkpoint)
                 display.say(f"continuing at meta-step {training.step} of {components.steps}")
             usage = Usage(components.device)
+            _track(trackers, spec, components.card, where, directory)
             training.run()
             used = usage.record()
             test = meta_test(training)
@@ -124,7 +132,13 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                 "protocol": components.card,
                 "test": test,
                 "selected": training.best,
-                "train": {"steps": training.step, "seconds": round(training.seconds, 3), **components.engine(), **used},
+                "train": {
+                    "steps": training.step,
+                    "seconds": round(training.seconds, 3),
+                    **components.engine(),
+                    **used,
+                    **({} if config.validation.early_stopping is None else {"stopped_early": training.stopped_early}),
+                },
                 "environment": where,
             }
             if config.log.pictures and ranks.rank == 0:
@@ -134,10 +148,35 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         except BaseException as fault:
             with suppress(UserError):  # where the disk is full the fault itself is what is to be said
                 directory.status(*_ending(fault))
+            trackers.end(_ending(fault)[0])
             raise
+        trackers.finish(summary, _pictures(directory))
         display.console.print(result_table(summary))
         display.say(f"written to {path}")
         return summary
+
+
+def _trackers(config: Config, spec: RunSpec, display: Display, ranks: Distributed) -> Trackers:
+    """The trackers that are asked for; of several ranks the first has them."""
+    found = find_trackers(config)
+    return Trackers(found if ranks.rank == 0 else {}, spec.path, display.say)
+
+
+def _track(
+    trackers: Trackers,
+    spec: RunSpec,
+    card: Mapping[str, Any],
+    where: Mapping[str, Any],
+    directory: RunDirectory,
+    finished: bool = False,
+) -> None:
+    """Open the trackers for a run, and give them what its metrics.jsonl has."""
+    name = spec.path.name if spec.config["run_dir"] else "/".join(spec.path.parts[-3:])
+    trackers.begin(TrackedRun(name, spec.path, spec.config, card, where), directory.records(), finished)
+
+
+def _pictures(directory: RunDirectory) -> list[Path]:
+    return sorted((directory.path / "pictures").glob("*.png"))
 
 
 def _introduce(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -24,3 +25,15 @@ def home(instead: str) -> Path:
         return Path.home()
     except RuntimeError:
         raise UserError(f"~: there is no home directory here; set HOME or {instead} to a folder") from None
+
+
+def cache_folder() -> Path:
+    """METABENCH_CACHE, else `metabench` in the user's cache folder; raises `UserError` where no home is known."""
+    named = os.environ.get("METABENCH_CACHE")
+    return expanded(named) if named else default_cache()
+
+
+def default_cache() -> Path:
+    """`metabench` in XDG_CACHE_HOME, else in ~/.cache; raises `UserError` where no home is known."""
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else home("METABENCH_DATA and METABENCH_CACHE") / ".cache") / "metabench"

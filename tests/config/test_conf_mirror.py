@@ -22,9 +22,10 @@ from metabench.config.catalog import description
 from metabench.config.compose import compose_plain
 from metabench.data.base import TaskSource
 from metabench.runs.run_id import digest, identity
+from metabench.tracker.base import Tracker
 
 RECORD = Path(__file__).parent / "golden" / "experiments.json"
-GROUPS = {"algo": Algorithm, "data": TaskSource, "backbone": Backbone}
+GROUPS = {"algo": Algorithm, "data": TaskSource, "backbone": Backbone, "tracker": Tracker}
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
 RECIPES = [name for name in FILES if name.startswith("recipe/")]
 MISFITS = "|".join(

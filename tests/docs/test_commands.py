@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import documents
@@ -27,6 +28,7 @@ SMALL = {  # what makes a command quick
 # configured, which CI validates; checks of this machine, in tests/doctor/test_doctor.py.
 ELSEWHERE = ("hydra/launcher", "doctor", "torchrun")
 NAMES = [("metabench", word) for word in ("test", "tune", "compare", "plot", "leaderboard", "predict")]  # in a sentence
+TRACKERS = {"tensorboard", "wandb", "mlflow"}
 SHOWN = [c for path in ("README.md", "docs/usage.md") for c in documents.commands(ROOT / path)]
 DONE = [
     command
@@ -50,6 +52,8 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
     words = [short for word in command.words[1:] for short in SMALL.get(word, (word,))]
     if any("omniglot" in word for word in words) and omniglot_root() is None and words[0] not in ("ls", "validate"):
         pytest.skip("Omniglot is neither in METABENCH_DATA nor in ../shared/data")
+    for tracker in TRACKERS & set(re.findall(r"\w+", " ".join(w for w in words if w.startswith("tracker=")))):
+        pytest.importorskip(tracker)
     if words and words[0] in WORDS:
         shortened = {"tune": ("device=cpu", *SHORT), "test": ("test.episodes=10", "device=cpu")}.get(words[0], ())
         words = [filled(word, folder) for word in words] + list(shortened)

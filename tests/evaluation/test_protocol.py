@@ -109,6 +109,7 @@ def test_a_card_says_what_a_checkpoint_was_selected_by():
         ["resume=false"],
         ["run_dir=elsewhere"],
         ["log.every=3", "log.pictures=true", "log.tensorboard=true"],
+        ["tracker=[csv,wandb]", "tracker.wandb.mode=offline"],
         ["data=omniglot", "data.root=/elsewhere", "data.download=false"],
     ],
     ids=" ".join,
@@ -120,7 +121,16 @@ def test_where_a_run_reads_and_reports_is_not_its_identity(change):
 
 @pytest.mark.parametrize(
     "change",
-    ["seed=1", "algo.inner_lr=0.02", "train.steps=1", "validate.every=1", "init=run", "device=cpu", "optim.lr=0.1"],
+    [
+        "seed=1",
+        "algo.inner_lr=0.02",
+        "train.steps=1",
+        "validate.every=1",
+        "validate.early_stopping=3",
+        "init=run",
+        "device=cpu",
+        "optim.lr=0.1",
+    ],
 )
 def test_what_a_run_computes_is(change):
     assert identity(composed(change)) != identity(composed())

@@ -77,7 +77,7 @@ def test_two_values_are_two_runs(key, data):
 LEAVES = sorted(key for key in flat(composed("data=glyphs", "algo=protonet")) if key.split(".")[0] not in NOT_IDENTITY)
 
 
-@pytest.mark.parametrize("key", [key for key in LEAVES if key not in ("data.root", "data.download")])
+@pytest.mark.parametrize("key", [key for key in LEAVES if key not in ("data.root", "data.download", "device.index")])
 def test_every_key_that_decides_is_part_of_it(key):
     plain = composed("data=glyphs", "algo=protonet")
     assert identity(changed(plain, key, "another")) != identity(plain)
@@ -122,3 +122,16 @@ def test_a_run_of_the_first_version_is_continued_where_it_lies(tmp_path):
     named = changed(plain, "run_dir", str(tmp_path / first))
     assert spec(tmp_path, named).identity == first
     assert spec(tmp_path, plain, sources={"mine.A": "a"}).identity != first  # nobody wrote down what code it was
+
+
+def test_a_key_that_the_first_version_lacks_and_has_no_value_leaves_its_id():
+    plain = composed("data=omniglot")
+    assert plain["validate"]["early_stopping"] is None
+    earlier = changed(plain, "validate", {k: v for k, v in plain["validate"].items() if k != "early_stopping"})
+    assert first_identity(earlier) == first_identity(plain)
+    assert first_identity(changed(plain, "validate.early_stopping", 3)) != first_identity(plain)
+
+
+def test_a_run_goes_on_on_another_gpu():
+    assert identity(composed("device=cuda:1")) == identity(composed("device=cuda"))
+    assert identity(composed("device=cuda")) != identity(composed("device=cpu"))

@@ -17,6 +17,7 @@ from program import SINUSOID, run_fresh, run_metabench, start_metabench, until
 from metabench.sweep import launcher as module
 from metabench.sweep.launcher import SubmititLauncher
 from metabench.utils.files import read_json
+from metabench.utils.install import pip_install
 
 errors: Any = pytest.importorskip("submitit.core.utils")
 LAUNCHER = ("-m", "hydra/launcher=submitit_local")
@@ -106,7 +107,7 @@ def without(name: str) -> None:
 
 def test_what_is_missing_is_said_in_one_line(tmp_path):
     done = run_metabench(*LAUNCHER, "seed=0,1", cwd=tmp_path, patch=partial(without, "submitit"))
-    assert done.err == 'metabench: hydra/launcher=submitit_…: needs pip install "metabench[submitit]"\n'
+    assert done.err == f"metabench: hydra/launcher=submitit_…: needs {pip_install('submitit')}\n"
     assert done.code == 2
     done = run_metabench("-m", "hydra/launcher=submitit_slurm", "seed=0,1", cwd=tmp_path, env={"PATH": ""})
     assert done.code == 2

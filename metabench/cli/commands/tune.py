@@ -16,11 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import ConfigError, UserError
 from metabench.utils.exit import leave
+from metabench.utils.install import pip_install
 from metabench.utils.paths import expanded
 from metabench.utils.signals import Interrupted
 
 TRIALS = 20
-NEEDS = 'needs pip install "metabench[tune]"'
 EPILOG = """\
 KEY=log(1e-4,1e-1)  KEY=interval(0,1)  KEY=int(interval(1,5))  KEY=a,b,c   vary a key; KEY=VALUE fixes one.
 trials=20 is how many; study=FOLDER is where the search lies, outputs/tune/ID by default.
@@ -76,7 +76,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     try:
         space = {key: distribution(override) for key, override in varied.items()}
     except ModuleNotFoundError:
-        raise UserError(f"metabench tune {NEEDS}") from None
+        raise UserError(f"metabench tune needs {pip_install('tune')}") from None
     place = [f"--config-dir={config_dir}"] if config_dir else []
     metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
     about = {"fixed": sorted(fixed), "varied": sorted(str(o.input_line) for o in varied.values()), "metric": metric}

@@ -22,7 +22,7 @@ from metabench.data.images.download import fetch, missing
 from metabench.data.images.packed import ImageCache
 from metabench.errors import ConfigError, DataError, suggest
 from metabench.utils.distributed import silent
-from metabench.utils.paths import expanded, home
+from metabench.utils.paths import cache_folder, default_cache, expanded
 
 FILTERS = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -65,7 +65,8 @@ def load_omniglot(
         raise ConfigError("data.resize", resize, suggest(resize, FILTERS, "no such filter"))
     if root is not None and not expanded(root).is_dir():
         raise ConfigError("data.root", root, "no such directory; name the one that holds Omniglot's zips or folders")
-    packs = ImageCache(cache_folder(cache), f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
+    folder = expanded(cache) if cache else cache_folder()
+    packs = ImageCache(folder, f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
     home = data_folder(root)
     bank = _packed(packs, home)
     if bank is None:
@@ -108,21 +109,10 @@ def _fingerprint(located: raw.Located) -> str:
         raise DataError(f"{fault.filename}: cannot be read: {fault.strerror}") from None
 
 
-def _home() -> Path:
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (xdg if xdg.is_absolute() else home("METABENCH_DATA and METABENCH_CACHE") / ".cache") / "metabench"
-
-
-def cache_folder(cache: Path | None = None) -> Path:
-    """The folder of packed files: `cache`, else METABENCH_CACHE, else ~/.cache/metabench."""
-    named = cache or os.environ.get("METABENCH_CACHE")
-    return expanded(named) if named else _home()
-
-
 def data_folder(root: str | None = None) -> Path:
     """The folder of raw files: `root`, else METABENCH_DATA, else ~/.cache/metabench."""
     named = root or os.environ.get("METABENCH_DATA")
-    return expanded(named) if named else _home()
+    return expanded(named) if named else default_cache()
 
 
 def _paths(root: Path, download: bool, say: Say) -> raw.Located:
