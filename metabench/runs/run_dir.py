@@ -3,7 +3,8 @@
 config.yaml        the composed configuration
 environment.json   command, versions, git state, device; written first
 metrics.jsonl      one line a log interval and one a validation
-checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
+run.log            what was shown, as plain lines; a run that goes on adds to it
+checkpoints/       last.pt, previous.pt (the one before, until the run is finished), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | oom | complete, and why
 pictures/          and tensorboard/, if asked for
 episodes.json      the final metric of every test task, in each mode of prediction
@@ -17,7 +18,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,7 +40,8 @@ from metabench.utils.files import (
 )
 from metabench.utils.lock import Lock
 
-FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json")
+LOG = "run.log"
+FILES = ("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json", LOG)
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 MOST = 3  # keys that a message names
 FOLDERS = ("checkpoints", "pictures", "tensorboard")
@@ -213,9 +215,14 @@ class RunDirectory:
         write_json(self.path / "episodes.json", {"metric": metric, "modes": dict(modes)}, indent=None)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary, the last file of a run."""
+        """Write the summary, the last file of a run, and keep the checkpoints that a finished run needs.
+
+        best.pt is what is tested, plotted and begun from; from last.pt a summary that is lost is made again.
+        """
         self.status(summary["status"])
         write_json(self.path / "summary.json", summary)
+        with suppress(OSError):
+            (self.checkpoints / "previous.pt").unlink()
 
 
 def held_identity(path: Path) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from metabench.utils.files import plain
 
 # What may differ between two runs that are one and the same: where they read, write and report, what they are called.
-NOT_IDENTITY = ("resume", "run_dir", "log", "budget", "published", "board", "tests")
+NOT_IDENTITY = ("resume", "run_dir", "name", "log", "budget", "published", "board", "tests")
 NOT_OF_DATA = ("root", "download", "memory")  # the content of the data is on the protocol card
 
 Inputs = Mapping[str, Any]
