@@ -98,11 +98,13 @@ class RunDirectory:
 
     def _differences(self, config: Mapping[str, Any]) -> str:
         """The keys in which the run that lies here differs from `config`, with both values."""
+        file = self.path / "config.yaml"
         try:
-            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-            held, now = (flat(of_run(one)) for one in (found, config))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, *UNFIT):
-            return ""
+            held, now = (flat(of_run(one)) for one in (yaml.safe_load(file.read_text(encoding="utf-8")), config))
+        except OSError as fault:
+            return f" ({file}, which would tell the keys, cannot be read: {fault.strerror})"
+        except (UnicodeDecodeError, yaml.YAMLError, *UNFIT):
+            return f" ({file}, which would tell the keys, is not a configuration)"
         keys = sorted(key for key in {*held, *now} if held.get(key) != now.get(key))
         said = [f"{key}={format_value(held.get(key), 60)} there, {format_value(now.get(key), 60)} here" for key in keys]
         if not said:

@@ -113,7 +113,12 @@ CASES = {
     "algo._target_=unittest.__main__.main": "should name a subclass of metabench.algo.base.Algorithm",
     "algo._target_=maml": "algo._target_=maml: should be a dotted path",
     # the command
-    "maml": "maml: should be KEY=VALUE",
+    "maml": "maml: no such command; did you mean algo=maml?",
+    "reprot": "reprot: no such command; did you mean report? valid: compare, ",
+    "seed=1 report": "report: should be KEY=VALUE",
+    "--config-dir . seed=1 -cd x": "--config-dir: is given twice, . and x",
+    "ls --config-dir . --config-dir=x": "--config-dir: is given twice, . and x",
+    "runs --config-dir .": "unrecognized arguments: --config-dir=.",
     "=3": "=3: should be KEY=VALUE",
     'algo.inner_lr="0.1': 'algo.inner_lr="0.1: should be KEY=VALUE',
     "seed=ü": "seed=ü: should be KEY=VALUE",

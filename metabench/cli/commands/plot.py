@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metabench.cli.arguments import find_own_packages
+from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import UserError
 from metabench.utils.exit import leave
 from metabench.utils.paths import expanded
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench plot", description="Draw runs: configurations that differ in their seed alone are one line."
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
