@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
+from metabench.figures.labels import label_points
+from metabench.figures.look import look
 from metabench.report.cells import Cell
 from metabench.utils.interval import FEWEST, over_seeds
 from metabench.utils.palette import PALETTE
@@ -39,31 +41,12 @@ TIMES = (
     *(DAY * days for days in (1, 2, 5, 10, 20, 50, 100)),
 )  # that an axis may show
 SIZE = (5.4, 3.3)  # inches
-LOOK: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "metabench",  # names inside a picture are the same every time
-    "font.size": 9.0,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "lines.solid_capstyle": "round",
-}
+LOOK = {**look(ink=INK, axis=GRID, label=MUTED, grid=GRID), "svg.fonttype": "none", "axes.facecolor": "none"}
 Lines = Sequence[Mapping[str, Any]]  # of metrics.jsonl: step, metric, ci95
 Curves = Sequence[tuple[Cell, Sequence[Lines]]]
 
 
-def look(rank: int) -> tuple[str, Any]:
+def series(rank: int) -> tuple[str, Any]:
     """The colour and the line of the row of that rank."""
     return COLOURS[rank % SERIES], DASHES[rank // SERIES % len(DASHES)]
 
@@ -80,7 +63,7 @@ def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
         scale = 100 if metric == "accuracy" else 1
         drawn = []
         for cell, seeds in curves:
-            colour, line = look(ranks[cell.row, cell.variant])
+            colour, line = series(ranks[cell.row, cell.variant])
             for x, mean, half in _bands(seeds, metric, cell.runs[0].validation_tasks):
                 mean, half = scale * mean, scale * np.nan_to_num(half)
                 axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.6, marker="o" if len(x) == 1 else "")
@@ -114,10 +97,9 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
         metric = cells[0].metric
         scale = 100 if metric == "accuracy" else 1
         for cell in cells:
-            colour, _ = look(ranks[cell.row, cell.variant])
+            colour, _ = series(ranks[cell.row, cell.variant])
             point = cell.seconds, scale * cell.ours.mean
             axes.errorbar(*point, scale * (cell.ours.ci95 or 0), color=colour, marker="o", markersize=6, capsize=2.5)
-            axes.annotate(cell.row, point, (7, 4), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
         axes.set_xscale("log")
         seconds = [cell.seconds for cell in cells]
         left, right = min(seconds) / 1.5, max(max(seconds) * 2.5, 10 * min(seconds))  # room for the names
@@ -127,7 +109,10 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
         axes.xaxis.minorticks_off()
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: time_text(seconds)))
         axes.set_xlabel("meta-training, of one seed")
-        scale_metric(axes, metric, np.array([scale * cell.ours.mean for cell in cells]), "test")
+        means = np.array([scale * cell.ours.mean for cell in cells])
+        scale_metric(axes, metric, means, "test")
+        points = np.column_stack([seconds, means])
+        label_points(figure, axes, points, [cell.row for cell in cells], ink=INK, line=MUTED)
         return as_svg(figure, f"{metric} on test tasks against the time of meta-training")
 
 

@@ -94,8 +94,8 @@ def _result(run: RunReader) -> Iterator[Any]:
 
 def _curves(run: RunReader, encoding: str) -> Iterator[str]:
     """The metric against meta-steps, on training and on validation tasks."""
+    from metabench.figures.text_chart import text_chart
     from metabench.utils.console import format_metric
-    from metabench.utils.text_chart import text_chart
 
     for split in ("train", "validation"):
         try:

@@ -52,7 +52,10 @@ def main(arguments: list[str]) -> None:
     algos, data = ([] if options.experiment else list(entries(group, places)) for group in ("algo", "data"))
     experiments = [(f"experiment={name}",) for name in options.experiment or known]
     pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
-    found = check_all([*experiments, *pairs], options.config_dir)
+    try:
+        found = check_all([*experiments, *pairs], options.config_dir)
+    except OSError as fault:  # a configuration that cannot be read
+        parser.error(explain(fault))
     cells, matrix = found[: len(experiments)], found[len(experiments) :]
     cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
     console = open_console()
