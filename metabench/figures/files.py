@@ -38,7 +38,8 @@ def _png(picture: Figure, dpi: int, colours: int) -> bytes:
     full, content = io.BytesIO(), io.BytesIO()
     picture.savefig(full, format="png", dpi=dpi)
     image = Image.open(full).convert("RGB")
-    if not any(shown.get_array().ndim == 3 for axes in picture.axes for shown in axes.images):
+    shown = [image.get_array() for axes in picture.axes for image in axes.images]
+    if not any(pixels is not None and pixels.ndim == 3 for pixels in shown):
         image = image.quantize(colours, dither=Image.Dither.NONE)
     image.save(content, "png", optimize=True, dpi=(dpi, dpi))
     return content.getvalue()

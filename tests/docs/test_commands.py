@@ -51,7 +51,9 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
     if any("omniglot" in word for word in words) and omniglot_root() is None and words[0] not in ("ls", "validate"):
         pytest.skip("Omniglot is neither in METABENCH_DATA nor in ../shared/data")
     if words and words[0] in WORDS:
-        shortened = {"tune": ("device=cpu", *SHORT), "test": ("test.episodes=10", "device=cpu")}.get(words[0], ())
+        shortened = {"tune": ("device=cpu", *SHORT), "test": ("test.episodes=10", "device=cpu"), "rm": ("--yes",)}.get(
+            words[0], ()
+        )
         words = [filled(word, folder) for word in words] + list(shortened)
         if words[0] == "leaderboard":  # runs of this folder are shortened: no board's
             words[1] = str(ROOT / "outputs/reference/bench")

@@ -54,8 +54,8 @@ def main(arguments: list[str]) -> None:
     pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
     try:
         found = check_all([*experiments, *pairs], options.config_dir)
-    except OSError as fault:  # a configuration that cannot be read
-        parser.error(explain(fault))
+    except OSError as unreadable:
+        parser.error(explain(unreadable))
     cells, matrix = found[: len(experiments)], found[len(experiments) :]
     cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
     console = open_console()
