@@ -96,7 +96,7 @@ class Parser(ArgumentParser):
         return super().parse_args(args, namespace)
 
     def _flags(self) -> list[str]:
-        """Its flags, and those of the parsers of its first word."""
+        """The flags, and those of the parsers of its first word."""
         found = [flag for action in self._actions for flag in action.option_strings]
         inner = [action.choices.values() for action in self._actions if isinstance(action, _SubParsersAction)]
         return [*dict.fromkeys([*found, *(flag for parsers in inner for one in parsers for flag in one._flags())])]

@@ -36,7 +36,7 @@ def complete() -> bool:
 
 
 def _choices(words: list[str], current: str, config_dir: str | None) -> list[str]:
-    """What may follow the words of a command; none where it is a file or a folder, which the shell completes."""
+    """Words that may follow those of a command; none where it is a file or a folder, which the shell completes."""
     if current.startswith("-"):
         return _flags(words[0])
     if words[0] == "ls":

@@ -1,1 +1,1 @@
-"""What every picture shares, of runs and of tables: its look, places for labels, its files."""
+"""Parts that all pictures share, of runs and of tables: the look, places for labels, files."""

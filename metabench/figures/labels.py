@@ -80,7 +80,7 @@ def _places(
 
 
 def _met(taken: ndarray, x: float, y: float, wide: float, high: float) -> int:
-    """How many of the boxes `taken [N, 4]` a name at x, y overlaps."""
+    """Number of the boxes `taken [N, 4]` that a name at x, y overlaps."""
     left, low, right, top = taken.T
     return int(((left < x + wide) & (right > x - wide) & (low < y + high) & (top > y - high)).sum())
 

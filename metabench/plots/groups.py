@@ -114,7 +114,8 @@ def _lines(groups: Sequence[Group], series: Sequence[Series], tasks: str) -> tup
         band(axes, line.points, "mean", metric, line.label, **look)
     limit(axes, metric, np.concatenate([column(line.points, "mean") for line in series]))
     words, note = ", ".join(part for part in (title(groups), tasks) if part), _note(groups, series)
-    lines = legend_above(picture, *axes.get_legend_handles_labels(), words)
+    handles, labels = axes.get_legend_handles_labels()
+    lines = legend_above(picture, handles, labels, words)
     picture.set_figheight(HEIGHT + 0.33 + 0.17 * lines + 0.14 * note.count("\n"))
     picture.supxlabel(note, fontsize=7.5, color=GREY, x=0.01, ha="left")
     return picture, axes

@@ -104,7 +104,8 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
         heading = axes.get_title()
         axes.set_title("")
         axes.set_title(heading, fontsize=9, loc="left")
-    lines = legend_above(picture, *shot.get_legend_handles_labels(), words)
+    handles, labels = shot.get_legend_handles_labels()
+    lines = legend_above(picture, handles, labels, words)
     picture.set_figheight(5.2 + 0.17 * lines)
     return picture
 

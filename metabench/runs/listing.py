@@ -76,7 +76,7 @@ SORTS: dict[str, Callable[[Row], Any]] = {
     "age": lambda row: row.age,
     "size": lambda row: -row.size,
 }
-"""How a list may be sorted: the best metric, the youngest and the largest run come first."""
+"""Orders of a list: the best metric, the youngest and the largest run come first."""
 
 
 def _worst_last(row: Row) -> float:
@@ -107,7 +107,7 @@ def _passes(value: Any, wanted: Sequence[str]) -> bool:
 
 
 def state(run: RunReader) -> tuple[str, str | None]:
-    """How a run stands, and why: as its status.json says it, but for one whose process is gone."""
+    """Status of a run, and the reason: as its status.json says it, but for one whose process is gone."""
     if run.finished:
         return COMPLETE, None
     if os.path.lexists(run.path / "summary.json"):

@@ -60,7 +60,7 @@ def _parts(run: RunReader, encoding: str) -> Iterator[Any]:
 
 
 def _made_by(run: RunReader) -> Iterator[str]:
-    """Its command and where it ran, as environment.json or the summary has it."""
+    """The command and where it ran, as environment.json or the summary has it."""
     from metabench.runs.untrusted import clean, read_content
 
     try:
@@ -119,7 +119,7 @@ def _curves(run: RunReader, encoding: str) -> Iterator[str]:
 
 
 def _files(run: RunReader) -> Iterator[str]:
-    """Its pictures, checkpoints, log and tests."""
+    """Pictures, checkpoints, log and tests."""
     pictures = sorted((run.path / "pictures").glob("*")) or sorted(run.path.glob("*.png"))
     checkpoints = sorted((run.path / "checkpoints").glob("*.pt"))
     tests = sorted((run.path / TESTS).glob("*/summary.json"))
