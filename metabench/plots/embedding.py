@@ -27,7 +27,7 @@ from metabench.utils.palette import PALETTE
 WIDE = 3  # panels in the usual width
 HEIGHT = 2.4  # inches, of a panel
 NOTE = 0.75  # inches, for title and legend
-ACROSS = 30  # letters in the width of a panel
+ACROSS = 26  # letters in the width of a panel
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def side_by_side(named: dict[str, Fits], title: str) -> Figure:
     for column, (name, drawn) in enumerate(named.items()):
         for t, axes in enumerate(panels[:, column]):
             drawn.draw(axes, t)
-        panels[0, column].set_title(fill(name, 30), fontsize=8, loc="left")
+        panels[0, column].set_title(fill(name, 26), fontsize=8, loc="left")
     frame(picture, panels, next(iter(named.values())), title)
     return picture
 
