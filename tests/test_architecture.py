@@ -15,6 +15,7 @@ from paths import ROOT
 LAYERS = (
     ("errors", "tasks", "objective", "axis"),
     ("rng", "utils"),
+    ("figures",),
     ("config",),
     ("data", "backbone", "optim", "runs", "sweep"),
     ("algo", "report", "tracker"),

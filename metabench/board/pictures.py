@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FixedLocator, FuncFormatter
-from matplotlib.transforms import Bbox
 
-from metabench.board.leaderboard import Board, Row
+from metabench.board.leaderboard import Board
 from metabench.board.ranks import cliques, critical_difference, mean_ranks
+from metabench.figures.files import picture_bytes
+from metabench.figures.labels import label_points
 from metabench.report.charts import COLOURS, INK, LOOK, MUTED, TIMES, VARIABLES, as_svg, scale_metric, time_text
 from metabench.utils.palette import PALETTE
 
@@ -23,23 +24,51 @@ SIZE, LETTERS = (7.6, 4.6), 8  # inches, points
 UNTRAINED = 4  # the place of methods without training is this many times left of the cheapest
 
 
-def pictures(board: Board) -> dict[str, str]:
-    """SVG elements in the colours of a page, by title; none of fewer than two methods."""
+def figures(board: Board) -> dict[str, Figure]:
+    """The pictures of a board by title, in colours that stand for a page's; none of fewer than two methods."""
     found = {}
     first = board.columns[0].title
-    if len([row for row in board.rows if first in row.cells]) > 1:
-        found[f"{first} against training cost, with the Pareto front"] = cost(board)
-    if len(board.compared) > 1:
-        found[f"mean ranks over the test tasks of {first}, with Nemenyi's critical difference"] = rank_diagram(board)
+    with style.context(LOOK, after_reset=True):
+        if len([row for row in board.rows if first in row.cells]) > 1:
+            found[f"{first} against training cost, with the Pareto front"] = cost(board)
+        if len(board.compared) > 1:
+            title = f"mean ranks over the test tasks of {first}, with Nemenyi's critical difference"
+            found[title] = rank_diagram(board)
     return found
 
 
-def as_file(svg: str) -> str:
-    """An SVG element as a file of its own, on white."""
+def as_element(figure: Figure, title: str) -> str:
+    """The picture as an SVG element in the colours of a page."""
+    with style.context(LOOK, after_reset=True):
+        return as_svg(figure, title)
+
+
+def as_file(figure: Figure, title: str, suffix: str) -> bytes:
+    """The picture as a file of its own, on white: .svg, .pdf or .png."""
+    with style.context(LOOK, after_reset=True):
+        if suffix != ".svg":
+            put_on_paper(figure)
+            return picture_bytes(figure, suffix)
+        svg = as_svg(figure, title)
     for variable, colour in ON_PAPER.items():
         svg = svg.replace(variable, colour)
     head = '<svg xmlns="http://www.w3.org/2000/svg" font-family="DejaVu Sans, sans-serif" style="background: #ffffff" '
-    return svg.replace("<svg ", head, 1) + "\n"
+    return (svg.replace("<svg ", head, 1) + "\n").encode()
+
+
+def put_on_paper(figure: Figure) -> None:
+    """Replace the colours that stand for a page's variables by those of paper, throughout a picture."""
+    figure.draw_without_rendering()  # all ticks are there
+    colours = {to_rgb(stands): to_rgb(ON_PAPER[variable]) for stands, variable in VARIABLES.items()}
+    for artist in (*figure.findobj(), *(text.arrow_patch for text in figure.findobj(Annotation) if text.arrow_patch)):
+        one = isinstance(artist, (Line2D, Text))
+        names = ("color", "markerfacecolor", "markeredgecolor") if one else ("facecolor", "edgecolor")
+        for name in (name for name in names if hasattr(artist, f"get_{name}")):
+            found = to_rgba_array(getattr(artist, f"get_{name}")())
+            changed = [(*colours.get(tuple(rgb), rgb), alpha) for *rgb, alpha in found.tolist()]
+            if changed:
+                getattr(artist, f"set_{name}")(changed[0] if len(changed) == 1 else changed)
+    figure.patch.set(facecolor="white", alpha=1)
 
 
 def front(points: Sequence[tuple[float, float]], highest: bool) -> list[int]:
@@ -51,17 +80,9 @@ def front(points: Sequence[tuple[float, float]], highest: bool) -> list[int]:
     return found
 
 
-def cost(board: Board) -> str:
+def cost(board: Board) -> Figure:
     """The first column against core seconds of training, of one seed."""
     rows = [row for row in board.rows if board.columns[0].title in row.cells]
-    with style.context(LOOK, after_reset=True):
-        figure, axes = draw_cost(board, rows)
-        label_points(figure, axes, [row.name for row in rows])
-        return as_svg(figure, f"{board.columns[0].title} against training cost")
-
-
-def draw_cost(board: Board, rows: Sequence[Row]) -> tuple[Figure, Axes]:
-    """The picture without labels; its first collection of offsets is the rows' points."""
     figure = Figure(figsize=SIZE, layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
@@ -85,47 +106,11 @@ def draw_cost(board: Board, rows: Sequence[Row]) -> tuple[Figure, Axes]:
     )
     axes.set_xlabel("core time of meta-training, of one seed")
     scale_metric(axes, board.metric, np.array(y), f"{board.columns[0].title}:")
-    return figure, axes
+    label_points(figure, axes, np.column_stack([x, y]), [row.name for row in rows], ink=INK, line=MUTED, size=LETTERS)
+    return figure
 
 
-def label_points(figure: Figure, axes: Axes, names: Sequence[str]) -> list[Bbox]:
-    """Names beside the points, each in the nearest free place, with a line where that is not beside it; their boxes."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw_without_rendering()
-    points = axes.transData.transform(np.asarray(axes.collections[0].get_offsets()))
-    dot = 4 * figure.dpi / 72
-    taken = [Bbox.from_extents(x - dot, y - dot, x + dot, y + dot) for x, y in points]
-    boxes: list[Bbox] = []
-    inside = axes.get_window_extent(renderer)
-    turns = [(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24, endpoint=False)]
-    for name, (x, y) in zip(names, points, strict=True):
-        text = axes.annotate(
-            name, (0, 0), xycoords="figure pixels", fontsize=LETTERS, color=INK, parse_math=False, va="center",
-            ha="center", zorder=4,
-        )  # fmt: skip
-        text.set_in_layout(False)
-        size = text.get_window_extent(renderer)
-        wide, high = size.width / 2 + 1, size.height / 2
-        for far, (across, up) in product(range(1, 40), turns):
-            reach = dot * (0.6 + far)
-            where = x + across * (reach + wide), y + up * (reach + high)
-            box = Bbox.from_extents(where[0] - wide, where[1] - high, where[0] + wide, where[1] + high)
-            held = inside.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and inside.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-            if held and not any(box.overlaps(other) for other in (*taken, *boxes)):
-                break
-        boxes.append(box)
-        # in data units, so that the text stays there at every resolution
-        text.remove()
-        (from_x, from_y), (to_x, to_y) = axes.transData.inverted().transform([(x, y), where]).tolist()
-        line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0} if far > 2 else None
-        axes.annotate(
-            name, (from_x, from_y), (to_x, to_y), textcoords="data", fontsize=LETTERS, color=INK, parse_math=False,
-            va="center", ha="center", zorder=4, annotation_clip=False, arrowprops=line,
-        ).set_in_layout(False)  # fmt: skip
-    return boxes
-
-
-def rank_diagram(board: Board) -> str:
+def rank_diagram(board: Board) -> Figure:
     """Mean ranks over the test tasks (Demšar 2006, figure 1): bars join methods within the critical difference."""
     rows = board.compared
     values = np.array([row.values.mean(0) for row in rows if row.values is not None])
@@ -135,29 +120,26 @@ def rank_diagram(board: Board) -> str:
     count, half = len(rows), (len(rows) + 1) // 2
     bars = cliques(sorted(ranks.tolist()), distance)
     depth = 0.9 + 0.35 * len(bars)
-    with style.context(LOOK, after_reset=True):
-        figure = Figure(figsize=(SIZE[0], 0.9 + 0.2 * (half + depth)), layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        axes.set_axis_off()
-        axes.set(xlim=(1 - 0.3 * count, count + 0.3 * count), ylim=(half + depth, -2.6))
-        axes.plot([1, count], [0, 0], color=INK, linewidth=1)
-        for tick in range(1, count + 1):
-            axes.plot([tick, tick], [0, -0.25], color=INK, linewidth=1)
-            axes.text(tick, -0.45, str(tick), ha="center", va="bottom", fontsize=LETTERS)
-        axes.plot([1, 1 + distance], [-1.8, -1.8], color=INK, linewidth=2)
-        axes.text(1 + distance + 0.1, -1.8, f"critical difference {distance:.2f}", va="center", fontsize=LETTERS)
-        for place, (low, high) in enumerate(bars):
-            y = 0.4 + 0.35 * place
-            axes.plot([low - 0.04, high + 0.04], [y, y], color=COLOURS[1], linewidth=2.5)
-        for place, i in enumerate(order):
-            first = place < half
-            y = depth + (place if first else count - 1 - place)
-            edge = 1 - 0.05 * count if first else count + 0.05 * count
-            axes.plot([ranks[i], ranks[i], edge], [0, y, y], color=MUTED, linewidth=0.7)
-            text = f"{rows[i].name} {ranks[i]:.2f}"
-            side = "right" if first else "left"
-            axes.text(
-                edge + (-0.1 if first else 0.1), y, text, ha=side, va="center", fontsize=LETTERS, parse_math=False
-            )
-        return as_svg(figure, "mean ranks over test tasks")
+    figure = Figure(figsize=(SIZE[0], 0.9 + 0.2 * (half + depth)), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set(xlim=(1 - 0.3 * count, count + 0.3 * count), ylim=(half + depth, -2.6))
+    axes.plot([1, count], [0, 0], color=INK, linewidth=1)
+    for tick in range(1, count + 1):
+        axes.plot([tick, tick], [0, -0.25], color=INK, linewidth=1)
+        axes.text(tick, -0.45, str(tick), ha="center", va="bottom", fontsize=LETTERS)
+    axes.plot([1, 1 + distance], [-1.8, -1.8], color=INK, linewidth=2)
+    axes.text(1 + distance + 0.1, -1.8, f"critical difference {distance:.2f}", va="center", fontsize=LETTERS)
+    for place, (low, high) in enumerate(bars):
+        y = 0.4 + 0.35 * place
+        axes.plot([low - 0.04, high + 0.04], [y, y], color=COLOURS[1], linewidth=2.5)
+    for place, i in enumerate(order):
+        first = place < half
+        y = depth + (place if first else count - 1 - place)
+        edge = 1 - 0.05 * count if first else count + 0.05 * count
+        axes.plot([ranks[i], ranks[i], edge], [0, y, y], color=MUTED, linewidth=0.7)
+        text = f"{rows[i].name} {ranks[i]:.2f}"
+        side = "right" if first else "left"
+        axes.text(edge + (-0.1 if first else 0.1), y, text, ha=side, va="center", fontsize=LETTERS, parse_math=False)
+    return figure

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from metabench.board.shift import Loss, Shifted
 from metabench.board.shift_formats import CANNOT, LARGE
-from metabench.report.charts import COLOURS, INK, LOOK, MUTED, as_svg
+from metabench.report.charts import COLOURS, INK, LOOK, MUTED
 
 CELL = (0.52, 0.24)  # inches
 LETTERS = 7.5  # points
@@ -18,8 +18,8 @@ DARKEST = 0.75  # opacity
 TIMES_WORSE = 1000  # of errors: the ratio to the home test that is darkest
 
 
-def pictures(shifted: Shifted) -> dict[str, str]:
-    """An SVG element in the colours of a page, by title."""
+def figures(shifted: Shifted) -> dict[str, Figure]:
+    """The picture by title, in colours that stand for a page's."""
     what = "accuracy lost (points)" if shifted.board.metric == "accuracy" else "mean squared error gained"
     return {f"{what} under each shift; gains in another colour": heatmap(shifted)}
 
@@ -34,7 +34,7 @@ def shade(metric: str, loss: Loss) -> float:
     return max(-1.0, min(1.0, math.log(loss.mean / before) / math.log(TIMES_WORSE)))
 
 
-def heatmap(shifted: Shifted) -> str:
+def heatmap(shifted: Shifted) -> Figure:
     """Rows are methods, best at home first; columns are shifts."""
     metric, rows, names = shifted.board.metric, shifted.rows, shifted.names
     left = 0.075 * max(len(row.name) for row in rows) + 0.1
@@ -67,7 +67,7 @@ def heatmap(shifted: Shifted) -> str:
                 )
                 text = _short(metric, loss.loss.mean)
                 axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=LETTERS, color=INK, zorder=2)
-        return as_svg(figure, "loss under task shift by method and test")
+        return figure
 
 
 def _short(metric: str, loss: float) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from metabench.config.catalog import user_folder
 from metabench.errors import UserError
@@ -36,6 +36,28 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     return [*flags, *overrides]
 
 
+def split_config_dir(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """The arguments without `--config-dir FOLDER`, wherever it stands, and the folder; a flag without one is left.
+
+    Raises `UserError` where it is given twice.
+    """
+    rest: list[str] = []
+    found: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in ("-cd", "--config-dir") and not (flag > "--config-" and "--config-dir".startswith(flag)):
+            rest.append(word)
+        elif equals:
+            found.append(value)
+        else:
+            given = next(words, None)
+            (rest.append(word) if given is None else found.append(given))
+    if len(found) > 1:
+        raise UserError(f"--config-dir: is given twice, {found[0]} and {found[1]}; put the configs in one folder")
+    return rest, found[0] if found else None
+
+
 def _is_override(word: str) -> bool:
     return not word.startswith(("-", "~/")) and ("=" in word or word.startswith("~"))
 
@@ -56,8 +78,28 @@ def find_own_packages() -> None:
     sys.path.append(str(working_directory()))
 
 
+class FlagsAskedError(Exception):
+    """Raised in place of parsing where TAB asks which flags there are."""
+
+
 class Parser(ArgumentParser):
     """argparse's, without its page of usage."""
+
+    asked: list[str] | None = None
+    """Where TAB asks: the flags are put there, and nothing is parsed."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options; raises `FlagsAskedError` where only the flags were asked for."""
+        if Parser.asked is not None:
+            Parser.asked += self._flags()
+            raise FlagsAskedError
+        return super().parse_args(args, namespace)
+
+    def _flags(self) -> list[str]:
+        """The flags, and those of the parsers of its first word."""
+        found = [flag for action in self._actions for flag in action.option_strings]
+        inner = [action.choices.values() for action in self._actions if isinstance(action, _SubParsersAction)]
+        return [*dict.fromkeys([*found, *(flag for parsers in inner for one in parsers for flag in one._flags())])]
 
     def error(self, message: str) -> NoReturn:
         """End the process with `message`."""

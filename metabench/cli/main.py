@@ -11,8 +11,9 @@ import sys
 from importlib import import_module
 
 from metabench import __version__
-from metabench.cli.arguments import find_own_packages, flags_first, working_directory
+from metabench.cli.arguments import find_own_packages, flags_first, split_config_dir, working_directory
 from metabench.cli.commands import WORDS
+from metabench.cli.unknown import say_ignored, unknown_command
 from metabench.errors import UserError, system_refusals
 from metabench.utils.exit import leave
 from metabench.utils.output import flush_output, guard_output
@@ -41,10 +42,14 @@ def main() -> None:
 
 @system_refusals()
 def _dispatch(arguments: list[str]) -> None:
-    if arguments and arguments[0] in WORDS:
-        if arguments[0] != "ls":  # which reads no folder but those it is given
+    words, config_dir = split_config_dir(arguments)
+    if config_dir is not None:
+        say_ignored(config_dir)
+    if words and words[0] in WORDS:
+        if words[0] != "ls":  # which reads no folder but those it is given
             working_directory()
-        import_module(f"metabench.cli.commands.{arguments[0]}").main(arguments[1:])
+        place = [] if config_dir is None else [f"--config-dir={config_dir}"]
+        import_module(f"metabench.cli.commands.{words[0]}").main([*place, *words[1:]])
     elif "--version" in arguments:
         print(f"metabench {__version__}")
     elif {"--help", "-h"} & set(arguments):
@@ -56,7 +61,14 @@ def _dispatch(arguments: list[str]) -> None:
         from metabench.cli.app import hydra_help
 
         hydra_help()
+    elif words and words[0].replace("-", "").isidentifier() and not words[0].startswith("-"):
+        raise UserError(unknown_command(words[0], config_dir))
     else:
+        if {"-sc", "--shell-completion"} & {*words} and "COMP_LINE" in os.environ:
+            from metabench.cli.completion import complete
+
+            if complete():
+                return
         find_own_packages()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra's errors through: they are said in one line, by us
         # Threads that wait for each other should soon sleep. With one other busy process on two cores GNU OpenMP's own

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from metabench.errors import UserError
@@ -47,12 +49,20 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _refuse(fault: OSError) -> None:
     if not isinstance(fault, (FileNotFoundError, NotADirectoryError)):  # a group that a folder does not have
-        raise fault
+        raise _unreadable(fault, fault.filename)
+
+
+def _unreadable(fault: OSError, path: object) -> UserError:
+    return UserError(f"{path}: {fault.strerror or fault}")
 
 
 def description(path: Path) -> str:
-    """The first comment of a config that is not a directive to Hydra."""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    """The first comment of a config that is not a directive to Hydra; raises `UserError` where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as fault:
+        raise _unreadable(fault, path) from None
+    for line in text.splitlines():
         if not line.startswith("#"):
             break
         text = line.lstrip("# ").strip()
@@ -62,10 +72,44 @@ def description(path: Path) -> str:
 
 
 def folders(config_dir: str | None) -> list[Path]:
-    """Folders of configs, the user's first, then the program's; raises `UserError` for one that cannot be read."""
+    """Folders of configs, the user's first, then the program's and those of Hydra's plugins.
+
+    Raises `UserError` for one that cannot be read.
+    """
+    return [*([user_folder(config_dir)] if config_dir else []), *program_folders(), *plugin_folders()]
+
+
+def program_folders() -> list[Path]:
+    """The folder of the program's configs, or folders of an installation in parts."""
     import metabench.conf
 
-    return [*([user_folder(config_dir)] if config_dir else []), *map(Path, metabench.conf.__path__)]
+    return [*map(Path, metabench.conf.__path__)]
+
+
+@cache
+def plugin_folders() -> tuple[Path, ...]:
+    """Folders that installed plugins add to Hydra's search path; Hydra is imported only where there are plugins."""
+    if find_spec("hydra_plugins") is None:
+        return ()
+    from hydra._internal.utils import create_config_search_path
+
+    found = []
+    for element in create_config_search_path(None).get_path():
+        scheme, _, place = (element.path or "").partition("://")
+        if element.provider == "hydra" or scheme not in ("pkg", "file"):
+            continue
+        if scheme == "file":
+            found.append(Path(place))
+        elif (spec := find_spec(place)) is not None:
+            found += [Path(path) for path in spec.submodule_search_locations or ()]
+    return tuple(found)
+
+
+def ignored(folder: Path) -> list[Path]:
+    """Files of a user's folder of configs that nothing reads, since their names end in .yml."""
+    groups = {path.name for one in program_folders() for path in one.iterdir() if path.is_dir()}
+    places = [place for group in sorted(groups) if (place := folder / group).is_dir()]
+    return sorted(path for place in places for depth in ("*.yml", "*/*.yml") for path in place.glob(depth))
 
 
 def user_folder(config_dir: str) -> Path:

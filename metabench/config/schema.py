@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from metabench.config.types import LARGEST, Count, Folder, Node, NonNegative, Number, Positive, Section, Seed, Whole
+from metabench.config.types import (
+    LARGEST,
+    Count,
+    Folder,
+    Name,
+    Node,
+    NonNegative,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Whole,
+)
 
 
 class Train(Section):
@@ -114,6 +126,7 @@ class Config(Section):
     seed: Seed
     resume: bool
     run_dir: Folder | None
+    name: Name | None = None  # part of the folder of the run, where `run_dir` does not say it whole
     init: Folder | None  # a run directory whose chosen checkpoint to start from
     budget: str  # the name of the lengths that were chosen: full, or one that is shorter
     published: Published | None
@@ -133,3 +146,10 @@ class Config(Section):
     data: Node
     backbone: Node
     optim: Node
+
+    @field_validator("name")
+    @classmethod
+    def _of_a_chosen_folder(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("run_dir") is not None:
+            raise ValueError("run_dir is the folder as it stands; leave out one of the two")
+        return value

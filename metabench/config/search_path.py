@@ -24,7 +24,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from metabench.config.catalog import folders
+from metabench.config.catalog import program_folders
 
 PRIMARY, OWN = "config", "metabench.conf"
 OF_USER = ("command-line", "hydra.searchpath")  # beginnings of what Hydra calls the source of a user's folder
@@ -66,7 +66,7 @@ def _load_first(self: ConfigRepository, config_path: str) -> ConfigResult | None
         return None
     if found[0].scheme() == "file":
         _check_readable(Path(found[0].path, _file_name(path)))
-    if found[0].path != OWN and any((folder / _file_name(path)).is_file() for folder in folders(None)):
+    if found[0].path != OWN and any((folder / _file_name(path)).is_file() for folder in program_folders()):
         replaced.append(path)
     if path == config_path:
         result = _load(self, path)

@@ -5,11 +5,13 @@ An algorithm, a backbone or a data source annotates its keyword-only arguments w
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 LARGEST = 10**9  # so that the number of a task, a product of two counts, fits an int64
 
 
@@ -19,10 +21,17 @@ def _folder(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("should be a name for a folder: letters, digits and . _ -, at most 60, the first no sign")
+    return text
+
+
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Whole = Annotated[int, Field(ge=0, le=LARGEST)]
 Ways = Annotated[int, Field(ge=2, le=LARGEST)]  # of a classification
 Folder = Annotated[str, AfterValidator(_folder)]
+Name = Annotated[str, AfterValidator(_name)]  # of a run
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

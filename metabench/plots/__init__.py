@@ -5,7 +5,6 @@ Predictions are drawn for validation tasks; of the test split only the figures o
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 
 from matplotlib import style
 from matplotlib.figure import Figure
-from PIL import Image
 
 from metabench.algo.base import Algorithm
 from metabench.data.base import TaskSource
 from metabench.data.curves import Curves
+from metabench.figures.files import PRINT, picture_bytes
 from metabench.plots.curves import along_axis, learning_curve
 from metabench.plots.episode import episodes
 from metabench.plots.fits import fits
@@ -46,7 +45,7 @@ def draw_run(
     with looks():
         for name, picture in _pictures(algo, source, records, test, others or {}):
             paths.append(folder / f"{name}.png")
-            write(picture, paths[-1], colours=64)
+            write(picture, paths[-1], colours=64, dpi=DPI)
     return paths
 
 
@@ -55,24 +54,9 @@ def looks() -> AbstractContextManager[None]:
     return style.context(STYLE, after_reset=True)
 
 
-def write(picture: Figure, path: Path, colours: int = 256) -> None:
-    """Put the picture at `path`, by its suffix as PNG or SVG; the same picture gives the same bytes."""
-    write_bytes(path, _svg(picture) if path.suffix == ".svg" else _png(picture, colours))
-
-
-def _svg(picture: Figure) -> bytes:
-    content = io.BytesIO()
-    picture.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
-
-
-def _png(picture: Figure, colours: int) -> bytes:
-    """The picture in a palette of its own colours, which takes a third of the bytes."""
-    full, content = io.BytesIO(), io.BytesIO()
-    picture.savefig(full, format="png", dpi=DPI)
-    image = Image.open(full).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-    image.save(content, "png", optimize=True, dpi=(DPI, DPI))
-    return content.getvalue()
+def write(picture: Figure, path: Path, colours: int = 256, dpi: int = PRINT) -> None:
+    """Put the picture at `path`, by its suffix as PNG, SVG or PDF; the same picture gives the same bytes."""
+    write_bytes(path, picture_bytes(picture, path.suffix, dpi, colours))
 
 
 def _pictures(

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from metabench.algo.base import Algorithm
 from metabench.algo.fast_weights import FastWeights
-from metabench.plots.theme import BLUE, GREY, INK, WIDTH, steps
+from metabench.plots.theme import BLUE, GREY, INK, LETTERS, WIDTH, steps
 from metabench.utils.console import format_metric
 
 Lines = list[dict[str, Any]]
@@ -119,7 +119,9 @@ def band(axes: Axes, lines: Lines, name: str, metric: str, label: str, **look: A
 def finish(axes: Axes, metric: str, values: ndarray) -> None:
     """Name and limit the axis of the metric, and put the legend where it hides nothing."""
     limit(axes, metric, values)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.6, borderpad=0)
+    letters = sum(8 + len(label) for label in axes.get_legend_handles_labels()[1])
+    across = 3 if letters <= LETTERS else 1
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=across, borderaxespad=0.6, borderpad=0)
 
 
 def limit(axes: Axes, metric: str, values: ndarray) -> None:

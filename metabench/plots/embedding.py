@@ -7,6 +7,7 @@ the plane is that of their two principal components, and each axis says what sha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from metabench.algo.base import Algorithm
 from metabench.data.base import TaskSource
+from metabench.figures.labels import label_points
 from metabench.objective import classes
 from metabench.plots.theme import GREY, INK, WIDTH, predictions
 from metabench.tasks import Tasks
@@ -24,7 +26,8 @@ from metabench.utils.palette import PALETTE
 
 WIDE = 3  # panels in the usual width
 HEIGHT = 2.4  # inches, of a panel
-NOTE = 0.55  # inches, for title and legend
+NOTE = 0.75  # inches, for title and legend
+ACROSS = 26  # letters in the width of a panel
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,12 @@ def embeddings(named: dict[str, Embedded], episode: int, title: str) -> Figure:
             axes.set_axis_off()
         for row, seen in enumerate(found.moments):
             _panel(panels[above + row, column], seen, found)
-        words = f"{name}\n{right} of {len(found.predicted)} queries right"
-        panels[above, column].set_title(words, fontsize=9, loc="left")
-        if len(found.moments) > 1:
-            for axes, moment in zip(panels[:, column], ("before", "after adaptation"), strict=True):
-                axes.text(0.02, 0.98, moment, transform=axes.transAxes, va="top", fontsize=8, color=GREY)
-    picture.suptitle(f"{title}, validation task {episode}", fontsize=9.5, x=0.01, ha="left")
+        words = f"{fill(name, ACROSS)}\n{right} of {len(found.predicted)} queries right"
+        moments = ("\nbefore adaptation", "after adaptation") if len(found.moments) > 1 else ("",)
+        for axes, above_it, moment in zip(panels[above:, column], (words, ""), moments, strict=False):
+            axes.set_title(f"{above_it}{moment}", fontsize=8, loc="left")
+    about = f"{title}, validation task {episode}; principal components, with their share of the variance"
+    picture.suptitle(about, fontsize=9, x=0.01, ha="left")
     ink: dict[str, Any] = {"color": INK, "linestyle": ""}
     handles = [
         Line2D([], [], marker="o", markersize=9, alpha=0.45, label="support, by class", **ink),
@@ -84,6 +87,11 @@ def embeddings(named: dict[str, Embedded], episode: int, title: str) -> Figure:
         Line2D([], [], marker="x", markersize=5, label="query taken for another class", **ink),
     ]
     picture.legend(handles=handles, loc="outside lower left", ncols=3)
+    for column, found in enumerate(named.values()):
+        for axes, seen in zip(panels[rows - len(found.moments) :, column], found.moments, strict=True):
+            numbers = [f"{label + 1}" for label in found.labels[0].tolist()]
+            points = plane(torch.cat([seen.support, seen.query]))[0][: len(seen.support)].numpy()
+            label_points(picture, axes, points, numbers, ink=INK, line=GREY, size=6.5, dot=1, on_point=True)
     return picture
 
 
@@ -99,12 +107,10 @@ def _panel(axes: Axes, seen: Seen, found: Embedded) -> None:
         right, missed = query[asked & ~wrong], query[asked & wrong]
         axes.scatter(right[:, 0], right[:, 1], s=16, color=colour, linewidth=0, zorder=3)
         axes.scatter(missed[:, 0], missed[:, 1], s=26, color=colour, marker="x", linewidth=1.5, zorder=3)
-        for x, y in mine.tolist():
-            axes.text(x, y, f"{label + 1}", fontsize=6.5, ha="center", va="center", zorder=4)
     axes.set(xticks=[], yticks=[])
     axes.margins(0.08)
     for name, share in zip(("x", "y"), shares, strict=True):
-        axes.set(**{f"{name}label": f"component {1 + (name == 'y')} ({share:.0%} of variance)"})
+        axes.set(**{f"{name}label": f"component {1 + (name == 'y')} ({share:.0%})"})
 
 
 def plane(points: Tensor) -> tuple[Tensor, tuple[float, float]]:

@@ -7,6 +7,7 @@ many targets of validation tasks lie in theirs.
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def side_by_side(named: dict[str, Fits], title: str) -> Figure:
     for column, (name, drawn) in enumerate(named.items()):
         for t, axes in enumerate(panels[:, column]):
             drawn.draw(axes, t)
-        panels[0, column].set_title(name, fontsize=9, loc="left")
+        panels[0, column].set_title(fill(name, 26), fontsize=8, loc="left")
     frame(picture, panels, next(iter(named.values())), title)
     return picture
 
@@ -99,7 +100,8 @@ def frame(picture: Figure, panels: ndarray, drawn: Fits, title: str | None = Non
     found = [axes.get_legend_handles_labels() for axes in panels[0]]
     entries = {label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)}
     options: dict[str, Any] = {
-        "loc": "outside upper center",
+        "loc": "outside upper left",
+        "alignment": "left",
         "ncols": math.ceil(len(entries) / math.ceil(len(entries) / 7)),
         "title": title,
     }

@@ -16,7 +16,7 @@ from metabench.axis import AXES
 from metabench.errors import UserError
 from metabench.plots.curves import HEIGHT, UNITS, Lines, band, column, columns, limit, meta_steps, open_axes
 from metabench.plots.named import Group, title
-from metabench.plots.theme import GREY
+from metabench.plots.theme import GREY, LETTERS, legend_above
 from metabench.runs.reader import RunReader
 from metabench.utils.console import format_metric
 from metabench.utils.files import DamagedError
@@ -26,7 +26,6 @@ from metabench.utils.palette import PALETTE
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 LEVEL = (0, (1, 2))
 MARKERS = "osD^vPX"
-LETTERS = 105  # in the width of a picture
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,10 @@ def _lines(groups: Sequence[Group], series: Sequence[Series], tasks: str) -> tup
         look = {"color": colour, "linestyle": style, **({"marker": ""} if line.flat else {"marker": marker})}
         band(axes, line.points, "mean", metric, line.label, **look)
     limit(axes, metric, np.concatenate([column(line.points, "mean") for line in series]))
-    across = max(1, min(3, LETTERS // (8 + max(len(line.label) for line in series))))
     words, note = ", ".join(part for part in (title(groups), tasks) if part), _note(groups, series)
-    picture.set_figheight(HEIGHT + 0.5 + 0.17 * math.ceil(len(series) / across) + 0.14 * note.count("\n"))
-    picture.legend(loc="outside upper left", ncols=across, title=words, alignment="left", borderpad=0.1)
+    handles, labels = axes.get_legend_handles_labels()
+    lines = legend_above(picture, handles, labels, words)
+    picture.set_figheight(HEIGHT + 0.33 + 0.17 * lines + 0.14 * note.count("\n"))
     picture.supxlabel(note, fontsize=7.5, color=GREY, x=0.01, ha="left")
     return picture, axes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from metabench.errors import UserError
 from metabench.plots.curves import UNITS, column
 from metabench.plots.groups import DASHES
 from metabench.plots.named import Group, title
-from metabench.plots.theme import GREY, WIDTH
+from metabench.plots.theme import GREY, WIDTH, legend_above
 from metabench.runs.reader import RunReader
 from metabench.utils.files import DamagedError
 from metabench.utils.palette import PALETTE
@@ -82,7 +83,7 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
             axes.plot(np.arange(1, len(values) + 1), values, **look)
     regret = _mean(tests, "regret")
     low = min(0, *regret[np.isfinite(regret)], 0)
-    label = f"less that of {name}'s last weights"
+    label = f"{fill(name, 40)},\nless the error of its last weights"
     error.plot(
         np.arange(1, len(regret) + 1), regret, color=PALETTE[0], linestyle=(0, (1, 1.5)), linewidth=1.4, label=label
     )
@@ -93,17 +94,19 @@ def rounds(named: dict[str, list[Test]], words: str | None = None) -> Figure:
         shot.set_yscale("log")
         final.set_ylim(bottom=0)
     examples = "examples" if each == 1 else "examples of each class"
-    shot.set(title="as a task's examples come, mean over rounds", xlabel=examples)
+    shot.set(title="as examples come, mean over rounds", xlabel=examples)
     final.set(title=f"after all {shots[-1]}", xlabel="round")
     needed.set(title="examples to the threshold (all, where never)", xlabel="round", ylim=(0, 1.05 * shots[-1] * each))
-    error.set(title="error so far, summed over rounds", xlabel="round", ylim=(low, None))
+    error.set(title="error so far, summed over rounds", xlabel="round")
+    error.set_ylim(low, low + 1.35 * (error.get_ylim()[1] - low))  # room for the legend
     error.legend(loc="upper left")
     for axes in panels.flat:
-        axes.title.set_fontsize(9)
-    across = max(1, min(4, 100 // (8 + max(map(len, named)))))
-    picture.legend(
-        *shot.get_legend_handles_labels(), loc="outside upper left", ncols=across, title=words, alignment="left"
-    )
+        heading = axes.get_title()
+        axes.set_title("")
+        axes.set_title(heading, fontsize=9, loc="left")
+    handles, labels = shot.get_legend_handles_labels()
+    lines = legend_above(picture, handles, labels, words)
+    picture.set_figheight(5.2 + 0.17 * lines)
     return picture
 
 

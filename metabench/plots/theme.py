@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from textwrap import fill
 
 import torch
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
+from metabench.figures.look import look
 from metabench.tasks import Examples, Tasks
 
 DPI, WIDTH = 120, 800 / 120  # inches: every picture is 800 pixels wide
 INK, GREY, PALE, BLUE, ORANGE = "#222222", "#8c8c8c", "#d4d4d4", "#0072b2", "#d55e00"  # Okabe & Ito: for every eye
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9.0,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#ebebeb",
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "lines.solid_capstyle": "round",
-    "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "legend.columnspacing": 1.5,
-    "svg.hashsalt": "metabench",  # names inside an SVG are the same every time
-}
+STYLE = look(ink=INK, axis=GREY, label=INK, grid="#ebebeb")
+LETTERS = 105  # in the width of a picture
+
+
+def legend_above(picture: Figure, handles: Sequence[Artist], labels: Sequence[str], title: str | None = None) -> int:
+    """A legend above all panels, in as many columns as its labels leave room for, long ones broken; its lines."""
+    labels = [fill(label, LETTERS - 10) for label in labels]
+    widest = max(len(line) for label in labels for line in label.splitlines())
+    across = max(1, min(len(labels), 4, LETTERS // (8 + widest)))
+    words = None if title is None else fill(title, LETTERS + 5)
+    picture.legend(
+        handles, labels, loc="outside upper left", ncols=across, title=words, alignment="left", borderpad=0.1
+    )
+    return sum(len(label.splitlines()) for label in labels[::across]) + len((words or "").splitlines())
 
 
 def steps(count: int) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
+from metabench.figures.labels import label_points
+from metabench.figures.look import look
 from metabench.report.cells import Cell
 from metabench.utils.interval import FEWEST, over_seeds
 from metabench.utils.palette import PALETTE
@@ -42,37 +42,12 @@ TIMES = (
 )  # that an axis may show
 SIZE = (5.4, 3.3)  # inches
 DIVERGED = 100  # times the middle of the best errors: beyond that an axis ends
-# Of a name beside its point, in points and with its alignment, the nearest first.
-PLACES: list[tuple[float, float, Any]] = [
-    (side * (7 + 4 * near), up * (4 + 9 * near) - 3, {1: "left", -1: "right", 0: "center"}[side])
-    for near in range(5)
-    for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
-]
-LOOK: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "metabench",  # names inside a picture are the same every time
-    "font.size": 9.0,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "lines.solid_capstyle": "round",
-}
+LOOK = {**look(ink=INK, axis=GRID, label=MUTED, grid=GRID), "svg.fonttype": "none", "axes.facecolor": "none"}
 Lines = Sequence[Mapping[str, Any]]  # of metrics.jsonl: step, metric, ci95
 Curves = Sequence[tuple[Cell, Sequence[Lines]]]
 
 
-def look(rank: int) -> tuple[str, Any]:
+def series(rank: int) -> tuple[str, Any]:
     """The colour and the line of the row of that rank."""
     return COLOURS[rank % SERIES], DASHES[rank // SERIES % len(DASHES)]
 
@@ -89,7 +64,7 @@ def learning(curves: Curves, ranks: Mapping[tuple[str, str], int]) -> str:
         scale = 100 if metric == "accuracy" else 1
         drawn, best = [], []
         for cell, seeds in curves:
-            colour, line = look(ranks[cell.row, cell.variant])
+            colour, line = series(ranks[cell.row, cell.variant])
             for x, mean, half in _bands(seeds, metric, cell.runs[0].validation_tasks):
                 mean, half = scale * mean, scale * np.nan_to_num(half)
                 axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.6, marker="o" if len(x) == 1 else "")
@@ -128,7 +103,7 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
         shown = means if metric == "accuracy" else clipped(means, list(means))
         points = [(cell.seconds, float(value)) for cell, value in zip(cells, shown, strict=True)]
         for cell, point, mean in zip(cells, points, means, strict=True):
-            colour, _ = look(ranks[cell.row, cell.variant])
+            colour, _ = series(ranks[cell.row, cell.variant])
             half = scale * (cell.ours.ci95 or 0) if point[1] == mean else 0  # of one that diverged there is no interval
             marker = "o" if point[1] == mean else "^"
             axes.errorbar(*point, half, color=colour, marker=marker, markersize=6, capsize=2.5)
@@ -142,7 +117,7 @@ def cost(cells: Sequence[Cell], ranks: Mapping[tuple[str, str], int]) -> str:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: time_text(seconds)))
         axes.set_xlabel("meta-training, of one seed")
         scale_metric(axes, metric, shown, "test")
-        name_points(axes, points, [cell.row for cell in cells])
+        label_points(figure, axes, np.array(points), [cell.row for cell in cells], ink=INK, line=MUTED)
         return as_svg(figure, f"{metric} on test tasks against the time of meta-training")
 
 
@@ -150,38 +125,6 @@ def clipped(values: np.ndarray, best: Sequence[float]) -> np.ndarray:
     """Errors, those of diverged runs cut off at `DIVERGED` times the middle of the `best` error of each run."""
     finite = [value for value in best if np.isfinite(value)]
     return np.minimum(values, DIVERGED * float(np.median(finite))) if finite else values
-
-
-def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> list[Annotation]:
-    """Write the names of points beside them, where no name lies on another one or on a point.
-
-    A name that finds no such place is left out; the legend has it.
-    """
-    figure = axes.figure.get_figure(root=True)
-    assert isinstance(figure, Figure)
-    figure.draw_without_rendering()  # the layout is settled before anything is measured
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    where, room = axes.transData.transform(points), axes.bbox.padded(12)
-    taken: list[Any] = []
-    written = []
-    for i, (point, name) in enumerate(zip(points, names, strict=True)):
-        text = axes.annotate(
-            name, point, (0, 0), textcoords="offset points", fontsize=8, color=INK, parse_math=False,
-            annotation_clip=False, in_layout=False,
-        )  # fmt: skip
-        others = np.delete(where, i, axis=0)
-        for right, up, align in PLACES:
-            text.set_position((right, up))
-            text.set_horizontalalignment(align)
-            box = text.get_window_extent(renderer).padded(1)
-            inside = room.contains(box.x0, box.y0) and room.contains(box.x1, box.y1)
-            if inside and not box.count_overlaps(taken) and not any(box.contains(x, y) for x, y in others):
-                taken.append(box)
-                written.append(text)
-                break
-        else:
-            text.remove()
-    return written
 
 
 def _axes() -> tuple[Figure, Axes]:

@@ -14,7 +14,7 @@ FULL = "full"
 # What may be given beside an experiment and leaves it the experiment: where and how it is computed, and its seed.
 FREE = (
     *("experiment", "bench", "suite", "budget", "seed"),
-    *("device", "engine", "chunk", "remat", "resume", "run_dir", "log", "tracker", "checkpoint"),
+    *("device", "engine", "chunk", "remat", "resume", "run_dir", "name", "log", "tracker", "checkpoint"),
 )
 FREE_PARTS = ("data.root", "data.download", "data.memory")
 

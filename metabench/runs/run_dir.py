@@ -3,7 +3,8 @@
 config.yaml        the composed configuration
 environment.json   command, versions, git state, device; written first
 metrics.jsonl      one line a log interval and one a validation
-checkpoints/       last.pt, previous.pt (the one before), best.pt (on validation)
+run.log            what was shown, as plain lines; a run that goes on adds to it
+checkpoints/       last.pt, previous.pt (the one before, until the run is finished), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | oom | complete, and why
 pictures/          if asked for
 trackers.json      what each tracker was given; their files lie in trackers/ and tensorboard/
@@ -18,7 +19,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,9 +41,10 @@ from metabench.utils.files import (
 )
 from metabench.utils.lock import Lock
 
+LOG = "run.log"
 FILES = (
     *("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json"),
-    "trackers.json",
+    *("trackers.json", LOG),
 )
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 MOST = 3  # keys that a message names
@@ -100,11 +102,13 @@ class RunDirectory:
 
     def _differences(self, config: Mapping[str, Any]) -> str:
         """The keys in which the run that lies here differs from `config`, with both values."""
+        file = self.path / "config.yaml"
         try:
-            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-            held, now = (flat(of_run(one)) for one in (found, config))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, *UNFIT):
-            return ""
+            held, now = (flat(of_run(one)) for one in (yaml.safe_load(file.read_text(encoding="utf-8")), config))
+        except OSError as fault:
+            return f" ({file}, which would tell the keys, cannot be read: {fault.strerror})"
+        except (UnicodeDecodeError, yaml.YAMLError, *UNFIT):
+            return f" ({file}, which would tell the keys, is not a configuration)"
         keys = sorted(key for key in {*held, *now} if held.get(key) != now.get(key))
         said = [f"{key}={format_value(held.get(key), 60)} there, {format_value(now.get(key), 60)} here" for key in keys]
         if not said:
@@ -217,9 +221,14 @@ class RunDirectory:
         write_json(self.path / "episodes.json", {"metric": metric, "modes": dict(modes)}, indent=None)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary, the last file of a run."""
+        """Write the summary, the last file of a run, and keep the checkpoints that a finished run needs.
+
+        best.pt is what is tested, plotted and begun from; from last.pt a summary that is lost is made again.
+        """
         self.status(summary["status"])
         write_json(self.path / "summary.json", summary)
+        with suppress(OSError):
+            (self.checkpoints / "previous.pt").unlink()
 
 
 def held_identity(path: Path) -> str | None:

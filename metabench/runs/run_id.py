@@ -10,7 +10,7 @@ from typing import Any
 from metabench.utils.files import plain
 
 # What may differ between two runs that are one and the same: where they read, write and report, what they are called.
-NOT_IDENTITY = ("resume", "run_dir", "log", "tracker", "budget", "published", "board", "tests")
+NOT_IDENTITY = ("resume", "run_dir", "name", "log", "tracker", "budget", "published", "board", "tests")
 NOT_OF_DATA = ("root", "download", "memory")  # the content of the data is on the protocol card
 NOT_OF_DEVICE = ("index",)  # a run goes on on another GPU
 LATER = (  # keys that version 0.1.0 lacks

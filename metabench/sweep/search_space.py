@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 DIGITS = 4  # of a number that was drawn: what is printed is what was run
 # What validation measures must be the same in every trial, and so must be what a trial is.
-FIXED = ("data", "validate", "test", "seed", "budget", "experiment", "init", "published", "resume", "run_dir", "hydra")
+FIXED = (
+    *("data", "validate", "test", "seed", "budget", "experiment", "init", "published"),
+    *("resume", "run_dir", "name", "hydra"),
+)
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, Override]]:

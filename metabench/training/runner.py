@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell_line
 from metabench.runs.inputs import check_same_data
-from metabench.runs.run_dir import RunDirectory, checked_state, held_identity
+from metabench.runs.run_dir import LOG, RunDirectory, checked_state, held_identity
 from metabench.runs.run_id import Inputs, first_identity, identity
 from metabench.runs.shared import shared_directory
 from metabench.tracker.base import TrackedRun
@@ -55,13 +56,14 @@ class RunSpec:
         cell: dict[str, Any],
         command: Sequence[str],
     ) -> RunSpec:
-        """The run of a settled configuration, in `run_dir` or below `folder`; `written` has the values as given.
+        """The run of a settled configuration, in `run_dir`, or below `folder` by its name and id.
 
-        A run of version 0.1.0 that lies there is continued under its own id, where nothing but its configuration
-        decided it.
+        `written` has the values as given. A run of version 0.1.0 that lies there is continued under its own id, where
+        nothing but its configuration decided it.
         """
         key, first = identity(config, inputs), first_identity(written)
-        path, earlier = (expanded(config["run_dir"] or folder / name) for name in (key, first))
+        name = f"{config['name']}-" if config.get("name") else ""
+        path, earlier = (expanded(config["run_dir"] or folder / f"{name}{own}") for own in (key, first))
         if not inputs and held_identity(earlier) == first:
             return cls(earlier, first, written, inputs, cell, command)
         return cls(path, key, config, inputs, cell, command)
@@ -89,7 +91,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                 directory.finish(summary)
         display.say(f"{path}: finished before; resume=false runs it again")
         with checked_state(path / "summary.json"):
-            display.console.print(result_table(summary))
+            display.show(result_table(summary))
         if trackers.open:
             with directory:
                 _track(trackers, spec, summary["protocol"], summary["environment"], directory, finished=True)
@@ -102,12 +104,14 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         card = ranks.on_every_rank(lambda: card_table(components.card))
     if config.resume:
         check_same_data(path, (directory.held() or {}).get("data"), components.card["test"]["data"])
-    with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory:
+    log = path / LOG if ranks.rank == 0 else None
+    with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory, display.logged(log):
         if not config.resume:
             directory.clear()
         where = environment(components.device, spec.command, ranks)
         about = {"inputs": dict(spec.inputs), "data": components.card["test"]["data"]}
         directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
+        display.record(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {where['command']}")
         try:
             _introduce(spec, where, card, display, ranks, config.train.tasks)
             training = Training(components, directory, signals, trackers)
@@ -146,12 +150,14 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
             signals.hold()  # what is finished is not stopped
             directory.finish(summary)
         except BaseException as fault:
+            status, reason = _ending(fault)
+            display.record(f"{status}: {reason}")
             with suppress(UserError):  # where the disk is full the fault itself is what is to be said
-                directory.status(*_ending(fault))
-            trackers.end(_ending(fault)[0])
+                directory.status(status, reason)
+            trackers.end(status)
             raise
         trackers.finish(summary, _pictures(directory))
-        display.console.print(result_table(summary))
+        display.show(result_table(summary))
         display.say(f"written to {path}")
         return summary
 
@@ -193,7 +199,7 @@ def _introduce(
     )
     if ranks.size > 1:
         display.say(f"{ranks.size} ranks share the {tasks} tasks of a meta-step")
-    display.console.print(card)
+    display.show(card)
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:

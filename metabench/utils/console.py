@@ -1,13 +1,17 @@
-"""The program's output: live progress on a terminal, plain lines in a pipe or a log."""
+"""The program's output: live progress on a terminal, plain lines in a pipe and in the log of a run."""
 
 from __future__ import annotations
 
+import io
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from metabench.utils.distributed import silent
@@ -39,10 +43,34 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or open_console()
         self.live = self.console.is_terminal
+        self._log: Path | None = None
 
     def say(self, line: str) -> None:
         """One line, kept."""
-        self.console.print(line, markup=False)
+        self.show(line)
+
+    def show(self, shown: RenderableType) -> None:
+        """A line or a table, kept."""
+        self.console.print(shown, markup=False)
+        self.record(shown)
+
+    def record(self, shown: RenderableType) -> None:
+        """Add a line or a table to the log alone, if there is one; a log that cannot be written ends no run."""
+        if self._log is not None:
+            text = io.StringIO()
+            Console(file=text, width=PLAIN_WIDTH, highlight=False, soft_wrap=True).print(shown, markup=False)
+            lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+            with suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(lines)
+
+    @contextmanager
+    def logged(self, path: Path | None) -> Iterator[None]:
+        """Within it what is shown is added to the file at `path` too, as plain lines; with None to no file."""
+        self._log, before = path, self._log
+        try:
+            yield
+        finally:
+            self._log = before
 
     def phase(self, name: str, total: int, done: int = 0) -> Phase:
         """A phase of `total` units, of which `done` are behind us; a context manager."""
@@ -92,10 +120,11 @@ class Phase:
             if note:
                 self.bar.update(self.task, note=note)
             self.bar.update(self.task, completed=done)
-        elif note and (time.monotonic() - self.said > PLAIN_EVERY or done == self.total):
+        if note and (time.monotonic() - self.said > PLAIN_EVERY or done == self.total):
             self.said = time.monotonic()
             left = (self.total - done) / self.rate if self.rate else math.inf
-            self.display.say(f"{self.name} {done}/{self.total}  {note}  {clock(left)} left")
+            keep = self.display.record if self.display.live else self.display.say
+            keep(f"{self.name} {done}/{self.total}  {note}  {clock(left)} left")
 
 
 def clock(seconds: float) -> str:

@@ -9,12 +9,15 @@ import json
 import numpy as np
 import pytest
 from made_runs import change, write_run
+from matplotlib.colors import to_hex, to_rgba_array
 from paths import ROOT
 from program import run_metabench
 
 from metabench.board.formats import sheet
 from metabench.board.leaderboard import make_boards
+from metabench.board.pictures import ON_PAPER, figures, put_on_paper
 from metabench.board.ranks import critical_difference, holm, letters, mean_ranks
+from metabench.report.charts import VARIABLES
 
 BOARD = ("bench=sinusoid",)
 FORMATS = ("md", "csv", "json", "latex", "html")
@@ -97,6 +100,29 @@ def test_a_terminal_of_80_columns_is_enough(runs):
     done = run_metabench("leaderboard", str(runs), cwd=runs, env={"COLUMNS": "80"})
     assert (done.code, done.err) == (0, "")
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_pictures_of_a_board_are_files_for_papers(runs):
+    for suffix, head in (("svg", b"<svg"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+        done = run_metabench("leaderboard", ".", "--pictures", "p", "--picture-format", suffix, cwd=runs)
+        assert (done.code, done.err) == (0, "")
+        for name in ("cost", "ranks"):
+            assert (runs / f"p/sinusoid_{name}.{suffix}").read_bytes().startswith(head)
+
+
+def test_a_picture_on_paper_has_no_colour_that_stands_for_a_pages(runs):
+    (board,) = make_boards([runs], None, "inductive")
+    for figure in figures(board).values():
+        put_on_paper(figure)
+        colours = [
+            to_hex(rgba)
+            for artist in figure.findobj()
+            for name in ("color", "facecolor", "edgecolor")
+            if hasattr(artist, f"get_{name}")
+            for rgba in to_rgba_array(getattr(artist, f"get_{name}")())
+        ]
+        assert not {*VARIABLES} & {*colours}
+        assert ON_PAPER["var(--ink)"] in colours
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ def test_run_dir_is_a_file_below_a_file_or_holds_another_run(work):
         done = run_metabench(*SINUSOID, "run_dir=run", *other, cwd=work)
         refused(done, f"run_dir=run: holds a run of another configuration: {differs}; choose another folder")
     assert before == {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    (work / "run/config.yaml").write_text("[")
+    file = "run/config.yaml, which would tell the keys,"
+    done = run_metabench(*SINUSOID, "run_dir=run", "seed=1", cwd=work)
+    refused(done, f"run_dir=run: holds a run of another configuration ({file} is not a configuration); choose another")
+    (work / "run/config.yaml").unlink()
+    done = run_metabench(*SINUSOID, "run_dir=run", "seed=1", cwd=work)
+    refused(done, f"({file} cannot be read: No such file or directory); choose another folder")
 
 
 def test_init_from_another_model(work):

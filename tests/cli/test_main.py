@@ -97,7 +97,8 @@ def test_a_run_leaves_its_files(first):
     cwd, _ = first
     run = only_run(cwd)
     files = {"config.yaml", "environment.json", "metrics.jsonl", "status.json", "episodes.json", "summary.json"}
-    tensors = {"checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt"}
+    files |= {"run.log"}
+    tensors = {"checkpoints/last.pt", "checkpoints/best.pt"}  # the one before the last is of no use any more
     found = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert found - {".lock"} == files | tensors
     assert run.parent == cwd / "outputs/sinusoid/maml"
@@ -162,6 +163,22 @@ def test_a_finished_run_is_shown_and_not_trained_again(first):
     assert "finished before" in again.out
     assert done.out[done.out.index("meta-test\n") :].startswith(again.out[again.out.index("meta-test\n") :])
     assert before == {path: path.read_bytes() for path in only_run(cwd).rglob("*") if path.is_file()}
+
+
+def test_the_log_of_a_run_is_what_was_shown(first):
+    _, done = first
+    begun, *lines = (only_run(first[0]) / "run.log").read_text().strip().splitlines()
+    assert begun.endswith(f"  metabench {shlex.join(SINUSOID)}")
+    assert lines == [line.rstrip() for line in done.out.rstrip().splitlines()]
+
+
+def test_a_name_is_part_of_the_folder_and_not_of_the_run(first):
+    cwd, _ = first
+    done = run_metabench(*SINUSOID, "name=first-try", "train.steps=0", cwd=cwd.parent)
+    assert (done.code, done.err) == (0, "")
+    (run,) = cwd.parent.glob("outputs/sinusoid/maml/*")
+    assert run.name == f"first-try-{summary(run)['identity']}"
+    assert identity(yaml.safe_load((run / "config.yaml").read_text())) == summary(run)["identity"]
 
 
 def test_the_config_of_a_run_has_its_identity(first):

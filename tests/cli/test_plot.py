@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from build import build, small
+from layout import crowded
+from PIL import Image
 from program import GLYPHS, SINUSOID, only_run, run_metabench
 
 from metabench.evaluation.evaluate import evaluate
@@ -145,7 +147,7 @@ def spoil(name: str, text: str):
 BAD = {
     "no folder": (["curves", "nowhere"], None, "nowhere: no such folder"),
     "no run": (["curves", "empty"], None, "empty: holds no run"),
-    "not a picture": (["curves", "runs/0", "-o", "x.gif"], None, "--output x.gif: should end in .png or .svg"),
+    "not a picture": (["curves", "runs/0", "-o", "x.gif"], None, "--output x.gif: should end in .png, .svg or .pdf"),
     "no such output": (["curves", "runs/0", "-o", "a/b.png"], None, "--output a/b.png: there is no folder a"),
     "no kind": (["bars", "runs/0"], None, "plot: argument KIND: invalid choice: 'bars'"),
     "no folders": (["curves"], None, "plot: the following arguments are required: DIR"),
@@ -225,6 +227,18 @@ def test_an_episode_of_a_real_run_is_drawn_and_curves_are_not(tmp_path):
     assert "has no curves to fit" in done.err
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_picture_for_a_paper(suffix, three, tmp_path):
+    done = run_metabench("plot", "curves", "runs", "-o", f"c.{suffix}", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    content = (tmp_path / f"c.{suffix}").read_bytes()
+    assert {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix] == content[: 5 if suffix == "svg" else 4]
+    if suffix == "png":
+        with Image.open(tmp_path / "c.png") as image:
+            assert image.size[0] == 2000
+            assert image.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+
+
 def test_a_plane_keeps_the_distances_of_what_is_flat_and_says_how_much_it_holds():
     torch.manual_seed(0)
     flat = torch.randn(9, 2).double() * torch.tensor([3.0, 1.0])
@@ -253,8 +267,9 @@ def test_an_embedding_is_that_of_evaluation(algo):
             torch.testing.assert_close(begin.support, setup.algo.backbone(tasks.support.x)[0])
             torch.testing.assert_close(begin.query, setup.algo.backbone(tasks.query.x)[0])
     assert len(found.moments) == (2 if algo == "maml" else 1)  # the others' features do not adapt
-    axes = embeddings({"x": found}, 1, "title").axes
-    assert len(axes) == len(found.moments)
+    picture = embeddings({f"x, with a name of {'many ' * 8}words {i}": found for i in range(3)}, 1, "title")
+    assert len(picture.axes) == 3 * len(found.moments)
+    assert crowded(picture) == []
 
 
 def test_a_model_that_compares_maps_has_no_features_to_draw():

@@ -93,3 +93,5 @@ def test_a_folder_that_cannot_be_read(command, tmp_path):
         *command.split(), cwd=tmp_path, patch=obey_permissions, env={"METABENCH_CACHE": str(tmp_path / "cache")}
     )
     refused(done, "half" if "half" in command else "locked")
+    if "config-dir" in command:  # in every command
+        assert done.code == 2

@@ -55,7 +55,9 @@ def test_a_command_does_what_it_is_shown_for(command: Command, folder):
     for tracker in TRACKERS & set(re.findall(r"\w+", " ".join(w for w in words if w.startswith("tracker=")))):
         pytest.importorskip(tracker)
     if words and words[0] in WORDS:
-        shortened = {"tune": ("device=cpu", *SHORT), "test": ("test.episodes=10", "device=cpu")}.get(words[0], ())
+        shortened = {"tune": ("device=cpu", *SHORT), "test": ("test.episodes=10", "device=cpu"), "rm": ("--yes",)}.get(
+            words[0], ()
+        )
         words = [filled(word, folder) for word in words] + list(shortened)
         if words[0] == "leaderboard":  # runs of this folder are shortened: no board's
             words[1] = str(ROOT / "outputs/reference/bench")

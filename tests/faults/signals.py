@@ -46,7 +46,7 @@ def signalled(attempt: Attempt, number: signal.Signals) -> None:
     attempt.note(LATENCY, waited, limit=5)
     _, start = again(*MAML, cwd=cwd)
     assert start == done or done <= 1, (start, done)
-    identical(only_run(cwd), run, stopped=True)
+    identical(only_run(cwd), run)
 
 
 def _left(started: Any, number: int) -> tuple[int, float]:
@@ -92,7 +92,7 @@ def handled(attempt: Attempt, number: signal.Signals) -> None:
     assert told.read_text() == f"{step} of {step}\n"
     assert read_json(only_run(cwd) / "status.json")["status"] == ("stopped" if leaves else "complete")
     again(*MAML, cwd=cwd)
-    identical(only_run(cwd), straight(*MAML), stopped=True)
+    identical(only_run(cwd), straight(*MAML))
 
 
 def launcher(number: int, told: Path, note: Path, leaves: bool) -> None:

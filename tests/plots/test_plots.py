@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from build import Setup, build, small
+from layout import crowded
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -123,6 +124,15 @@ def test_drawing_needs_no_display_and_no_global_figures():
     )
     code += "assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@every
+def test_no_text_is_cut_off_or_lies_on_another(algo, data, names, monkeypatch, tmp_path):
+    met = []
+    monkeypatch.setattr("metabench.plots.write", lambda picture, path, **_: met.append((path.name, crowded(picture))))
+    drawn(tmp_path, build(*small(algo, data)))
+    assert {name for name, _ in met} == {f"{name}.png" for name in names}
+    assert [(name, found) for name, found in met if found] == []
 
 
 def test_marks_of_an_episode_are_the_accuracy_of_evaluation():

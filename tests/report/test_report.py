@@ -21,13 +21,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import change, composed, write_run
-from matplotlib.figure import Figure as MatplotlibFigure
 from paths import CONF, ROOT
 from program import run_fresh, run_metabench
 from rich.console import Console
 
 from metabench.evaluation.evaluate import estimate
-from metabench.report import charts
 from metabench.report.expected import Experiments
 from metabench.report.formats import MODULES, SUFFIXES, writer
 from metabench.report.tables import Part, Report, make_report
@@ -739,17 +737,6 @@ def test_the_axis_of_validation_ends_where_runs_diverge(tmp_path):
     assert "1e+18" not in writer("html")(made_report(tmp_path))
 
 
-def test_names_of_points_lie_apart():
-    figure = MatplotlibFigure(figsize=charts.SIZE, layout="constrained")
-    axes, random = figure.add_subplot(), np.random.default_rng(0)
-    points = [(x, y) for x, y in random.normal(size=(25, 2)) * [1, 0.1]]
-    axes.plot(*zip(*points, strict=True), "o")
-    written = charts.name_points(axes, points, [f"method{i}" for i in range(25)])
-    boxes = [text.get_window_extent() for text in written]
-    assert len(boxes) >= 15
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-
-
 def test_many_protocols_have_their_own_letters():
     from metabench.report.tables import _letters
 
@@ -792,5 +779,6 @@ def test_bad_input_is_one_line(arguments, code, said, tmp_path):
 def test_only_damaged_runs_are_a_failure(tmp_path):
     (tmp_path / "summary.json").write_text("{")
     done = run_metabench("report", ".", cwd=tmp_path)
-    assert (done.code, done.err) == (1, "metabench: none of these runs can be read\n")
+    assert done.code == 1
+    assert done.err.startswith("metabench: none of these runs can be read: .: summary.json: Expecting")
     assert "summary.json: Expecting" in done.out

@@ -1,3 +1,4 @@
 """The reserved first words of a command line: one file each, imported when asked for, with `main(arguments)`."""
 
-WORDS = ("compare", "doctor", "export", "leaderboard", "ls", "plot", "predict", "report", "test", "tune", "validate")
+_READING = ("compare", "export", "leaderboard", "ls", "plot", "report", "runs", "show")
+WORDS = (*_READING, "doctor", "predict", "rm", "test", "tune", "validate")

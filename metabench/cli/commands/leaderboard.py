@@ -15,6 +15,8 @@ from metabench.report.formats import SUFFIXES
 from metabench.utils.exit import leave
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from metabench.board.formats import Sheet
 
 
@@ -32,6 +34,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else the terminal's")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there; pictures of FILE.md beside it")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the pictures there")
+    parser.add_argument(
+        "--picture-format", choices=("svg", "pdf", "png"), default="svg", help="of these files; png has 300 dpi"
+    )
     options = parser.parse_args(arguments)
     try:
         kind = _kind(options.format, options.output, options.pictures)
@@ -59,7 +64,7 @@ class View:
     name: str
     heading: Sequence[str]
     sheets: Sequence[Sheet]
-    pictures: Callable[[], dict[str, dict[str, str]]]  # by board and title
+    figures: Callable[[], dict[str, dict[str, Figure]]]  # by board and title
     json: Callable[[], str]
     csv: Callable[[], str]
 
@@ -70,10 +75,10 @@ def _boards(folders: list[Path], board: str | None, prediction: str) -> View:
 
     boards = make_boards(folders, board, prediction)
 
-    def draw() -> dict[str, dict[str, str]]:
-        from metabench.board.pictures import pictures
+    def draw() -> dict[str, dict[str, Figure]]:
+        from metabench.board.pictures import figures
 
-        return {each.name: pictures(each) for each in boards}
+        return {each.name: figures(each) for each in boards}
 
     return View(
         "leaderboard", formats.HEADING, [formats.sheet(each) for each in boards], draw,
@@ -87,10 +92,10 @@ def _shifts(folders: list[Path], board: str | None, prediction: str) -> View:
 
     shifts = make_shifts(folders, board, prediction)
 
-    def draw() -> dict[str, dict[str, str]]:
-        from metabench.board.shift_pictures import pictures
+    def draw() -> dict[str, dict[str, Figure]]:
+        from metabench.board.shift_pictures import figures
 
-        return {each.board.name: pictures(each) for each in shifts}
+        return {each.board.name: figures(each) for each in shifts}
 
     return View(
         "task shift", formats.HEADING, [formats.sheet(each) for each in shifts], draw,
@@ -100,12 +105,17 @@ def _shifts(folders: list[Path], board: str | None, prediction: str) -> View:
 
 def _write(view: View, kind: str | None, options: argparse.Namespace) -> None:
     from metabench.board import formats
+    from metabench.board.pictures import as_element
 
     output, folder = options.output, options.pictures
     if folder is None and kind == "md" and output is not None:
         folder = output.with_suffix("")
-    drawn = view.pictures() if folder is not None or kind == "html" else {}
-    links = _write_pictures(drawn, folder, output.parent if output else None) if folder is not None else {}
+    figures = view.figures() if folder is not None or kind == "html" else {}
+    shown = figures if kind == "html" else {}
+    drawn = {name: {title: as_element(f, title) for title, f in found.items()} for name, found in shown.items()}
+    links: dict[str, dict[str, str]] = {}
+    if folder is not None:
+        links = _write_pictures(figures, folder, f".{options.picture_format}", output.parent if output else None)
     if kind is None:
         from metabench.utils.console import open_console
 
@@ -129,7 +139,7 @@ def _write(view: View, kind: str | None, options: argparse.Namespace) -> None:
 
 
 def _write_pictures(
-    pictures: dict[str, dict[str, str]], folder: Path, beside: Path | None
+    figures: dict[str, dict[str, Figure]], folder: Path, suffix: str, beside: Path | None
 ) -> dict[str, dict[str, str]]:
     """Write every picture; their paths, by board and title, from the folder `beside`."""
     import os
@@ -139,10 +149,10 @@ def _write_pictures(
 
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, dict[str, str]] = {}
-    for board, found in pictures.items():
-        for title, svg in found.items():
+    for board, found in figures.items():
+        for title, figure in found.items():
             kind = next((kind for kind in ("cost", "shift") if kind in title), "ranks")
-            file = folder / f"{board}_{kind}.svg"
-            write_bytes(file, as_file(svg).encode())
+            file = folder / f"{board}_{kind}{suffix}"
+            write_bytes(file, as_file(figure, title, suffix))
             paths.setdefault(board, {})[title] = Path(os.path.relpath(file, beside or Path())).as_posix()
     return paths

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metabench.cli.arguments import find_own_packages
+from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import UserError
 from metabench.utils.exit import leave
 from metabench.utils.paths import expanded
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from metabench.plots.named import Group
     from metabench.runs.reader import RunReader
 
-FORMATS = (".png", ".svg")
 ROWS = 3  # tasks of `fits`
 FOLDERS = "a run directory, or a folder of them; links are followed, hidden folders are not entered"
 
@@ -28,7 +26,9 @@ def main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     find_own_packages()
     try:
-        output = _writable(expanded(options.output or f"{options.kind}.png"))
+        from metabench.figures.files import check_picture
+
+        output = check_picture(expanded(options.output or f"{options.kind}.png"))
         from metabench.plots import looks, write
         from metabench.plots.named import group, usable
         from metabench.runs.reader import find
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="metabench plot", description="Draw runs: configurations that differ in their seed alone are one line."
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     for kind, (draw, needed, text) in KINDS.items():
         made[kind] = own = kinds.add_parser(kind, help=text, description=text)
         own.add_argument("folders", nargs="+", metavar="DIR", help=FOLDERS)
-        own.add_argument("--output", "-o", metavar="FILE", help=f"FILE.png or FILE.svg; {kind}.png by default")
+        own.add_argument("--output", "-o", metavar="FILE", help=f"FILE.png, .svg or .pdf; {kind}.png by default")
         own.set_defaults(draw=draw, needed=needed)
     made["curves"].add_argument("--split", choices=("validation", "train"), default="validation", help="of which tasks")
     made["embedding"].add_argument("--task", type=_count, default=0, help="which validation task; 0 by default")
@@ -72,14 +72,6 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text}: should be a whole number, 0 or more")
     return int(text)
-
-
-def _writable(path: Path) -> Path:
-    if path.suffix not in FORMATS:
-        raise UserError(f"--output {path}: should end in {' or '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {path.parent}")
-    return path
 
 
 def _curves(groups: Sequence[Group], options: Any) -> Figure:

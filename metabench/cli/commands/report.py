@@ -59,4 +59,6 @@ def _report(folders: list[Path], kind: str | None, output: Path | None, config_d
         write_bytes(output, writer(kind)(report).encode())
         print(f"written to {output}")
     if not report.cells:
-        leave("none of these runs can be read", 1)
+        first, *more = report.skipped
+        others = f"; and {len(more)} more" if more else ""
+        leave(f"none of these runs can be read: {first}{others}", 1)

@@ -53,7 +53,10 @@ def main(arguments: list[str]) -> None:
     names = options.experiment or list(known)
     experiments = [(f"experiment={name}",) for name in names]
     pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
-    found = check_all([*experiments, *pairs], options.config_dir)
+    try:
+        found = check_all([*experiments, *pairs], options.config_dir)
+    except OSError as unreadable:
+        parser.error(explain(unreadable))
     cells, matrix = found[: len(experiments)], found[len(experiments) :]
     cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
     console = open_console()

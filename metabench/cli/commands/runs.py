@@ -1,0 +1,122 @@
+"""`metabench runs [DIR]…`: a list of runs, filtered and sorted, as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metabench.cli.arguments import Parser
+from metabench.errors import UserError, suggest
+from metabench.runs.listing import SORTS, Row, age_text, rows_of, size_text
+from metabench.utils.exit import leave
+from metabench.utils.paths import expanded
+
+SUFFIXES = {".csv": "csv", ".json": "json"}
+FIRST_TO_GO = ("size", "data", "algo")  # columns, where a terminal is narrow: the path has the others
+
+
+def main(arguments: list[str]) -> None:
+    """Print the list, or write it."""
+    parser = Parser(
+        prog="metabench runs",
+        description="List the runs below some folders: path, data, algorithm, status, test metric, age and size.",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="DIR | KEY=VALUE", help="folders, outputs by default; filters: a column, seed, or "
+        "a key of the configuration, as algo=maml,anil status=complete data.ways=20 'name=try*'",
+    )  # fmt: skip
+    parser.add_argument("--sort", default="age", metavar="COLUMN", help=f"{', '.join(SORTS)}; age by default")
+    parser.add_argument("--reverse", action="store_true", help="turn the order round")
+    parser.add_argument("--format", help=f"{', '.join(SUFFIXES.values())}; that of FILE's name, else a table")
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
+    options = parser.parse_args(arguments)
+    try:
+        _runs(options)
+    except UserError as fault:
+        leave(str(fault), fault.exit_code)
+
+
+def _runs(options: Any) -> None:
+    kind, output = options.format, options.output
+    if kind is not None and kind not in SUFFIXES.values():
+        raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
+    if output is not None and kind is None and output.suffix not in SUFFIXES:
+        raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
+    if options.sort not in SORTS:
+        raise UserError(f"--sort={options.sort}: {suggest(options.sort, SORTS, 'no such column')}")
+    filters = [word for word in options.words if "=" in word and not Path(word).is_dir()]
+    folders = [expanded(word) for word in options.words if word not in filters] or [Path("outputs")]
+    from metabench.runs.reader import find
+
+    found, skipped = find(folders, tests=False)
+    rows = rows_of(found, filters, options.sort)[:: -1 if options.reverse else 1]
+    kind = kind or (SUFFIXES[output.suffix] if output else None)
+    if kind is None:
+        _show(rows, len(found))
+        for skip in skipped:
+            print(f"left out: {skip}")
+        return
+    text = _json(rows) if kind == "json" else _csv(rows)
+    if output is None:
+        print(text, end="")
+    else:
+        from metabench.utils.files import write_bytes
+
+        write_bytes(output, text.encode())
+        print(f"written to {output}")
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return json.dumps([row.as_dict() for row in rows], indent=2, ensure_ascii=False) + "\n"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.as_dict() for row in rows)
+    return text.getvalue()
+
+
+def _show(rows: Sequence[Row], found: int) -> None:
+    from rich.table import Table
+
+    from metabench.utils.console import open_console
+
+    console = open_console()
+    if not rows:
+        console.print(f"none of {found} runs" if found else "no run", markup=False)
+        return
+    cells = [_cells(row) for row in rows]
+    names = list(cells[0])
+    wide = {name: max(len(name), *(len(row[name]) for row in cells)) for name in names}
+    for name in FIRST_TO_GO:
+        if sum(wide[name] + 2 for name in names) > console.width:
+            names.remove(name)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        numeric = name in ("metric", "age", "size")
+        table.add_column(name, no_wrap=name != "run", overflow="fold", justify="right" if numeric else "left")
+    for row in cells:
+        table.add_row(*(row[name] for name in names))
+    console.print(table)
+
+
+def _cells(row: Row) -> dict[str, str]:
+    from metabench.utils.console import format_metric
+
+    metric = "" if row.metric is None or row.value is None else format_metric(row.metric, row.value, row.ci95)
+    return {
+        "run": row.path,
+        "data": row.data,
+        "algo": row.algo,
+        "status": row.status,
+        "metric": metric,
+        "age": age_text(row.age),
+        "size": size_text(row.size),
+    }

@@ -1,0 +1,1 @@
+"""Parts that all pictures share, of runs and of tables: the look, places for labels, files."""
