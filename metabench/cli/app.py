@@ -25,8 +25,8 @@ from metabench.config.guard import guard_hydra
 from metabench.config.overrides import check_command
 from metabench.config.published import fill_published
 from metabench.config.search_path import register_search_path
-from metabench.errors import UserError, system_refusals
-from metabench.sweep import isolate
+from metabench.errors import BusyError, UserError, system_refusals
+from metabench.sweep.isolate import Channel
 from metabench.sweep.launcher import register_launcher
 from metabench.sweep.record import SWEEP, JobRecord, watch_launchers
 from metabench.utils.exit import leave
@@ -40,7 +40,6 @@ COMPOSING = (
     *(ValueError, OSError, RecursionError, TypeError, AttributeError),
 )
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
-IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 register_budgets()
 register_search_path()
@@ -78,18 +77,16 @@ def hydra_help() -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://metabench.conf", config_name="config")
 def _job(composed: DictConfig) -> dict[str, Any]:
-    """One run, or one of a sweep: its jobs each have their own process, where not the launcher sees to that."""
+    """One run, or one of a sweep, in a process that its launcher has made for it."""
     hydra_config = HydraConfig.get()
     guard_output()  # in the process of a launcher too
     if hydra_config.mode != RunMode.MULTIRUN:
         return _run_alone(composed)
-    apart = hydra_config.launcher._target_ == IN_TURN and isolate.POSSIBLE
-    if apart:
-        import metabench.training.runner  # noqa: F401 -- once, for all of them
     job = JobRecord(hydra_config)
     try:
         job.begin()
-        return job.end(isolate.isolated(lambda: _outcome(composed)) if apart else _outcome(composed))
+        outcome = _outcome(composed)
+        return {**job.end(outcome), **{key: outcome[key] for key in ("busy", "trace") if key in outcome}}
     except (Interrupted, KeyboardInterrupt, SystemExit) as fault:
         job.stop(fault)
         raise
@@ -114,18 +111,21 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
     try:
         return _execute(composed)
     except (UserError, OmegaConfBaseException) as fault:
-        return {"status": getattr(fault, "status", UserError.status), "reason": _reason(fault)}
+        busy = isinstance(fault, BusyError)
+        return {"status": getattr(fault, "status", UserError.status), "reason": _reason(fault), "busy": busy}
     except LauncherExit:
         raise
     except (Exception, SystemExit) as fault:
-        traceback.print_exc()
-        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, end="")
+        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}", "trace": trace}
 
 
 def _execute(composed: DictConfig) -> dict[str, Any]:
     # The process of a launcher has arguments of its own.
     given = json.loads(os.environ[COMMAND]) if COMMAND in os.environ else sys.argv[1:]
-    return execute(composed, HydraConfig.get(), given)[0]
+    summary, path = execute(composed, HydraConfig.get(), given)
+    return {**summary, "run": str(path)}
 
 
 def _reason(fault: Exception) -> str:
@@ -156,7 +156,7 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
     spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
-    display = Display()
+    display = Display(tell=Channel.current.tell if Channel.current else None)
     summary = run(config, spec, display)
     if config.tests:
         from metabench.runs.reader import RunReader

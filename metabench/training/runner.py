@@ -83,7 +83,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
             summary |= cell
             with directory:
                 directory.finish(summary)
-        display.say(f"{path}: finished before; resume=false runs it again")
+        display.finished_before(path)
         with checked_state(path / "summary.json"):
             display.console.print(result_table(summary))
         return summary

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
-from types import TracebackType
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from metabench.utils.distributed import silent
+from metabench.utils.progress import Phase, Tell, can_draw
 
-PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
 
@@ -34,77 +33,25 @@ def open_console() -> Console:
 
 
 class Display:
-    """Progress of one phase after another."""
+    """What a run shows: lines, and the progress of one phase after another; `tell` is told of both."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or open_console()
-        self.live = self.console.is_terminal
+    def __init__(self, console: Console | None = None, tell: Tell | None = None) -> None:
+        self.console, self.tell = console or open_console(), tell
+        self.live = can_draw(self.console)
 
     def say(self, line: str) -> None:
         """One line, kept."""
         self.console.print(line, markup=False)
 
-    def phase(self, name: str, total: int, done: int = 0) -> Phase:
+    def phase(self, name: str, total: int, done: int = 0, interludes: Sequence[int] = ()) -> Phase:
         """A phase of `total` units, of which `done` are behind us; a context manager."""
-        return Phase(self, name, total, done)
+        return Phase(self.console, self.tell, name, total, done, interludes)
 
-
-class Phase:
-    """A bar on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, display: Display, name: str, total: int, done: int) -> None:
-        self.display, self.name, self.total, self.done = display, name, total, done
-        self.started = self.said = time.monotonic()
-        self.start = done
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=display.console,
-            disable=not display.live,
-            transient=True,
-        )
-
-    def __enter__(self) -> Phase:
-        """Show it."""
-        self.task = self.bar.add_task(self.name, total=self.total, completed=self.done, note="")
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take it away."""
-        self.bar.stop()
-
-    @property
-    def rate(self) -> float:
-        """Units a second since the phase began here."""
-        return (self.done - self.start) / max(time.monotonic() - self.started, 1e-9)
-
-    def update(self, done: int, note: str = "") -> None:
-        """`done` units are behind us; `note` is what is worth watching."""
-        self.done = done
-        if self.display.live:
-            if note:
-                self.bar.update(self.task, note=note)
-            self.bar.update(self.task, completed=done)
-        elif note and (time.monotonic() - self.said > PLAIN_EVERY or done == self.total):
-            self.said = time.monotonic()
-            left = (self.total - done) / self.rate if self.rate else math.inf
-            self.display.say(f"{self.name} {done}/{self.total}  {note}  {clock(left)} left")
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    def finished_before(self, path: Path) -> None:
+        """Say that the run in `path` was there already."""
+        self.say(f"{path}: finished before; resume=false runs it again")
+        if self.tell is not None:
+            self.tell(phase="finished before", done=1, total=1, left=0.0, notes=[])
 
 
 def inline(value: Any) -> str:
