@@ -33,6 +33,7 @@ from metabench.utils.exit import leave
 from metabench.utils.oom import OutOfMemoryError
 from metabench.utils.output import guard_output
 from metabench.utils.signals import Interrupted, LauncherExit
+from metabench.utils.starting import Starting
 
 # What Hydra raises in composing; the last two where it meets a type that it does not expect.
 COMPOSING = (
@@ -66,8 +67,22 @@ def hydra_main() -> None:
             leave(explain(fault), UserError.exit_code)
         SWEEP.report()
         leave(explain(fault), 1)
-    if SWEEP.jobs and (code := SWEEP.report()):
-        sys.exit(code)
+    if SWEEP.jobs:
+        code = SWEEP.report()
+        _average()
+        if code:
+            sys.exit(code)
+
+
+def _average() -> None:
+    """Print the results of the sweep averaged over seeds, where it had several."""
+    runs = {Path(run): SWEEP.jobs[n] for n, outcome in SWEEP.outcomes.items() if (run := outcome.get("run"))}
+    if len(runs) > 1 and any(word.startswith("seed=") for overrides in runs.values() for word in overrides):
+        from metabench.report.seeds import seeds_table
+        from metabench.utils.console import open_console
+
+        if (table := seeds_table(runs)) is not None:
+            open_console().print("", table)
 
 
 def hydra_help() -> None:
@@ -144,6 +159,7 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
 
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     config = check(Config, plain)
+    Starting.say("loading torch")
 
     from metabench.runs.inputs import find_inputs
     from metabench.training.components import find_components
@@ -156,7 +172,7 @@ def execute(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> 
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
     spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
-    display = Display(tell=Channel.current.tell if Channel.current else None)
+    display = Display(tell=Channel.current.tell if Channel.current else None, full="METABENCH_FULL" in os.environ)
     summary = run(config, spec, display)
     if config.tests:
         from metabench.runs.reader import RunReader

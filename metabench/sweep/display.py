@@ -29,6 +29,7 @@ class SweepDisplay:
         self.began: dict[int, float] = {}
         self.lengths: list[float] = []  # seconds of the jobs that have run to their end
         self.ended = 0
+        self._carded = False
         self._running: dict[int, dict[str, Any]] = {}
         self._drawn = Live(console=console, transient=True, auto_refresh=False) if can_draw(console) else None
         self._when = time.monotonic()
@@ -51,6 +52,13 @@ class SweepDisplay:
         """A job has begun."""
         self.began[number] = time.monotonic()
         self._say(f"{self._name(number)}: {self.names[number]} ({threads} thread{'s' if threads > 1 else ''})")
+
+    def card(self, number: int, lines: list[str]) -> None:
+        """Show the protocol of the first job that says it, once for all of them."""
+        if lines and not self._carded:
+            self._carded = True
+            for text in lines:
+                self._say(f"job {number}: {text}")
 
     def end(self, number: int, outcome: Mapping[str, Any], folder: Path | None, before: bool) -> None:
         """A job has ended; `before`: it found its run finished."""

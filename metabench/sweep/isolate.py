@@ -65,6 +65,7 @@ class Process:
         sys.stderr.flush()
         self.folder: Path | None = None
         self.progress: dict[str, Any] = {}
+        self.card: list[str] = []  # its protocol, once known
         self.spoke = False  # it told its outcome
         self._outcome: dict[str, Any] | None = None
         self._received = b""
@@ -98,6 +99,8 @@ class Process:
     def _hear(self, message: dict[str, Any]) -> None:
         if "folder" in message:
             self.folder = Path(message["folder"])
+        elif "card" in message:
+            self.card = message["card"]
         elif "outcome" in message:
             self._outcome, self.spoke = message["outcome"], True
         else:

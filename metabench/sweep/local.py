@@ -27,6 +27,7 @@ from metabench.sweep.share import JOB_MEMORY, Share, share_machine
 from metabench.utils.distributed import silent, started_together
 from metabench.utils.memory import free_memory, resident, total_memory
 from metabench.utils.signals import SIGNALS, Interrupted
+from metabench.utils.starting import Starting
 
 POLL = 0.1  # seconds
 
@@ -46,6 +47,7 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs; a failure is an outcome that is returned, not raised. Raises `Interrupted` after a signal."""
+        Starting.say("loading torch")
         import scipy.special  # noqa: F401 -- once, for all of them
 
         import metabench.training.runner  # noqa: F401
@@ -57,6 +59,7 @@ class LocalLauncher(Launcher):
             share = _share(jobs)
             outcomes = Jobs(self, jobs, share, self.parallel).run()
         else:
+            Starting.clear()
             outcomes = {number: self.work(overrides, number) for number, overrides in jobs.items()}
         return [JobReturn(status=JobStatus.COMPLETED, _return_value=outcomes[number]) for number in jobs]
 
@@ -112,6 +115,7 @@ class Jobs:
                         self._start(self.waiting.pop(0))
                     wait([process.pipe for process in self.running.values()], POLL)
                     for number, process in list(self.running.items()):
+                        self.display.card(number, process.card)
                         if (outcome := process.poll()) is not None:
                             self._end(number, outcome)
                     self.display.tick({number: process.progress for number, process in self.running.items()})

@@ -18,9 +18,11 @@ from metabench.training.components import Components
 from metabench.training.metrics import MetricLog, NonFiniteError
 from metabench.utils.console import format_metric
 from metabench.utils.oom import oom_advice
-from metabench.utils.progress import Phase
+from metabench.utils.progress import Phase, in_words
 from metabench.utils.signals import SignalHandler
 from metabench.utils.tensorboard import TensorBoard
+
+LONG = 600.0  # seconds; a longer training is announced
 
 
 class Training:
@@ -34,6 +36,7 @@ class Training:
         self.seconds = 0.0
         self.validating = False  # the validation of this meta-step was interrupted
         self.best: dict[str, Any] | None = None
+        self.estimated = False  # how long it takes, to the user
         watched = components.config.log.tensorboard and components.ranks.rank == 0
         self.log = MetricLog(directory, TensorBoard(directory.path / "tensorboard") if watched else None)
 
@@ -85,6 +88,11 @@ class Training:
         if phase.clock.rate:
             notes.append(f"{phase.clock.rate * tasks:.0f} tasks/s")
         phase.update(self.step, notes)
+        if not self.estimated and phase.clock.left is not None:
+            self.estimated = True
+            if phase.clock.left > LONG:
+                left = in_words(phase.clock.left)
+                self.components.display.say(f"estimated {left}; Ctrl-C any time, the same command continues")
 
     def validate(self, phase: Phase) -> None:
         """Estimate the metric on validation tasks; keep the best weights. A run stopped in validation repeats it.

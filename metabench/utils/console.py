@@ -11,6 +11,7 @@ from rich.console import Console
 
 from metabench.utils.distributed import silent
 from metabench.utils.progress import Phase, Tell, can_draw
+from metabench.utils.starting import Starting
 
 PLAIN_WIDTH = 400
 
@@ -26,6 +27,7 @@ def format_metric(name: str, mean: float, ci95: float | None = None) -> str:
 
 def open_console() -> Console:
     """The console; lines in a pipe or a log are not folded to a width nobody has."""
+    Starting.clear()
     console = Console(highlight=False, soft_wrap=True, quiet=silent())
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -35,13 +37,21 @@ def open_console() -> Console:
 class Display:
     """What a run shows: lines, and the progress of one phase after another; `tell` is told of both."""
 
-    def __init__(self, console: Console | None = None, tell: Tell | None = None) -> None:
-        self.console, self.tell = console or open_console(), tell
+    def __init__(
+        self, console: Console | None = None, tell: Tell | None = None, *, full: bool = False, results: bool = True
+    ) -> None:
+        """`full`: with the whole protocol card. Without `results` no test is shown."""
+        self.console, self.tell, self.full, self.results = console or open_console(), tell, full, results
         self.live = can_draw(self.console)
 
     def say(self, line: str) -> None:
         """One line, kept."""
         self.console.print(line, markup=False)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the run is not one of a sweep, whose other jobs share the machine."""
+        return self.tell is None
 
     def phase(self, name: str, total: int, done: int = 0, interludes: Sequence[int] = ()) -> Phase:
         """A phase of `total` units, of which `done` are behind us; a context manager."""

@@ -14,7 +14,7 @@ from rich.text import Text
 
 PLAIN_EVERY = 10.0  # seconds between lines where nothing can be drawn over
 TELL_EVERY = 0.2  # seconds between reports to a sweep
-BAR = 10, 40  # cells of a bar, at least and at most
+BAR = 8, 40  # cells of a bar, at least and at most
 Tell = Callable[..., None]
 """Takes what is to be known elsewhere, by name: phase, done, total, left (seconds or None), notes."""
 
@@ -158,13 +158,13 @@ def can_draw(console: Console) -> bool:
 def line(parts: Sequence[str], share: float, width: int) -> Text:
     """The first of `parts`, a bar of which `share` is full, then as many of the others as fit into `width` cells."""
     head, *rest = [part for part in parts if part]
-    shown, room = [], width - len(head) - BAR[0] - 4
+    shown, room = [], width - len(head) - BAR[0] - 2
     for part in rest:
         if len(part) + 2 > room:
             break
         shown.append(part)
         room -= len(part) + 2
-    cells = min(BAR[1], BAR[0] + max(0, room)) if width >= len(head) + BAR[0] + 4 else 0
+    cells = min(BAR[1], BAR[0] + max(0, room)) if width >= len(head) + BAR[0] + 2 else 0
     full = round(cells * min(1.0, max(0.0, share)))
     text = Text(head[:width], no_wrap=True)
     if cells:
