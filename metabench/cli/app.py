@@ -28,6 +28,7 @@ from metabench.config.search_path import register_search_path
 from metabench.errors import BusyError, UserError, system_refusals
 from metabench.sweep.isolate import Channel
 from metabench.sweep.launcher import register_launcher
+from metabench.sweep.local import LocalLauncher
 from metabench.sweep.record import SWEEP, JobRecord, watch_launchers
 from metabench.utils.exit import leave
 from metabench.utils.oom import OutOfMemoryError
@@ -45,6 +46,14 @@ COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for t
 register_budgets()
 register_search_path()
 fill_published()  # here, for wherever a launcher takes a job this module is imported
+
+
+def preload() -> None:
+    """Import what every job of a sweep needs, once for all of them."""
+    import metabench.training.runner  # noqa: F401
+
+
+LocalLauncher.preload = staticmethod(preload)
 
 
 def hydra_main() -> None:
@@ -78,7 +87,7 @@ def _average() -> None:
     """Print the results of the sweep averaged over seeds, where it had several."""
     runs = {Path(run): SWEEP.jobs[n] for n, outcome in SWEEP.outcomes.items() if (run := outcome.get("run"))}
     if len(runs) > 1 and any(word.startswith("seed=") for overrides in runs.values() for word in overrides):
-        from metabench.report.seeds import seeds_table
+        from metabench.cli.seeds import seeds_table
         from metabench.utils.console import open_console
 
         if (table := seeds_table(runs)) is not None:

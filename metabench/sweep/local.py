@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +35,8 @@ POLL = 0.1  # seconds
 class LocalLauncher(Launcher):
     """Runs `parallel` jobs at a time, or as many as the rule says where that is None."""
 
+    preload: Callable[[], None] = staticmethod(lambda: None)  # imports what jobs need, before they are forked
+
     def __init__(self, parallel: int | None) -> None:
         self.parallel = parallel
 
@@ -48,10 +50,7 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs; a failure is an outcome that is returned, not raised. Raises `Interrupted` after a signal."""
         Starting.say("loading torch")
-        import scipy.special  # noqa: F401 -- once, for all of them
-
-        import metabench.training.runner  # noqa: F401
-
+        self.preload()
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         jobs = dict(enumerate(map(list, job_overrides), start=initial_job_idx))

@@ -24,7 +24,7 @@ def now(monkeypatch):
 def test_step_bar_time_left_loss_and_metric_survive_at_80_columns():
     shown = line(["meta-training 12345/60000", "2:50:03 left", *NOTES], 0.2, 80).plain
     assert len(shown) <= 80
-    assert "meta-training 12345/60000  ━━━━━━━━  " in shown
+    assert shown.startswith("meta-training 12345/60000  ━━━━━━━━")
     assert shown.endswith("2:50:03 left  loss 0.1234  accuracy 45.21%")
 
 
