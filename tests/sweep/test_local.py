@@ -59,7 +59,7 @@ def test_jobs_side_by_side_find_what_they_find_one_after_the_other(base, tmp_pat
     assert found(tmp_path / "one") == found(tmp_path / "two")
     assert "3 jobs, 2 side by side" in done.out
     assert done.out.count(": protocol ") == 1  # once for all of them
-    assert done.out.splitlines()[-1].endswith(" 3")
+    assert done.out.rstrip().endswith(" 3")
     assert "over seeds" in done.out
     logs = [log.read_text() for log in (tmp_path / "two").glob("outputs/sweeps/*/*/job.log")]
     assert len(logs) == 3
