@@ -79,6 +79,6 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _only_shows(arguments: list[str]) -> bool:
-    """Whether a flag of Hydra's asks for something other than a run."""
+    """Return True where a flag of Hydra's asks for something other than a run."""
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     return not set(flags) <= set(RUNS)

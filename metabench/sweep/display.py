@@ -19,7 +19,7 @@ FINE = ("complete", "skipped")
 
 
 class SweepDisplay:
-    """What a person sees of a sweep while it runs; a context manager. `jobs` are the overrides of each, by number."""
+    """The view of a sweep while it runs; a context manager. `jobs` are the overrides of each, by number."""
 
     def __init__(self, console: Console, jobs: Mapping[int, list[str]], side_by_side: int) -> None:
         self.console, self.side = console, side_by_side

@@ -107,7 +107,7 @@ class Process:
             self.progress = message
 
     def poll(self) -> dict[str, Any] | None:
-        """Its outcome once it has ended, with `status` and `reason` where it said none; None while it runs."""
+        """The outcome once it has ended, with `status` and `reason` where it said none; None while it runs."""
         ended, status = os.waitpid(self.pid, os.WNOHANG if self.read() else 0)
         if not ended:
             return None

@@ -165,7 +165,7 @@ def _introduce(
 
 
 def _took(training: Training, test: dict[str, Any]) -> str:
-    """How long it took, and which weights were tested."""
+    """The time that it took, and which weights were tested."""
     tested = f"tested in {in_words(test['seconds'])}"
     if not training.components.steps:
         return tested

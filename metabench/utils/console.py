@@ -35,7 +35,7 @@ def open_console() -> Console:
 
 
 class Display:
-    """What a run shows: lines, and the progress of one phase after another; `tell` is told of both."""
+    """Output of a run: lines, and the progress of one phase after another; `tell` is told of both."""
 
     def __init__(
         self, console: Console | None = None, tell: Tell | None = None, *, full: bool = False, results: bool = True
@@ -50,7 +50,7 @@ class Display:
 
     @property
     def alone(self) -> bool:
-        """Whether the run is not one of a sweep, whose other jobs share the machine."""
+        """True where the run is not one of a sweep, whose other jobs share the machine."""
         return self.tell is None
 
     def phase(self, name: str, total: int, done: int = 0, interludes: Sequence[int] = ()) -> Phase:

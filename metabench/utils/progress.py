@@ -151,7 +151,7 @@ class Phase:
 
 
 def can_draw(console: Console) -> bool:
-    """Whether lines can be drawn over: on a terminal that is not a dumb one."""
+    """Return True where lines can be drawn over: on a terminal that is not a dumb one."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
