@@ -38,6 +38,10 @@ class UnreadTasksError(ConfigError):
     status = "skipped"
 
 
+class BusyError(UserError):
+    """A run that another process writes."""
+
+
 class DataError(UserError):
     """Missing, damaged or incomplete data."""
 

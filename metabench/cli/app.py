@@ -22,9 +22,10 @@ from metabench.config.guard import guard_hydra
 from metabench.config.overrides import check_command
 from metabench.config.published import fill_published
 from metabench.config.search_path import register_search_path
-from metabench.errors import UserError
-from metabench.sweep import isolate
+from metabench.errors import BusyError, UserError
+from metabench.sweep.isolate import Channel
 from metabench.sweep.launcher import register_launcher
+from metabench.sweep.local import LocalLauncher
 from metabench.sweep.record import SWEEP, JobRecord, watch_launchers
 from metabench.utils.exit import leave
 from metabench.utils.oom import OutOfMemoryError
@@ -32,11 +33,18 @@ from metabench.utils.output import guard_output
 from metabench.utils.signals import Interrupted, LauncherExit
 
 COMMAND = "METABENCH_COMMAND"  # the arguments that the program was given, for the processes that it starts
-IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's own: all jobs in one process
 
 register_budgets()
 register_search_path()
 fill_published()  # here, for wherever a launcher takes a job this module is imported
+
+
+def preload() -> None:
+    """Import what every job of a sweep needs, once for all of them."""
+    import metabench.training.runner  # noqa: F401
+
+
+LocalLauncher.preload = staticmethod(preload)
 
 
 def hydra_main() -> None:
@@ -60,8 +68,22 @@ def hydra_main() -> None:
             leave(explain(fault), UserError.exit_code)
         SWEEP.report()
         leave(explain(fault), 1)
-    if SWEEP.jobs and (code := SWEEP.report()):
-        sys.exit(code)
+    if SWEEP.jobs:
+        code = SWEEP.report()
+        _average()
+        if code:
+            sys.exit(code)
+
+
+def _average() -> None:
+    """Print the results of the sweep averaged over seeds, where it had several."""
+    runs = {Path(run): SWEEP.jobs[n] for n, outcome in SWEEP.outcomes.items() if (run := outcome.get("run"))}
+    if len(runs) > 1 and any(word.startswith("seed=") for overrides in runs.values() for word in overrides):
+        from metabench.cli.seeds import seeds_table
+        from metabench.utils.console import open_console
+
+        if (table := seeds_table(runs)) is not None:
+            open_console().print("", table)
 
 
 def hydra_help() -> None:
@@ -71,18 +93,16 @@ def hydra_help() -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://metabench.conf", config_name="config")
 def _job(composed: DictConfig) -> dict[str, Any]:
-    """One run, or one of a sweep: its jobs each have their own process, where not the launcher sees to that."""
+    """One run, or one of a sweep, in a process that its launcher has made for it."""
     hydra_config = HydraConfig.get()
     guard_output()  # in the process of a launcher too
     if hydra_config.mode != RunMode.MULTIRUN:
         return _run_alone(composed)
-    apart = hydra_config.launcher._target_ == IN_TURN and isolate.POSSIBLE
-    if apart:
-        import metabench.training.runner  # noqa: F401 -- once, for all of them
     job = JobRecord(hydra_config)
     try:
         job.begin()
-        return job.end(isolate.isolated(lambda: _outcome(composed)) if apart else _outcome(composed))
+        outcome = _outcome(composed)
+        return {**job.end(outcome), **{key: outcome[key] for key in ("busy", "trace") if key in outcome}}
     except (Interrupted, KeyboardInterrupt, SystemExit) as fault:
         job.stop(fault)
         raise
@@ -107,20 +127,26 @@ def _outcome(composed: DictConfig) -> dict[str, Any]:
     try:
         return _execute(composed)
     except (UserError, OmegaConfBaseException) as fault:
-        return {"status": getattr(fault, "status", UserError.status), "reason": _reason(fault)}
+        busy = isinstance(fault, BusyError)
+        return {"status": getattr(fault, "status", UserError.status), "reason": _reason(fault), "busy": busy}
     except LauncherExit:
         raise
     except (Exception, SystemExit) as fault:
-        traceback.print_exc()
-        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}"}
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, end="")
+        return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}", "trace": trace}
 
 
 def _execute(composed: DictConfig) -> dict[str, Any]:
     # The process of a launcher has arguments of its own.
     given = json.loads(os.environ[COMMAND]) if COMMAND in os.environ else sys.argv[1:]
     from metabench.training.execute import execute
+    from metabench.utils.console import Display
 
-    return execute(composed, HydraConfig.get(), given)[0]
+    tell = Channel.current.tell if Channel.current else None
+    display = Display(tell=tell, full="METABENCH_FULL" in os.environ)
+    summary, path = execute(composed, HydraConfig.get(), given, display)
+    return {**summary, "run": str(path)}
 
 
 def _reason(fault: Exception) -> str:

@@ -24,6 +24,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench predict RUN --support DIR --queries DIR    a trained model on your own images; -o FILE.csv, FILE.png
        metabench doctor                             is this machine fit to run: what is wrong, and what to do
+       metabench --full ...                         a run that shows its whole protocol
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
 Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
@@ -41,7 +42,8 @@ Examples
   metabench algo=protonet data=omniglot             prototypical networks on Omniglot, 5-way 1-shot
   metabench algo=maml data=omniglot data.shots=5 device=cuda
   metabench -m algo=maml,protonet data=glyphs seed=0,1,2 train.steps=500
-  metabench -m seed=0,1,2 hydra/launcher=submitit_local   jobs side by side; submitit_slurm, ray: on a cluster
+  metabench -m seed=0,1,2 hydra.launcher.parallel=4   so many jobs side by side; by default as many as are fastest
+  metabench -m seed=0,1,2 hydra/launcher=submitit_slurm    on a cluster; also submitit_local, ray
   torchrun --nproc-per-node=4 -m metabench device=ddp algo=maml data=omniglot    one run on four GPUs
   metabench test outputs/omniglot/protonet/ID data.ways=20    the chosen checkpoint of a run, tested another way
 

@@ -18,6 +18,10 @@ from metabench.errors import UserError, system_refusals
 from metabench.utils.exit import leave
 from metabench.utils.output import flush_output, guard_output
 from metabench.utils.signals import PIPE, Interrupted
+from metabench.utils.starting import Starting
+
+FULL = "--full"  # show the whole protocol card
+RUNS = (FULL, "-m", "--multirun", "-cd", "--config-dir")  # flags with which something is run
 
 
 def main() -> None:
@@ -69,7 +73,12 @@ def _dispatch(arguments: list[str]) -> None:
 
             if complete():
                 return
+        if not _only_shows(arguments):
+            Starting.say("reading the configuration")
         find_own_packages()
+        if FULL in arguments:
+            os.environ["METABENCH_FULL"] = "1"  # for the processes that a launcher starts, too
+            arguments = [argument for argument in arguments if argument != FULL]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra's errors through: they are said in one line, by us
         # Threads that wait for each other should soon sleep. With one other busy process on two cores GNU OpenMP's own
         # count made a convolutional meta-step take 7 s; this one 0.6 s, and on an idle machine the same 0.17 s.
@@ -79,3 +88,9 @@ def _dispatch(arguments: list[str]) -> None:
 
         os.environ[COMMAND] = json.dumps(arguments)
         hydra_main()
+
+
+def _only_shows(arguments: list[str]) -> bool:
+    """Return True where a flag of Hydra's asks for something other than a run."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    return not set(flags) <= set(RUNS)

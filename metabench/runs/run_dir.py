@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from metabench.errors import ConfigError, DataError, UserError, format_value, last_line
+from metabench.errors import BusyError, ConfigError, DataError, UserError, format_value, last_line
 from metabench.runs.run_id import flat, of_run
 from metabench.utils.files import (
     DamagedError,
@@ -67,7 +67,7 @@ class RunDirectory:
         return self
 
     def _busy(self) -> None:
-        raise UserError(f"{self.path}: another process writes this run: {self._owner()}")
+        raise BusyError(f"{self.path}: another process writes this run: {self._owner()}")
 
     def _refused(self, reason: str) -> UserError:
         return ConfigError("run_dir", self.path, f"cannot be written: {reason}")

@@ -24,6 +24,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from metabench.sweep.local import LocalLauncher
 from metabench.utils.signals import SIGNALS
 
 ENDS = [number for number in SIGNALS if number.name in ("SIGTERM", "SIGHUP")]
@@ -33,21 +34,20 @@ DIED = {"status": "killed", "reason": "ended without a word"}
 
 
 def register_launcher() -> None:
-    """Let configurations name `SubmititLauncher`. Hydra looks for plugins in its own two namespaces alone.
+    """Let configurations name the launchers of metabench. Hydra looks for plugins in its own two namespaces alone.
 
     hydra-submitit-launcher, where it is installed, stores launchers of the same names. Hydra would merge them into
     ours, whose parameters differ, so they are removed: `submitit_local` and `submitit_slurm` are those of metabench.
     """
-    Plugins.instance().register(SubmititLauncher)  # and every plugin has stored its configurations
+    for launcher in (LocalLauncher, SubmititLauncher):
+        Plugins.instance().register(launcher)  # and every plugin has stored its configurations
     stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
     for name in CONFIGS:
         stored.pop(f"{name}.yaml", None)
-    name, known = (
-        f"{SubmititLauncher.__module__}.{SubmititLauncher.__qualname__}",
-        Plugins.is_in_toplevel_plugins_module,
-    )
+    ours = [f"{launcher.__module__}.{launcher.__qualname__}" for launcher in (LocalLauncher, SubmititLauncher)]
+    known = Plugins.is_in_toplevel_plugins_module
     Plugins.is_in_toplevel_plugins_module = staticmethod(  # type: ignore[method-assign, assignment]
-        lambda target: target == name or known(target)
+        lambda target: target in ours or known(target)
     )
 
 

@@ -17,13 +17,9 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from metabench.errors import UserError
+from metabench.sweep.isolate import Channel
+from metabench.sweep.outcome import KEPT, KILLED, UNKNOWN, Outcome, as_outcome, write_outcome
 
-Outcome = dict[str, Any]
-"""`status` and `reason` of a job, and `test`, its result, where it has one."""
-
-KILLED: Outcome = {"status": "killed", "reason": "the process ended without a word"}
-UNKNOWN: Outcome = {"status": "failed", "reason": "no outcome was returned"}
 FINE = ("complete", "skipped")
 
 
@@ -36,12 +32,8 @@ class SweepRecord:
 
     def end(self, number: int, outcome: Any) -> Outcome:
         """Keep how a job ended, as the task function or the launcher says it: a dictionary, or an exception."""
-        if outcome is None:
-            outcome = UNKNOWN
-        elif not isinstance(outcome, dict):
-            said = str(outcome) if isinstance(outcome, UserError) else f"{type(outcome).__name__}: {outcome}"
-            outcome = {"status": "failed", "reason": said}
-        kept = {key: outcome.get(key) for key in ("status", "reason", "test")}
+        said = as_outcome(outcome)
+        kept = {key: said.get(key) for key in KEPT}
         self.outcomes[number] = kept
         return kept
 
@@ -118,6 +110,8 @@ class JobRecord:
 
     def begin(self) -> None:
         """Say so; until the job has ended, its outcome is that of one that was killed."""
+        if Channel.current is not None:
+            Channel.current.open_log(self.folder)
         self._write(KILLED)
         _say(f"\njob {self.number}: {' '.join(self.overrides)}")
 
@@ -135,11 +129,7 @@ class JobRecord:
         self._write({"status": "stopped", "reason": getattr(fault, "why", known)})
 
     def _write(self, outcome: Outcome) -> None:
-        from metabench.utils.files import write_errors, write_json
-
-        with write_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "outcome.json", {**outcome, "overrides": self.overrides})
+        write_outcome(self.folder, outcome, self.overrides)
 
 
 def _say(line: str) -> None:

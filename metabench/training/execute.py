@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from metabench.errors import system_refusals
+from metabench.utils.starting import Starting
 
 if TYPE_CHECKING:
     from metabench.utils.console import Display
@@ -32,6 +33,7 @@ def execute(
 
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     config = check(Config, plain)
+    Starting.say("loading torch")
 
     from metabench.training.components import find_components, run_inputs
     from metabench.training.runner import RunSpec, run

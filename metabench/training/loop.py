@@ -17,9 +17,12 @@ from metabench.runs.run_dir import RunDirectory
 from metabench.tracker.trackers import Trackers
 from metabench.training.components import Components
 from metabench.training.metrics import MetricLog, NonFiniteError
-from metabench.utils.console import Phase, format_metric
+from metabench.utils.console import format_metric
 from metabench.utils.oom import oom_advice
+from metabench.utils.progress import Phase, in_words
 from metabench.utils.signals import SignalHandler
+
+LONG = 600.0  # seconds; a longer training is announced
 
 
 class Training:
@@ -41,6 +44,7 @@ class Training:
         self.best: dict[str, Any] | None = None
         self.stale = 0  # validations since the best one
         self.log = MetricLog(directory, trackers)
+        self.estimated = False  # how long it takes, to the user
 
     def run(self) -> None:
         """Meta-steps from where the run stands to the end, or until asked to stop."""
@@ -52,7 +56,7 @@ class Training:
         if self.step == 0:
             self.evaluate_online()
         began = time.monotonic() - self.seconds
-        with components.display.phase("meta-training", components.steps, self.step) as phase, oom_advice(chunk):
+        with self._phase() as phase, oom_advice(chunk):
             while self.validating or not (self.stopped_early or self.step == components.steps):
                 if not self.validating:
                     self.log.add(components.meta_step(self.step, components.loader(self.step)))
@@ -66,14 +70,13 @@ class Training:
                 if self.rounds:
                     self.evaluate_online()
                 elif last or self.step % config.validation.every == 0:
-                    self.validate()
+                    self.validate(phase)
                     if self.stopped_early and self.log.steps:
                         self.log_training(phase)
                 if last or self.stopped_early or self.step % config.checkpoint.every == 0 or signals.asked:
                     self.save()
                 signals.check()
-                if not phase.display.live or self.step % 5 == 0:
-                    phase.update(self.step)
+                phase.update(self.step)
         signals.release()
         if self.stopped_early:
             without = f"{config.validation.early_stopping} validations without a better one"
@@ -85,17 +88,30 @@ class Training:
         patience = self.components.config.validation.early_stopping
         return patience is not None and self.stale >= patience
 
+    def _phase(self) -> Phase:
+        every, steps = self.components.config.validation.every, self.components.steps
+        validations = () if self.rounds else (*range(every, steps, every), steps)
+        return self.components.display.phase("meta-training", steps, self.step, validations)
+
     def log_training(self, phase: Phase) -> None:
         """Write the means since the last line. Only lines, validations and checkpoints wait for the device."""
         metric, tasks = self.components.metric, self.components.config.train.tasks
         means = self.log.means(self.step)
         lr = float(self.components.optimizer.param_groups[0]["lr"])
         self.log.write(self.step, "train", **means, lr=lr, seconds=round(self.seconds, 3))
-        best = f"  best validation {format_metric(metric, self.best['value'])}" if self.best else ""
-        now = f"loss {means['loss']:.4f}  {metric} {format_metric(metric, means[metric])}"
-        phase.update(self.step, f"{now}{best}  {phase.rate * tasks:.0f} tasks/s")
+        notes = [f"loss {means['loss']:.4f}", f"{metric} {format_metric(metric, means[metric])}"]
+        if self.best:
+            notes.append(f"best validation {format_metric(metric, self.best['value'])}")
+        if phase.clock.rate:
+            notes.append(f"{phase.clock.rate * tasks:.0f} tasks/s")
+        phase.update(self.step, notes)
+        if not self.estimated and phase.clock.left is not None:
+            self.estimated = True
+            if phase.clock.left > LONG:
+                left = in_words(phase.clock.left)
+                self.components.display.say(f"estimated {left}; Ctrl-C any time, the same command continues")
 
-    def validate(self) -> None:
+    def validate(self, phase: Phase) -> None:
         """Estimate the metric on validation tasks; keep the best weights. A run stopped in validation repeats it.
 
         A validation with a task whose metric is not finite is worse than any other.
@@ -104,13 +120,16 @@ class Training:
         components, config = self.components, self.components.config.validation
         self.validating, before = True, torch.get_rng_state()
 
-        def tick(done: int) -> None:
-            self.signals.listen()
-            if self.signals.asked:
-                self.save(before)
-                self.signals.check()
+        with phase.interlude("validation", config.episodes) as shown:
 
-        found = components.evaluate("validation", config.episodes, tick=tick)
+            def tick(done: int) -> None:
+                shown(done)
+                self.signals.listen()
+                if self.signals.asked:
+                    self.save(before)
+                    self.signals.check()
+
+            found = components.evaluate("validation", config.episodes, tick=tick)
         self.validating = False
         selecting = components.algo.axis.selecting
         values, loss = selecting(found[components.metric]), selecting(found["loss"]).mean().item()

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import yaml
-from rich.table import Table
 
 from metabench.config.schema import Config
 from metabench.errors import UserError
@@ -26,12 +25,14 @@ from metabench.training.components import Components, data_card
 from metabench.training.environment import environment
 from metabench.training.loop import Training
 from metabench.training.metatest import meta_test
-from metabench.training.tables import card_table, result_table
+from metabench.training.tables import card_lines, card_table, result_table
+from metabench.training.threads import settle_threads
 from metabench.training.usage import Usage
 from metabench.utils.console import Display
 from metabench.utils.distributed import Distributed, open_ranks
 from metabench.utils.oom import oom_advice
 from metabench.utils.paths import expanded
+from metabench.utils.progress import in_words
 from metabench.utils.signals import Interrupted, LauncherExit, SignalHandler
 
 
@@ -89,9 +90,10 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
             summary |= cell
             with directory:
                 directory.finish(summary)
-        display.say(f"{path}: finished before; resume=false runs it again")
-        with checked_state(path / "summary.json"):
-            display.show(result_table(summary))
+        display.finished_before(path)
+        if display.results:
+            with checked_state(path / "summary.json"):
+                display.show(result_table(summary))
         if trackers.open:
             with directory:
                 _track(trackers, spec, summary["protocol"], summary["environment"], directory, finished=True)
@@ -101,15 +103,16 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
     with oom_advice(0):
         components = ranks.on_every_rank(lambda: Components(config, display, ranks))
         # The card reads the data: nothing is written where that fails, or where the data is not that of the run.
-        card = ranks.on_every_rank(lambda: card_table(components.card))
+        card = ranks.on_every_rank(lambda: components.card)
     if config.resume:
         check_same_data(path, (directory.held() or {}).get("data"), components.card["test"]["data"])
     log = path / LOG if ranks.rank == 0 else None
     with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory, display.logged(log):
         if not config.resume:
             directory.clear()
+        settle_threads(components, directory)
         where = environment(components.device, spec.command, ranks)
-        about = {"inputs": dict(spec.inputs), "data": components.card["test"]["data"]}
+        about = {"inputs": dict(spec.inputs), "data": card["test"]["data"], "protocol": card}
         directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
         display.record(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {where['command']}")
         try:
@@ -156,9 +159,9 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                 directory.status(status, reason)
             trackers.end(status)
             raise
-        trackers.finish(summary, _pictures(directory))
-        display.show(result_table(summary))
-        display.say(f"written to {path}")
+        if display.results:
+            display.show(result_table(summary))
+        display.say(f"{_took(training, test)}; written to {path}")
         return summary
 
 
@@ -186,7 +189,7 @@ def _pictures(directory: RunDirectory) -> list[Path]:
 
 
 def _introduce(
-    spec: RunSpec, where: dict[str, Any], card: Table, display: Display, ranks: Distributed, tasks: int
+    spec: RunSpec, where: dict[str, Any], card: dict[str, Any], display: Display, ranks: Distributed, tasks: int
 ) -> None:
     """Print what is about to run: its folder, what it is for, versions, device and protocol card."""
     display.say(f"run {spec.path}")
@@ -199,7 +202,25 @@ def _introduce(
     )
     if ranks.size > 1:
         display.say(f"{ranks.size} ranks share the {tasks} tasks of a meta-step")
-    display.show(card)
+    display.record(card_table(card))
+    if display.full:
+        display.console.print(card_table(card))
+        return
+    lines = card_lines(card, spec.command)
+    for line in lines:
+        display.say(line)
+    if display.tell is not None:
+        display.tell(card=lines[:-1])
+    display.say(f"the whole protocol: --full, or {spec.path}/environment.json")
+
+
+def _took(training: Training, test: dict[str, Any]) -> str:
+    """The time that it took, and which weights were tested."""
+    tested = f"tested in {in_words(test['seconds'])}"
+    if not training.components.steps:
+        return tested
+    best = training.best or {"step": training.step}
+    return f"best at meta-step {best['step']} of {training.step}; trained in {in_words(training.seconds)}, {tested}"
 
 
 def _ending(fault: BaseException) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -20,6 +21,28 @@ def card_table(card: dict[str, Any]) -> Table:
         for key, value in card[part].items():
             table.add_row(f"{part}.{key}", inline(value))
     return table
+
+
+def card_lines(card: dict[str, Any], command: Sequence[str]) -> list[str]:
+    """The protocol card in four lines: the test, the training, and what the command chose."""
+    test, training = card["test"], card["training"]
+    data = test["data"]
+    held = [f"rotations {data['rotations']}"] if data.get("rotations") else []
+    chosen = [word for word in command if "=" in word and not word.startswith("-")]
+    schedule = f"{training['meta_steps']} meta-steps of {training['tasks_per_step']} tasks"
+    rates = f"learning rate {training['learning_rate']}, {training['parameters']:,} parameters, seed {training['seed']}"
+    return [
+        f"protocol {card['hash']}: {', '.join([data['name'], *_episode(test), *held])}, "
+        f"{test['episodes']} test tasks, {test['metric']}, {test['prediction']}",
+        f"selection: {test['selection']}; 95% interval over test tasks",
+        f"training: {', '.join([schedule, *_episode(training), rates])}",
+        f"chosen: {' '.join(chosen) or 'nothing but the defaults'}",
+    ]
+
+
+def _episode(part: dict[str, Any]) -> list[str]:
+    ways = [f"{part['ways']}-way"] if "ways" in part else []
+    return [" ".join([*ways, f"{part['shots']}-shot"]), f"{part['queries']} queries"]
 
 
 def result_table(summary: dict[str, Any]) -> Table:

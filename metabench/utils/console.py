@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import math
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from metabench.utils.distributed import silent
+from metabench.utils.progress import Phase, Tell, can_draw
+from metabench.utils.starting import Starting
 
-PLAIN_EVERY = 10.0  # seconds between plain lines
 PLAIN_WIDTH = 400
 
 
@@ -31,6 +28,7 @@ def format_metric(name: str, mean: float, ci95: float | None = None) -> str:
 
 def open_console() -> Console:
     """The console; lines in a pipe or a log are not folded to a width nobody has."""
+    Starting.clear()
     console = Console(highlight=False, soft_wrap=True, quiet=silent())
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -38,11 +36,14 @@ def open_console() -> Console:
 
 
 class Display:
-    """Progress of one phase after another."""
+    """Output of a run: lines, and the progress of one phase after another; `tell` is told of both."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or open_console()
-        self.live = self.console.is_terminal
+    def __init__(
+        self, console: Console | None = None, tell: Tell | None = None, *, full: bool = False, results: bool = True
+    ) -> None:
+        """`full`: with the whole protocol card. Without `results` no test is shown."""
+        self.console, self.tell, self.full, self.results = console or open_console(), tell, full, results
+        self.live = can_draw(self.console)
         self._log: Path | None = None
 
     def say(self, line: str) -> None:
@@ -72,68 +73,20 @@ class Display:
         finally:
             self._log = before
 
-    def phase(self, name: str, total: int, done: int = 0) -> Phase:
-        """A phase of `total` units, of which `done` are behind us; a context manager."""
-        return Phase(self, name, total, done)
-
-
-class Phase:
-    """A bar on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, display: Display, name: str, total: int, done: int) -> None:
-        self.display, self.name, self.total, self.done = display, name, total, done
-        self.started = self.said = time.monotonic()
-        self.start = done
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=display.console,
-            disable=not display.live,
-            transient=True,
-        )
-
-    def __enter__(self) -> Phase:
-        """Show it."""
-        self.task = self.bar.add_task(self.name, total=self.total, completed=self.done, note="")
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take it away."""
-        self.bar.stop()
-
     @property
-    def rate(self) -> float:
-        """Units a second since the phase began here."""
-        return (self.done - self.start) / max(time.monotonic() - self.started, 1e-9)
+    def alone(self) -> bool:
+        """True where the run is not one of a sweep, whose other jobs share the machine."""
+        return self.tell is None
 
-    def update(self, done: int, note: str = "") -> None:
-        """`done` units are behind us; `note` is what is worth watching."""
-        self.done = done
-        if self.display.live:
-            if note:
-                self.bar.update(self.task, note=note)
-            self.bar.update(self.task, completed=done)
-        if note and (time.monotonic() - self.said > PLAIN_EVERY or done == self.total):
-            self.said = time.monotonic()
-            left = (self.total - done) / self.rate if self.rate else math.inf
-            keep = self.display.record if self.display.live else self.display.say
-            keep(f"{self.name} {done}/{self.total}  {note}  {clock(left)} left")
+    def phase(self, name: str, total: int, done: int = 0, interludes: Sequence[int] = ()) -> Phase:
+        """A phase of `total` units, of which `done` are behind us; a context manager."""
+        return Phase(self.console, self.tell, name, total, done, interludes, keep=self.record)
 
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    def finished_before(self, path: Path) -> None:
+        """Say that the run in `path` was there already."""
+        self.say(f"{path}: finished before; resume=false runs it again")
+        if self.tell is not None:
+            self.tell(phase="finished before", done=1, total=1, left=0.0, notes=[])
 
 
 def inline(value: Any) -> str:

@@ -122,7 +122,8 @@ def test_a_stopped_sweep_ends_and_continues(tmp_path):
     again = run_metabench(*sweep, cwd=tmp_path)
     assert again.code == 0
     assert again.out.count("finished before") == 1
-    assert again.out.count("continuing at meta-step ") == 1
+    newest = max(tmp_path.glob("outputs/sweeps/*"))
+    assert sum("continuing at meta-step " in log.read_text() for log in newest.glob("*/job.log")) == 1
     assert finished(tmp_path) == 3
 
 
@@ -219,12 +220,12 @@ def test_a_folder_that_cannot_be_made_ends_a_sweep_as_a_failure_and_shows_what_i
     assert done.code == 1
     assert "sweep of 2 jobs" in done.out
     assert "2 of 2 jobs failed" in done.out
-    assert done.err.count("\n") == 1
+    assert done.out.count("File name too long") == 4  # as each ends, and in the table
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_outcome_of_a_job_that_was_stopped_says_so(number, tmp_path):
-    started = start_metabench("-m", *SINUSOID, "train.steps=100000", "seed=0,1", cwd=tmp_path)
+    started = start_metabench("-m", *SINUSOID, "train.steps=100000", "engine=eager", "seed=0,1", cwd=tmp_path)
     until(lambda: list(tmp_path.glob("outputs/*/*/*/metrics.jsonl")))
     started.kill(number)
     done = started.wait()

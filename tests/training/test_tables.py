@@ -9,7 +9,31 @@ import pytest
 from rich.console import Console
 
 from metabench.config.published import published
-from metabench.training.tables import result_table
+from metabench.training.tables import card_lines, result_table
+
+CARD: dict[str, Any] = {
+    "hash": "abc",
+    "test": {
+        "data": {"name": "Omniglot"},
+        "ways": 5,
+        "shots": 1,
+        "queries": 15,
+        "episodes": 1000,
+        "metric": "accuracy",
+        "prediction": "inductive",
+        "selection": "best of 200 validation tasks, never test tasks",
+    },
+    "training": {
+        "ways": 5,
+        "shots": 1,
+        "queries": 1,
+        "meta_steps": 60000,
+        "tasks_per_step": 32,
+        "learning_rate": 0.001,
+        "parameters": 111936,
+        "seed": 0,
+    },
+}
 
 
 def shown(experiment: str) -> str:
@@ -18,6 +42,15 @@ def shown(experiment: str) -> str:
     stream = io.StringIO()
     Console(file=stream, width=200).print(result_table({"test": test, "published": published(experiment)}))
     return stream.getvalue()
+
+
+def test_a_card_is_four_lines_with_what_the_command_chose():
+    command = ["--full", "algo=maml", "data=omniglot", "data.shots=5"]
+    first, second, third, last = card_lines(CARD, command)
+    assert first == "protocol abc: Omniglot, 5-way 1-shot, 15 queries, 1000 test tasks, accuracy, inductive"
+    assert "best of 200 validation tasks" in second
+    assert "60000 meta-steps of 32 tasks, 5-way 1-shot, 1 queries, learning rate 0.001, 111,936 parameters" in third
+    assert last == "chosen: algo=maml data=omniglot data.shots=5"
 
 
 @pytest.mark.parametrize(("experiment", "mark"), [("omniglot/cnp_5w1s", "†"), ("omniglot/maml_5w1s", "")])

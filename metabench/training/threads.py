@@ -1,0 +1,36 @@
+"""Threads of a run, settled once: those that it began with, or no more than there are free cores."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from metabench.engine.threads import free_cores, pick_threads
+from metabench.runs.run_dir import RunDirectory
+from metabench.training.components import Components
+
+
+def settle_threads(components: Components, directory: RunDirectory) -> None:
+    """Set torch's number of threads, and say so where other processes leave fewer cores than it would use.
+
+    A run that is continued keeps its number, with which it was rounded. Nothing happens on a GPU, where
+    `device.threads` says the number, for one of several ranks, or for a job of a sweep, whose launcher has shared out
+    the machine.
+    """
+    config, display = components.config, components.display
+    if components.device.type != "cpu" or config.device.threads is not None or components.ranks.size > 1:
+        return
+    held = directory.held() or {}
+    if (directory.checkpoints / "last.pt").exists() and isinstance(began := held.get("threads"), int):
+        torch.set_num_threads(max(1, min(began, os.cpu_count() or began)))
+        return
+    threads = torch.get_num_threads()
+    if threads == 1 or not display.alone or not components.steps or components.plan.threads is not None:
+        return
+    if (fewer := pick_threads(threads, free_cores())) < threads:
+        torch.set_num_threads(fewer)
+        display.say(
+            f"other processes leave {fewer} of {threads} cores free: {fewer} thread{'s' if fewer > 1 else ''} "
+            f"(device.threads={threads} takes all)"
+        )
