@@ -8,12 +8,13 @@ Classification: r = [r_1, …, r_N], r_n the mean of h(f(x_i)) over class n; g g
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metabench.algo.neural_process import Context, Mean, NeuralProcess
+from metabench.algo.neural_process import Context, Mean, NeuralProcess, Path
 from metabench.backbone.base import Backbone
 from metabench.config.types import Whole, Widths
 from metabench.tasks import TaskSpec
@@ -21,6 +22,10 @@ from metabench.tasks import TaskSpec
 
 class Conditional(NeuralProcess):
     """A neural process without a latent variable: the state is what its path keeps of the context."""
+
+    @abstractmethod
+    def __init__(self, spec: TaskSpec, backbone: Backbone, path: Path, **sizes: Any) -> None:
+        super().__init__(spec, backbone, path, beside=0, **sizes)
 
     def represent(self, context: Context) -> Any:
         """The path's encoding of the context."""
@@ -49,4 +54,4 @@ class CNP(Conditional):
         min_context: Whole | None,
     ) -> None:
         path = Mean(spec, backbone.feature_size, encoder)
-        super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context, beside=0)
+        super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context)

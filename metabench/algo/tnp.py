@@ -76,7 +76,7 @@ class TNP(Conditional):
         path = Transformer(
             spec, backbone.feature_size, size=size, embedding=embedding, layers=layers, heads=heads, hidden=hidden
         )
-        super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context, beside=0)
+        super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context)
 
     def distribution(self, decoded: Tensor) -> Tensor:
         """Logits, or means and standard deviations; these have no least value, as in the authors' code."""

@@ -59,7 +59,8 @@ def say(jobs: Jobs) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from metabench.utils.console import clock, open_console
+    from metabench.utils.console import open_console
+    from metabench.utils.progress import clock
 
     console = open_console()
     console.print(f"estimating the time of {len(jobs)} jobs from a few meta-steps of each")

@@ -133,7 +133,7 @@ class Jobs:
             process.kill(number)
 
     def _has_room(self, number: int) -> bool:
-        """Return True where a job can begin now: with cores for its threads, and memory beside what the others will take."""
+        """Return True where a job can begin now: with cores for its threads and memory beside the others."""
         if not self.running:
             return True
         if len(self.running) >= self.most or number in self.alone:

@@ -78,7 +78,7 @@ def _result(run: RunReader) -> Iterator[Any]:
     from metabench.runs.run_dir import checked_state
     from metabench.runs.untrusted import clean, read_content
     from metabench.training.tables import card_table, result_table
-    from metabench.utils.console import clock
+    from metabench.utils.progress import clock
 
     content = clean(read_content(run.path / "summary.json"))
     with checked_state(run.path / "summary.json"):
