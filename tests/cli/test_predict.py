@@ -51,7 +51,7 @@ def test_a_table_a_csv_file_and_a_picture(work):
     chances = np.array([row[2:] for row in rows], dtype=float)
     np.testing.assert_allclose(chances.sum(1), 1)
     assert [row[1] for row in rows] == [header[2:][i] for i in chances.argmax(1)]
-    assert Image.open(work / "found.png").width == 800
+    assert Image.open(work / "found.png").width == 2000  # 300 dpi
     assert (work / "found.svg").read_text().startswith("<?xml")
 
 
@@ -75,7 +75,7 @@ def test_points_of_a_curve(tmp_path):
         ({"support": "known/circle"}, 1, "known/circle: should have one folder of images per class; there are 0"),
         ({"queries": "empty"}, 1, "empty: has no image"),
         ({"queries": "broken"}, 1, "broken/a.png: is no picture that Pillow reads"),
-        ({"queries": "new", "output": "found.txt"}, 2, "--output found.txt: should end in .csv, .png or .svg"),
+        ({"queries": "new", "output": "found.txt"}, 2, "--output found.txt: should end in .csv, .png, .svg or .pdf"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )  # fmt: skip

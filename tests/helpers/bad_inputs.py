@@ -159,7 +159,7 @@ CASES = {
     "doctor now": "unrecognized arguments: now",
     "predict outputs": "the following arguments are required: --support, --queries",
     "predict nowhere --support=a --queries=b": "nowhere: no such folder; give the directory of a run",
-    "predict nowhere --support=a --queries=b -o=x.txt": "--output x.txt: should end in .csv, .png or .svg",
+    "predict nowhere --support=a --queries=b -o=x.txt": "--output x.txt: should end in .csv, .png, .svg or .pdf",
     "ls alg": "alg: no such group; did you mean algo? valid: algo, backbone, ",
     "ls --config-dir=nowhere": "--config-dir nowhere: no such folder",
     # what does not go together

@@ -25,7 +25,7 @@ letters/a/1.png letters/a/2.png letters/b/1.png …: one folder per class, whose
 format and size; they are prepared as in training. Where queries lie in folders of those names too, the accuracy is
 given. Each query is predicted by itself.
 """
-TABLE, PICTURES = ".csv", (".png", ".svg")
+TABLE, PICTURES = ".csv", (".png", ".svg", ".pdf")
 
 
 def main(arguments: list[str]) -> None:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--support", required=True, metavar="DIR", type=Path, help="one folder per class; FILE.csv")
     parser.add_argument("--queries", required=True, metavar="DIR", type=Path, help="images to predict; FILE.csv")
     parser.add_argument(
-        "--output", "-o", metavar="FILE", action="append", default=[], help="FILE.csv, FILE.png or FILE.svg; repeatable"
+        "--output", "-o", metavar="FILE", action="append", default=[], help="FILE.csv, .png, .svg or .pdf; repeatable"
     )
     options = parser.parse_args(arguments)
     find_own_packages()
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
 
 def _writable(path: Path) -> Path:
     if path.suffix not in (TABLE, *PICTURES):
-        raise UserError(f"--output {path}: should end in .csv, .png or .svg")
+        raise UserError(f"--output {path}: should end in .csv, .png, .svg or .pdf")
     if not path.parent.is_dir():
         raise UserError(f"--output {path}: there is no folder {path.parent}")
     return path
