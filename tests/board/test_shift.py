@@ -11,9 +11,10 @@ import pytest
 from made_runs import change, write_run
 from program import run_metabench
 
+from metabench.board.pictures import as_element
 from metabench.board.shift import HOME, estimate, make_shifts
 from metabench.board.shift_formats import cause, sheet
-from metabench.board.shift_pictures import pictures
+from metabench.board.shift_pictures import figures
 from metabench.errors import UserError
 from metabench.utils.interval import crossed, half_width
 
@@ -93,7 +94,8 @@ def test_every_format_says_the_same(tested):
 
 def test_the_picture_has_each_loss_once(tested):
     (shifted,) = make_shifts([tested], None, "inductive")
-    (svg,) = pictures(shifted).values()
+    ((title, figure),) = figures(shifted).items()
+    svg = as_element(figure, title)
     for loss in shifted.losses["protonet"].values():
         assert f"{100 * abs(loss.loss.mean):.1f}" in svg
 
