@@ -191,7 +191,7 @@ def test_autocast_is_left_where_there_is_one():
 
 def test_a_resumed_log_goes_on_on_the_device(tmp_path):
     log = MetricLog(tmp_path)
-    log.load({"loss": torch.zeros(2, 3)}, 2, META)
+    log.load({"loss": torch.zeros(2, 3)}, META)
     log.add({"loss": torch.zeros(3, device=META)})
     assert log.state()["loss"].shape == (3, 3)
 
