@@ -286,9 +286,9 @@ class FewShotImages(TaskSource):
     def _unbalanced(self, keys: Tensor, first: Tensor, shown: Tensor) -> Examples:
         """The drawings `shown [T, ways, each]`, as many in each task, of the classes that begin at row `first`."""
         every = torch.arange(self.each, device=first.device)
-        chosen = (first + every).flatten(1)[shown.flatten(1)].view(len(keys), -1)
-        label = torch.arange(first.shape[1], device=first.device).unsqueeze(1).expand_as(shown[0])
-        labels = label.flatten().expand(len(keys), -1)[shown.flatten(1)].view(len(keys), -1)
+        count = first.shape[1] * self.episodes["test"].shots
+        at = (~shown.flatten(1)).long().argsort(dim=1, stable=True)[:, :count]  # a mask would wait for the device
+        chosen, labels = (first + every).flatten(1).gather(1, at), at // self.each
         order = shuffle(keys, _SUPPORT, chosen.shape[1])
         x = self.drawings.images[chosen.gather(1, order)]
         return Examples(x.float().div_(255), labels.gather(1, order))

@@ -18,6 +18,7 @@ from torch import Tensor
 from metabench.config.types import Count, NonNegative, Number, Section, Share
 from metabench.data.sequence import moved
 from metabench.errors import ConfigError
+from metabench.objective import one_hot
 from metabench.rng import below, choose, gaussian, uniform
 from metabench.tasks import Examples
 
@@ -77,7 +78,7 @@ class ImageShift(Shift):
         count = self.wrong(ways, y.shape[1] // ways)
         if not count:
             return support
-        member = F.one_hot(y, ways)
+        member = one_hot(y, ways, torch.int64)
         first = (member.cumsum(1) * member).sum(-1) == 1  # of its class
         where = uniform(keys, _WRONG, y.shape[1]).masked_fill(first, 1.0).argsort(dim=1, stable=True)[:, :count]
         step = 1 + (uniform(keys, _OTHER, count) * (ways - 1)).long()  # never 0, never the number of classes
@@ -92,7 +93,7 @@ class ImageShift(Shift):
         tasks, ways, _ = drawing.shape
         most = min(each - queries, 2 * shots - 1)
         extra = choose(keys, _COUNTS, ways * (most - 1), ways * (shots - 1)) // (most - 1)
-        counts = 1 + F.one_hot(extra, ways).sum(1)  # [T, ways]
+        counts = 1 + one_hot(extra, ways, torch.int64).sum(1)  # [T, ways]
         order = uniform(keys, _SPARE, ways, each).scatter(2, drawing, 4.0)  # the other drawings, in random order
         first = torch.arange(shots, device=drawing.device).double().expand(tasks, ways, shots) - shots
         order = order.scatter(2, drawing[..., :shots], first)  # after those of the balanced task

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import image_sets
 import pytest
 import torch
 from build import ALGOS, Setup, build, class_of, composed, pairs, small
@@ -24,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 from metabench.config.build import component
 from metabench.data import omniglot
 from metabench.data.base import TaskSource
-from metabench.data.images.bank import ImageBank
+from metabench.data.image_folder import ImageFolder
+from metabench.data.images.bank import ImageBank, ImageSet
 from metabench.data.images.splits import read_split
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan
@@ -113,18 +115,47 @@ def reads(data: str) -> str:
     return "snail" if data.endswith("_sequence") else "maml"
 
 
-@pytest.mark.parametrize("data", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
-def test_tasks_are_drawn_on_the_device(data, monkeypatch):
-    def blank(*_: Any, size: int, **__: Any) -> ImageBank:
+SHIFTS = (
+    *("data.shots=5", "data.queries=10", "data.shift.unbalanced=true", "data.shift.wrong_labels=0.4"),
+    *("data.shift.rotate=45", "data.shift.stroke=0.5", "data.shift.resolution=14", "data.shift.noise=0.3"),
+)
+COLOURS = (
+    "data.augment={crop: 2, flip: true, brightness: 0.4, contrast: 0.4, saturation: 0.4}",
+    "data.normalise={mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}",
+)
+DRAWN = [
+    *((path.stem,) for path in sorted((CONF / "data").glob("*.yaml"))),
+    ("glyphs", *SHIFTS),
+    ("omniglot", "data.shift.alphabet=one"),
+    ("sinusoid", "data.shift.noise=1.0", "data.shift.query_x=[5.0,7.5]"),
+    ("mini_imagenet", *COLOURS),
+]
+
+
+@pytest.mark.parametrize("case", DRAWN, ids=lambda case: case[0] + ("-changed" if len(case) > 1 else ""))
+def test_tasks_are_drawn_on_the_device(case, monkeypatch, tmp_path):
+    def drawings(*_: Any, size: int, **__: Any) -> ImageBank:
         names = sorted(name for part in read_split("lake").values() for name in part)
         return ImageBank(torch.zeros(len(names), 20, size, size, dtype=torch.uint8), names, "blank")
 
-    monkeypatch.setattr(omniglot, "load_omniglot", blank)
-    fewer = ("data.characters=40",) if data.startswith("glyphs") else ()
-    if data.endswith("_online") and fewer:
-        fewer += ("data.online.rounds=6",)
-    config = composed(f"data={data}", f"algo={reads(data)}", *fewer)
-    made, values = component(config.data, TaskSource, "data")
+    def photographs(source: ImageFolder) -> ImageSet:
+        names = [name for split in SPLITS for name in source._characters[split]]
+        images = torch.zeros(len(names) * source.each, 3, source.size, source.size, dtype=torch.uint8)
+        return ImageSet(images, names, [source.each] * len(names), "blank")
+
+    monkeypatch.setattr(omniglot, "load_omniglot", drawings)
+    monkeypatch.setattr(ImageFolder, "_load", photographs)
+    data, *changes = case
+    overrides = [f"data={data}", f"algo={reads(data)}", *changes]
+    if data.startswith("glyphs"):
+        overrides.append("data.characters=40")
+    if data == "glyphs_online":
+        overrides.append("data.online.rounds=6")
+    if data == "images":
+        overrides += [f"data.root={image_sets.write_csv(tmp_path / 'birds')}", *image_sets.THREE_WAY]
+    made, values = component(composed(*overrides).data, TaskSource, "data")
+    if issubclass(made, ImageFolder):
+        values["size"] = 16
     source = made(0, META, **values)
     for split in SPLITS:
         source.sample(split, 0, 1)
@@ -160,22 +191,35 @@ def test_autocast_is_left_where_there_is_one():
 
 def test_a_resumed_log_goes_on_on_the_device(tmp_path):
     log = MetricLog(tmp_path)
-    log.load({"loss": torch.zeros(2, 3)}, 2, META)
+    log.load({"loss": torch.zeros(2, 3)}, META)
     log.add({"loss": torch.zeros(3, device=META)})
     assert log.state()["loss"].shape == (3, 3)
 
 
 # ---- the same by reading: what no case here runs
 
-READ = ("rng", "objective", "data", "algo", "backbone", "engine/meta_step", "engine/cuda_graph", "engine/compiled")
+READ = (
+    "rng",
+    "objective",
+    "data",
+    "data/images/augment",
+    "algo",
+    "backbone",
+    "engine/meta_step",
+    "engine/cuda_graph",
+    "engine/compiled",
+)
 WAIT = {"item", "tolist", "cpu", "numpy", "nonzero", "masked_select", "unique", "argwhere", "synchronize"}  # methods
 FROM_HOST = {"tensor", "as_tensor", "asarray", "from_numpy"}  # functions of torch
 ONCE = {  # by module and function: run when a model is built or its data is read, never in a meta-step
     ("algo/dnc", "_bind"),
     ("algo/ntm", "_bind"),
     ("algo/ntm", "_towards"),
+    ("data/few_shot", "_prepared"),  # a user's picture
     ("data/few_shot", "drawings"),
+    ("data/image_folder", "prepare"),  # a user's picture
     ("data/omniglot_within_alphabet", "rows"),
+    ("data/shift", "alphabet_members"),
 }
 
 

@@ -75,7 +75,8 @@ def grey(images: Tensor) -> Tensor:
     """Images `[B, C, H, W]` in grey, `[B, 1, H, W]`."""
     if images.shape[1] != 3:
         return images
-    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    luma = torch.cat([images.new_full((1, 1, 1), weight) for weight in _LUMA])  # new_tensor would wait for the device
+    return (images * luma).sum(1, keepdim=True)
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
