@@ -42,6 +42,8 @@ fill_published()  # here, for wherever a launcher takes a job this module is imp
 
 def preload() -> None:
     """Import what every job of a sweep needs, once for all of them."""
+    import scipy.special  # noqa: F401
+
     import metabench.training.runner  # noqa: F401
 
 

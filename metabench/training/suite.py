@@ -55,7 +55,8 @@ def run_suite(
             found[name] = str(fault)
             display.say(f"skipped: {fault}")
     keep_refused(run.path, found)
-    display.console.print("", suite_table(found))
+    if display.results:
+        display.console.print("", suite_table(found))
     return found
 
 

@@ -61,7 +61,7 @@ def result_table(summary: dict[str, Any]) -> Table:
         for entry in test["per_step"]:
             value = format_metric(name, entry["mean"], entry["ci95"])
             table.add_row(axis.row.format(entry["step"]), value, _lost(entry).removeprefix(", "))
-    if summary["train"].get("stopped_early"):
+    if summary.get("train", {}).get("stopped_early"):
         steps = summary["protocol"]["training"]["meta_steps"]
         table.add_row("stopped early", f"meta-step {summary['train']['steps']:,}", f"of {steps:,}")
     if online := test.get("online"):

@@ -45,6 +45,7 @@ def inverted_test() -> None:
 def test_the_best_on_validation_is_chosen_and_its_command_is_that_run(tmp_path):
     done = run_metabench(*SEARCH, "trials=4", cwd=tmp_path, patch=inverted_test)
     assert (done.code, done.err) == (0, "")
+    assert "meta-test\n" not in done.out  # no test is shown before the choice
     found = runs(tmp_path)
     assert len(found) == 4
     best = min(found, key=lambda name: found[name]["selected"]["value"])

@@ -84,7 +84,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     from metabench.config.compose import composition
     from metabench.sweep.study import Outcome, Study
     from metabench.training.execute import execute
-    from metabench.utils.console import format_metric, open_console
+    from metabench.utils.console import Display, format_metric, open_console
 
     study = Study(expanded(folder or Path("outputs/tune", digest(about)[:12])), about, space, maximise)
     console = open_console()
@@ -93,7 +93,8 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
         own = as_overrides(values)
         console.print(f"\ntrial {number}: {' '.join(own)}", markup=False)
         try:
-            summary, path = execute(*composition(*fixed, *own, config_dir=config_dir), [*place, *fixed, *own])
+            composed = composition(*fixed, *own, config_dir=config_dir)
+            summary, path = execute(*composed, [*place, *fixed, *own], Display(results=False))  # none before the choice
         except UserError as fault:
             return _failed(console, number, str(fault))
         except Exception as fault:
