@@ -49,7 +49,7 @@ def export(run: RunReader, output: Path) -> list[Path]:
 
 
 def _card(run: RunReader) -> dict[str, Any]:
-    """What decides the weights and what they reached, as plain values."""
+    """The settings that decide the weights, and what they reached, as plain values."""
     summary = run.summary
     result = summary.test.modes[summary.test.prediction]
     return {

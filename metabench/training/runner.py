@@ -159,6 +159,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
                 directory.status(status, reason)
             trackers.end(status)
             raise
+        trackers.finish(summary, _pictures(directory))
         if display.results:
             display.show(result_table(summary))
         display.say(f"{_took(training, test)}; written to {path}")

@@ -252,7 +252,7 @@ def in_ci(command: Command) -> None:
 
 def test_commands_are_found():
     assert len(SHOWN) > 60
-    assert len(HELP) == 7
+    assert len(HELP) == 8
     assert {command.words[0] for command in SHOWN} == set(documents.PROGRAMS)
 
 

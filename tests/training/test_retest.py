@@ -63,7 +63,7 @@ def test_other_ways_shots_and_data(finished):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["train.steps=5"], "train.steps=5: a test cannot set it; valid: algo, "),
+        (["train.steps=5"], "train.steps=5: a test cannot set it; "),
         (["seed=1"], "seed=1: a test cannot set it"),
         (["data.wys=4"], "data.wys=4: no such key; did you mean ways?"),
         (["data.ways=400"], "data.ways=400: at most "),
