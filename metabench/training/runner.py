@@ -203,7 +203,6 @@ def _introduce(
     )
     if ranks.size > 1:
         display.say(f"{ranks.size} ranks share the {tasks} tasks of a meta-step")
-    display.record(card_table(card))
     if display.full:
         display.console.print(card_table(card))
         return

@@ -81,7 +81,7 @@ CASES = {
     "train.schedule=halv": "train.schedule=halv: should be 'constant', 'linear', 'cosine' or 'halve'",
     "device.precision=float16": "device.precision=float16: should be 'float32', 'tf32' or 'bfloat16'",
     "algo=mamml": "algo=mamml: no such algo; did you mean maml? valid: alfa, anil, ",
-    "data=sinus": "data=sinus: no such data; did you mean sinusoid? valid: glyphs, ",
+    "data=sinus": "data=sinus: no such data; did you mean sinusoid? valid: ",
     "optim=adamw": "optim=adamw: no such optim; did you mean adam? valid: adam, sgd",
     "device=cuda:x": "device=cuda:x: no such device; did you mean cuda? valid: auto, cpu, cuda",
     "tracker=wandbb": "tracker=wandbb: no such tracker; did you mean wandb? valid: csv, mlflow, ",

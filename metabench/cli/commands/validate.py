@@ -97,6 +97,8 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     except (HydraException, OmegaConfBaseException) as fault:
         return Checked(overrides, fault=explain(fault))
     except UserError as fault:
+        if isinstance(fault.__context__, OSError):  # of no configuration, but of the files
+            raise fault.__context__ from None
         return Checked(overrides, fault=str(fault))
     try:
         parts = Components(config, Display())
