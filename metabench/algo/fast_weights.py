@@ -23,12 +23,12 @@ Weights = dict[str, Tensor]
 
 
 class Network(nn.Module):
-    """A backbone and a linear head: `[T, N, ...]` to `[T, N, O]`."""
+    """A backbone and a linear head, initialised as `backbone.head_init` says: `[T, N, ...]` to `[T, N, O]`."""
 
     def __init__(self, backbone: Backbone, outputs: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head: nn.Module = Linear(backbone.feature_size, outputs)
+        self.head: nn.Module = Linear(backbone.feature_size, outputs, backbone.head_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or values `[T, N, O]`."""

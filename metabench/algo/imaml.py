@@ -18,11 +18,12 @@ from collections.abc import Callable
 from typing import Any, Literal, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metabench.algo.fast_weights import Steps, Weights
 from metabench.algo.maml import MAML
 from metabench.backbone.base import Backbone
+from metabench.backbone.layers import Conv2d, Linear
 from metabench.config.types import Count, NonNegative, Positive
 from metabench.tasks import Examples, TaskSpec
 
@@ -44,11 +45,14 @@ class IMAML(MAML):
         proximal: Positive,
         cg_steps: Count,
         damping: NonNegative,
+        init: Literal["released"] | None = None,
         **steps: Unpack[Steps],
     ) -> None:
         super().__init__(spec, backbone, inner_lr=inner_lr, adapt_norm=True, **steps)
         self.released = variant == "released"
         self.proximal, self.cg_steps, self.damping = proximal, cg_steps, damping
+        if init == "released":
+            _release(self.network)
 
     def advance(self, fast: Weights, z: Tensor, y: Tensor, step: int) -> Weights:
         """One step of gradient descent on the inner problem."""
@@ -86,6 +90,15 @@ class IMAML(MAML):
         """Approximate A⁻¹ v, `[T, P]`."""
         identity, scale = (1 + self.damping, self.proximal + RELEASED_SHIFT) if self.released else (1.0, self.proximal)
         return conjugate_gradients(lambda p: identity * p + hessian(p) / scale, v, self.cg_steps)
+
+
+def _release(network: nn.Module) -> None:
+    """Initialise as the authors' code: weights Xavier-uniform with gain 1.73, biases uniform in [0, 0.05]."""
+    for layer in network.modules():
+        if isinstance(layer, (Conv2d, Linear)):
+            nn.init.xavier_uniform_(layer.weight, gain=1.73)
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, 0, 0.05)
 
 
 def packed(weights: Weights) -> Tensor:

@@ -5,7 +5,8 @@
 The outer loss is ½ ‖θ - stopgrad(W)‖², with gradient θ - W; SGD with learning rate ε gives the update above.
 The inner Adam has β₁ = 0, and its second moments are never reset: they persist across training tasks, and every
 test task starts from them. Tasks of one meta-step run in parallel from the same moments, which then become the mean
-of theirs (the authors run tasks sequentially).
+of theirs (the authors run tasks sequentially). Mini-batches follow each other through the shuffled support set, which
+begins again at its end; with `reshuffle`, as in the authors' code, in a new order each time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from metabench.algo.fast_weights import FastWeights, InnerLoop, Weights
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count, Positive, Share
+from metabench.rng import NOISE, content_keys, shuffle
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
@@ -37,11 +39,12 @@ class Reptile(FastWeights):
         inner_batch: Count,
         eval_inner_batch: Count,
         beta2: Share,
+        reshuffle: Literal[True] | None = None,
         **loop: Unpack[InnerLoop],
     ) -> None:
         super().__init__(spec, backbone, **loop)
         self.inner_lr, self.beta2, self.adam = inner_lr, beta2, inner_optimizer == "adam"
-        self.inner_batch, self.eval_inner_batch = inner_batch, eval_inner_batch
+        self.inner_batch, self.eval_inner_batch, self.reshuffle = inner_batch, eval_inner_batch, bool(reshuffle)
         sizes = [p.numel() for p in self.adapted().values()]
         self.register_buffer("second_moment", torch.zeros(sum(sizes)))
         self.register_buffer("moment_steps", torch.zeros(()))
@@ -56,9 +59,10 @@ class Reptile(FastWeights):
         moments = self._unpacked(fast)
         count = self.moment_steps.clone()
         yield fast
+        order = self._order(support, size, max(1, -(-self.steps * batch // size)))
         for step in range(self.steps):
-            rows = torch.arange(step * batch, (step + 1) * batch, device=support.y.device) % size
-            gradient = self.gradient(fast, support.x[:, rows], support.y[:, rows])
+            rows = order[:, step * batch : (step + 1) * batch]
+            gradient = self.gradient(fast, *(_picked(part, rows) for part in support[:2]))
             if self.adam:
                 count = count + 1
                 moments = {k: v.lerp(gradient[k].square(), 1 - self.beta2) for k, v in moments.items()}
@@ -69,6 +73,13 @@ class Reptile(FastWeights):
         if self.training and self.adam:
             self.second_moment.copy_(torch.cat([v.mean(0).flatten() for v in moments.values()]))
             self.moment_steps.copy_(count)
+
+    def _order(self, support: Examples, size: int, passes: int) -> Tensor:
+        """The examples in the order of their use, `[T, passes * N]`, or `[1, passes * N]` where tasks share it."""
+        if not self.reshuffle:
+            return torch.arange(passes * size, device=support.y.device).unsqueeze(0) % size
+        keys = content_keys(support.x).sum(1)
+        return torch.cat([shuffle(keys, NOISE + i, size) for i in range(passes)], dim=1)
 
     def descend(self, fast: Weights, gradient: Weights) -> Weights:
         """One step with the inner learning rate along the (preconditioned) gradient."""
@@ -88,3 +99,10 @@ class Reptile(FastWeights):
             loss = self.objective.loss(prediction, tasks.query.y)
         distances = [(p - final[name]).square().flatten(1).sum(1) for name, p in self.adapted().items()]
         return 0.5 * torch.stack(distances).sum(0).mean(), self.metrics(loss, prediction, tasks.query.y)
+
+
+def _picked(part: Tensor, rows: Tensor) -> Tensor:
+    """The examples `rows [T, B]`, or `[1, B]` of every task, of `part [T, N, ...]`."""
+    if len(rows) == 1:
+        return part[:, rows[0]]
+    return part[torch.arange(len(part), device=part.device).unsqueeze(1), rows]

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor, nn
 
+from metabench.backbone.layers import HeadInit
 from metabench.backbone.norm import BatchNorm, Statistics
 
 
@@ -20,6 +21,7 @@ class Backbone(nn.Module, ABC):
 
     feature_size: int
     map_shape: tuple[int, int, int] | None = None  # [C, H, W] of the last feature map, if there is one
+    head_init: HeadInit = None  # initial weights of a linear head on the features, as `Linear` has them
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

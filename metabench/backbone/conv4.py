@@ -50,6 +50,7 @@ class Conv4(Backbone):
         statistics: Statistics,
         init: Init,
         standardise: Scale | None,
+        head_init: Literal["normal"] | Positive | None = None,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
@@ -58,6 +59,7 @@ class Conv4(Backbone):
             )
         channels, height, width = input_shape
         self.pool, self.halvings, self.readout, self.standardise = pool, halvings, readout, standardise
+        self.head_init = head_init
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for block in range(BLOCKS):
             halving, inputs = block < halvings, (filters if block else channels)

@@ -18,16 +18,18 @@ from torch import Tensor, nn
 from metabench.backbone.bilinear import Convolution, Product
 
 Init = Literal["he"] | None
+HeadInit = float | Literal["glorot", "normal"] | None
 
 
 class Linear(nn.Module):
     """Affine map `[T, N, I]` to `[T, N, O]`; weight `[O, I]` or `[T, O, I]`, bias `[O]` or `[T, O]`.
 
     Initialised as in torch, weight and bias uniform in ±1 / √I; or with bias 0 and the weight Xavier-uniform
-    (`glorot`; Glorot, Bengio 2010) or normal with standard deviation `init`, truncated at 2 `init`.
+    (`glorot`; Glorot, Bengio 2010), standard normal (`normal`), or normal with standard deviation `init`, truncated at
+    2 `init`.
     """
 
-    def __init__(self, inputs: int, outputs: int, init: float | Literal["glorot"] | None = None) -> None:
+    def __init__(self, inputs: int, outputs: int, init: HeadInit = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -36,6 +38,8 @@ class Linear(nn.Module):
             nn.init.uniform_(self.bias, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
         elif init == "glorot":
             nn.init.xavier_uniform_(self.weight)
+        elif init == "normal":
+            nn.init.normal_(self.weight)
         else:
             nn.init.trunc_normal_(self.weight, std=init, a=-2 * init, b=2 * init)
 

@@ -33,6 +33,7 @@ class MLP(Backbone):
         statistics: Statistics,
         init_std: Positive | None,
         readout: Literal["linear"] | None,
+        head_init: Literal["normal"] | Positive | None = None,
     ) -> None:
         super().__init__()
         sizes = [math.prod(input_shape), *hidden]
@@ -40,7 +41,7 @@ class MLP(Backbone):
         self.norms = nn.ModuleList(
             make_norm(norm, size, scale=norm_scale, eps=norm_eps, statistics=statistics) for size in hidden
         )
-        self.feature_size, self.init_std, self.readout = sizes[-1], init_std, readout
+        self.feature_size, self.init_std, self.readout, self.head_init = sizes[-1], init_std, readout, head_init
 
     def widen(self, count: int) -> None:
         """Add `count` inputs per example; re-initialises the first layer."""

@@ -18,6 +18,7 @@ class Train(Section):
     schedule: Literal["constant", "linear", "cosine", "halve"]
     halve_every: Count | None  # meta-steps, for schedule=halve
     clip: Positive | None  # largest norm of the meta-gradient
+    clip_each: Literal["module"] | None = None  # what has that norm: each part of the algorithm; None: all of it
 
     @field_validator("halve_every")
     @classmethod

@@ -36,6 +36,7 @@ class MetaStep:
     ) -> None:
         self.algo, self.optimizer, self.train, self.plan, self.ranks = algo, optimizer, train, plan, ranks
         self.parameters = [p for p in algo.parameters() if p.requires_grad]
+        self.clipped = [self.parameters] if train.clip_each is None else _by_module(algo)
         self.buffers = [b for b in algo.buffers() if b.is_floating_point()]
         where = next(algo.parameters()).device
         self.precision = partial(autocast, device, where)
@@ -68,7 +69,8 @@ class MetaStep:
 
     def _move(self) -> None:
         if self.train.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.train.clip)
+            for part in self.clipped:
+                torch.nn.utils.clip_grad_norm_(part, self.train.clip)
         self.optimizer.step()
 
     def _together(self, tasks: Tasks) -> Metrics:
@@ -124,3 +126,13 @@ class MetaStep:
             warnings.warn(f"{fault}, as this run now does", stacklevel=2)
             self.backward = self.eager
             return self.backward(tasks, share)
+
+
+def _by_module(algo: Algorithm) -> list[list[torch.nn.Parameter]]:
+    """The trained parameters of each direct part of an algorithm; each once, and its own as a part."""
+    parts: dict[str, list[torch.nn.Parameter]] = {}
+    for name, parameter in algo.named_parameters():
+        if parameter.requires_grad:
+            head, _, rest = name.partition(".")
+            parts.setdefault(head if rest else "", []).append(parameter)
+    return list(parts.values())

@@ -95,3 +95,12 @@ def test_one_step_of_conjugate_gradients_is_the_step_along_the_gradient(data):
 def test_what_is_kept_does_not_grow_with_the_inner_steps():
     few, many = (build(*small("imaml", "sinusoid"), f"algo.inner_steps={n}") for n in (1, 20))
     assert saved_bytes(few.algo.train(), few.tasks(count=1)) == saved_bytes(many.algo.train(), many.tasks(count=1))
+
+
+def test_the_released_start_is_that_of_the_authors_code():
+    network = build(*small("imaml", "glyphs"), "algo.init=released").algo.network
+    for layer in (*network.backbone.convs, network.head):
+        fan = torch.nn.init._calculate_fan_in_and_fan_out(layer.weight)
+        bound = 1.73 * (6 / sum(fan)) ** 0.5
+        assert 0.8 * bound < layer.weight.abs().max() <= bound
+    assert ((network.head.bias >= 0) & (network.head.bias <= 0.05)).all()

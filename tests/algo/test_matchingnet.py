@@ -91,3 +91,18 @@ def test_queries_do_not_see_each_other(fce):
     alone = torch.cat([setup.algo.solve(support, x) for x in query.x.split(1, dim=1)], dim=1)
     torch.testing.assert_close(backwards, together)
     torch.testing.assert_close(alone, together)
+
+
+def test_a_rectified_cosine_counts_opposites_like_right_angles():
+    algo = on_points(MatchingNet, 2, 3, scale=2.0, fce=False, read_steps=1, rectify=True)
+    query = torch.tensor([[[5, -3, 0]]]).double()
+    e = math.exp(2 * 5 / math.sqrt(34))
+    torch.testing.assert_close(algo.solve(SUPPORT, query).exp(), torch.tensor([[[e / (e + 2), 2 / (e + 2)]]]).double())
+
+
+def test_reads_may_be_as_many_as_support_examples():
+    torch.manual_seed(0)
+    free, seven = FullContext(5, "all"), FullContext(5, 7)
+    seven.load_state_dict(free.state_dict())
+    support, queries = torch.randn(2, 7, 5), torch.randn(2, 4, 5)
+    assert torch.equal(free(support, queries)[1], seven(support, queries)[1])

@@ -92,3 +92,20 @@ def test_what_gives_no_maps_or_too_small_ones_is_refused():
         build("algo=relationnet", "data=glyphs", "backbone=mlp_omniglot")
     with pytest.raises(ConfigError, match=r"gives maps of 1x1; .* needs 4x4 or more: fewer backbone.halvings"):
         build("algo=relationnet", "data=glyphs", "backbone.halvings=4")
+
+
+def test_a_class_may_be_the_mean_of_its_maps():
+    """Chen et al. 2019: a mean of two shots is half their sum."""
+    of_sum, of_mean = (
+        build(*small("relationnet", "glyphs"), f"algo.of_class={kind}", dtype=torch.float64) for kind in ("null", "mean")
+    )
+    support = of_sum.tasks().support
+    torch.testing.assert_close(of_mean.algo.adapt(support), of_sum.algo.adapt(support) / 2)
+
+
+def test_the_released_start_is_that_of_the_authors_code():
+    found = build("algo=relationnet", "data=glyphs", "data.size=28", "algo.init=released", "backbone.init=he").algo
+    for convolution in (*found.backbone.convs, found.relation.of_query, found.relation.second):
+        assert convolution.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.15)
+    assert found.relation.hidden.weight.std().item() == pytest.approx(0.01, rel=0.2)
+    assert all((layer.bias == 1).all() for layer in (found.relation.hidden, found.relation.score))

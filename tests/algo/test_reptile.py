@@ -125,3 +125,17 @@ def test_mini_batches_cover_the_support_set():
     with torch.no_grad():
         setup.algo.adapt(support)
     assert torch.equal(torch.cat(seen, dim=1), support.x)
+
+
+def test_each_pass_has_an_order_of_its_own_where_it_is_asked_for():
+    """Every example is used once in a pass; orders differ between passes and tasks, and are a function of the task."""
+    setup = reptile("glyphs", "algo.reshuffle=true", "algo.inner_steps=6")
+    support = setup.tasks().support
+    size = support.y.shape[1]
+    order = setup.algo._order(support, size, 3).unflatten(1, (3, size))
+    assert torch.equal(order.sort(-1).values, torch.arange(size).expand(3, 3, size))
+    assert not torch.equal(order[:, 0], order[:, 1])
+    assert not torch.equal(order[0], order[1])
+    again = setup.algo._order(setup.tasks(count=1).support, size, 3)
+    assert torch.equal(again[0], order[0].flatten())
+    assert setup.train(1)[0].isfinite().all()

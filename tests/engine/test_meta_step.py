@@ -111,3 +111,15 @@ def test_an_automatic_chunk_trains_as_a_set_one(monkeypatch):
     auto, whole = (build(*small("maml", "glyphs"), f"chunk={n}", dtype=torch.float64) for n in ("auto", 3))
     for a, b in zip(auto.train(2), whole.train(2), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_each_module_may_be_clipped_by_itself():
+    """Sung et al. 2018, their code: the norm of the encoder's gradient and that of the relation module's."""
+    options = (*small("relationnet", "glyphs"), "optim=sgd", "optim.lr=1.0", "train.clip=0.001")
+    setup = build(*options, "train.clip_each=module", dtype=torch.float64)
+    parts = (setup.algo.backbone, setup.algo.relation)
+    before = [torch.nn.utils.parameters_to_vector(part.parameters()).detach().clone() for part in parts]
+    setup.train(1)
+    for part, old in zip(parts, before, strict=True):
+        moved = torch.nn.utils.parameters_to_vector(part.parameters()).detach() - old
+        torch.testing.assert_close(moved.norm().item(), 0.001, rtol=1e-3, atol=0)
