@@ -8,8 +8,9 @@ f reads the support K times,
     (ĥ_k, c_k) = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1}),   h_k = ĥ_k + f'(x),
     r_k = Σ_i softmax_i(h_k · g(x_i)) g(x_i).
 
-A raw cosine (s = 1) leaves the softmax nearly flat and trains poorly, as re-implementations found; hence `scale`. Chen et
-al. (2019) count negative cosines as 0 (`rectify`) and read as often as there are support examples (`read_steps: all`).
+A raw cosine (s = 1) leaves the softmax nearly flat and trains poorly, as re-implementations found; hence `scale`.
+Chen et al. (2019) count negative cosines as 0 (`rectify`) and read as often as there are support examples
+(`read_steps: all`).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     loss = mean over queries and classes of (r_n(x) - 1[y = n])²,   prediction = argmax_n r_n(x)
 
 g: two blocks of 3x3 convolution, batch norm, ReLU and max-pooling, then two linear layers and a sigmoid. A convolution
-of concatenated maps is a sum of two convolutions, computed once per class and once per query, not once per pair. Chen et
-al. (2019) compare with the mean of a class's maps instead of their sum (`of_class: mean`).
+of concatenated maps is a sum of two convolutions, computed once per class and once per query, not once per pair.
+Chen et al. (2019) compare with the mean of a class's maps instead of their sum (`of_class: mean`).
 """
 
 from __future__ import annotations

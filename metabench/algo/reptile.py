@@ -62,7 +62,7 @@ class Reptile(FastWeights):
         order = self._order(support, size, max(1, -(-self.steps * batch // size)))
         for step in range(self.steps):
             rows = order[:, step * batch : (step + 1) * batch]
-            gradient = self.gradient(fast, *(_picked(part, rows) for part in support[:2]))
+            gradient = self.gradient(fast, _picked(support.x, rows), _picked(support.y, rows))
             if self.adam:
                 count = count + 1
                 moments = {k: v.lerp(gradient[k].square(), 1 - self.beta2) for k, v in moments.items()}

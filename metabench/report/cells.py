@@ -16,7 +16,7 @@ from metabench.errors import format_value
 from metabench.report.expected import Experiments, conform
 from metabench.report.verdict import Figure, Kind, Verdict, judge
 from metabench.runs.experiment import FULL
-from metabench.runs.groups import facts, gather
+from metabench.runs.groups import facts, gather, with_training
 from metabench.runs.reader import RunReader, Skipped
 from metabench.runs.run_id import flat
 from metabench.runs.summary import Published
@@ -223,7 +223,7 @@ def _incomparable(run: RunReader, paper: Published | None, experiments: Experime
         return Verdict(Kind.NOT_COMPARABLE, f"experiment {summary.experiment} is not one of this program's")
     if run.config_fault is not None:
         return Verdict(Kind.NOT_COMPARABLE, run.config_fault)
-    if (fault := conform(run.config, asked)) is not None:
+    if (fault := conform(with_training(run), asked)) is not None:
         return fault
     return Verdict(Kind.SHORT_RUN, f"budget {summary.budget}") if summary.budget != FULL else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from metabench.errors import format_value
 from metabench.runs import experiment
 from metabench.runs.reader import RunReader, Skipped
 from metabench.runs.run_id import NOT_IDENTITY, digest, flat
@@ -26,6 +27,35 @@ def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
         found = {key: value for key, value in found.items() if key not in SELECTION}
     found["init"] = found.get("init") is not None
     return found
+
+
+OF_TEST = ("data.shots", "data.ways", "data.queries", "data.eval_grid", "data.eval_seed")
+LENGTHS_OF_TRAINING = ("train.steps", "validate.every", "validate.episodes", "validate.select")
+
+
+def training_differences(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The settings that decide a training, its length aside, and differ between two configurations: a line each."""
+
+    def of_training(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: _plain(value)
+            for key, value in decisive(values).items()
+            if not (key in (*OF_TEST, *LENGTHS_OF_TRAINING) or key.startswith(("test.", "algo.eval_")))
+        }
+
+    ours, theirs = of_training(config), of_training(other)
+    return [
+        f"{key} {format_value(ours.get(key), 40)} for {format_value(theirs.get(key), 40)}"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+def with_training(run: RunReader) -> Mapping[str, Any]:
+    """The configuration of a run; of a test, with the training of the run that it is a test of."""
+    if (tested := run.tested) is None:
+        return run.config
+    return {**run.config, "train": tested.config["train"], "init": tested.config.get("init")}
 
 
 def facts(run: RunReader) -> dict[str, Any]:

@@ -1,30 +1,35 @@
 """Test a finished run another way: the weights it chose, other tasks, into a folder of its own below the run.
 
 Nothing is trained. The test is a run of no meta-steps that begins with the checkpoint of the other, so it has a
-protocol card, metrics of each task and a summary like any run; its card names the checkpoint by content.
+protocol card, metrics of each task and a summary like any run; its card names the checkpoint by content. With
+`experiment=NAME` it is that cell of a published table, where the cell asks for the same training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from metabench.config.build import check, settled
+from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
 from metabench.config.schema import Config
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
+from metabench.runs.groups import training_differences
 from metabench.runs.inputs import find_inputs
 from metabench.runs.reader import TESTS, RunReader
-from metabench.runs.run_id import identity
+from metabench.runs.run_id import NOT_OF_DATA, identity
 from metabench.training.components import find_components
 from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
 from metabench.utils.files import DamagedError
 
+EXPERIMENT = "experiment="
 SECTIONS = ("data", "algo", "test", "device", "chunk", "log", "resume")  # what a test may set
 
 
@@ -39,13 +44,22 @@ def retest(
 ) -> dict[str, Any]:
     """The summary of the test of a finished run with `overrides`; `name` is what a suite calls it.
 
-    Raises `UserError` for a run that is not finished, and for an override that a test cannot have.
+    Raises `UserError` for a run that is not finished, for an override that a test cannot have, and for an experiment
+    that is trained otherwise.
     """
     try:
         before, trained = tested.summary, tested.config
     except DamagedError as fault:
         raise UserError(f"{tested.path}: {fault}") from None
-    plain = changed(trained, overrides, config_dir)
+    named = [override for override in overrides if override.startswith(EXPERIMENT)]
+    others = [override for override in overrides if override not in named]
+    if named:
+        experiment = named[-1].removeprefix(EXPERIMENT)
+        asked = _ask(experiment, trained, tested.path, config_dir)
+        plain = changed(as_asked(trained, asked), others, config_dir)
+        about = cell(check(Config, asked), experiment, others)
+    else:
+        plain, about = changed(trained, others, config_dir), {}
     if (tested.path / "checkpoints" / "best.pt").exists():
         plain["init"] = str(tested.path)
     elif trained["train"]["steps"] and before.train.steps:
@@ -57,8 +71,25 @@ def retest(
     content = settled(config, components)
     key = identity(content, inputs)
     of = {"run": before.identity, "name": name, "overrides": list(overrides)}
-    about = {**cell(config, None, ()), "test_of": of}
+    about = {**(about or cell(config, None, ())), "test_of": of}
     return run(config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command), display)
+
+
+def _ask(experiment: str, trained: Mapping[str, Any], path: Path, config_dir: str | None) -> dict[str, Any]:
+    """The configuration of an experiment at a run's budget; raises `ConfigError` where its training is another."""
+    known = entries("experiment", folders(config_dir))
+    if experiment not in known:
+        raise ConfigError("experiment", experiment, suggest(experiment, known, "no such experiment"))
+    asked = compose_plain(f"experiment={experiment}", f"budget={trained['budget']}", config_dir=config_dir)
+    if other := training_differences(trained, asked):
+        raise ConfigError("experiment", experiment, f"is trained otherwise than {path}: {', '.join(other[:4])}")
+    return asked
+
+
+def as_asked(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration with all of an experiment's that decides its test, and the run's own place of the data."""
+    own = {key: trained["data"][key] for key in ("train", *NOT_OF_DATA) if key in trained["data"]}
+    return {**trained, "data": {**asked["data"], **own}, "algo": asked["algo"], "test": asked["test"]}
 
 
 def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:

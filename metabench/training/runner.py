@@ -144,6 +144,8 @@ def _introduce(
     display.say(f"run {spec.path}")
     if line := cell_line(spec.cell):
         display.say(line)
+    if published := spec.cell.get("published"):
+        display.say(f"cost: {published['cost']}")
     display.say(
         f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
     )

@@ -29,7 +29,10 @@ def load_suite(name: str, config_dir: str | None = None) -> Suite:
 def run_suite(
     run: RunReader, suite: Suite, display: Display, shared: Sequence[str] = (), *, config_dir: str | None = None
 ) -> dict[str, dict[str, Any] | str]:
-    """Make every test that the model can take, with `shared` overrides; a summary by name, or why there is none."""
+    """Make every test that the model can take, with `shared` overrides; a summary by name, or why there is none.
+
+    A test may be `experiment=NAME`, a cell of a published table that has the same training.
+    """
     found: dict[str, dict[str, Any] | str] = {}
     for name, overrides in suite.items():
         display.say(f"\ntest {name}: {' '.join(overrides)}")

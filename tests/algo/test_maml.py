@@ -57,9 +57,7 @@ def test_the_meta_gradient_is_that_of_higher(case):
 def test_the_head_starts_as_the_backbone_says():
     """Finn et al. 2017, their code: N(0, 1) on convolutions, a truncated normal of 0.01 elsewhere, biases 0."""
     wide = ("data.size=28", "data.ways=60", "data.train.ways=60", "algo=maml", "data=glyphs")
-    normal, narrow = (
-        build(*wide, f"backbone.head_init={init}").algo.network.head for init in ("normal", "0.01")
-    )
+    normal, narrow = (build(*wide, f"backbone.head_init={init}").algo.network.head for init in ("normal", "0.01"))
     assert normal.weight.std().item() == pytest.approx(1, rel=0.05)
     assert normal.weight.abs().max() > 2.5
     assert narrow.weight.abs().max() <= 0.02

@@ -97,7 +97,8 @@ def test_what_gives_no_maps_or_too_small_ones_is_refused():
 def test_a_class_may_be_the_mean_of_its_maps():
     """Chen et al. 2019: a mean of two shots is half their sum."""
     of_sum, of_mean = (
-        build(*small("relationnet", "glyphs"), f"algo.of_class={kind}", dtype=torch.float64) for kind in ("null", "mean")
+        build(*small("relationnet", "glyphs"), f"algo.of_class={kind}", dtype=torch.float64)
+        for kind in ("null", "mean")
     )
     support = of_sum.tasks().support
     torch.testing.assert_close(of_mean.algo.adapt(support), of_sum.algo.adapt(support) / 2)

@@ -7,17 +7,25 @@ from collections import defaultdict
 
 import pytest
 from build import composed
+from omegaconf import OmegaConf
 from paths import CONF
 
 from metabench.config.catalog import description
+from metabench.config.compose import compose_plain
 from metabench.config.published import published, rows
 from metabench.config.schema import mark
+from metabench.runs.groups import training_differences
 
 FOLDER = CONF / "experiment"
 EXPERIMENTS = {
     path.relative_to(FOLDER).with_suffix("").as_posix(): path
     for data in ("omniglot", "sinusoid")
     for path in sorted((FOLDER / data).glob("*.yaml"))
+}
+SHARED = {
+    name: [override.removeprefix("experiment=") for (override,) in tests.values()]
+    for name, path in EXPERIMENTS.items()
+    if (tests := OmegaConf.load(path).get("tests"))
 }
 BY_EXPERIMENT = defaultdict(list)
 for row in rows():
@@ -109,3 +117,16 @@ def test_one_run_may_give_several_cells():
     assert {one["at"]: one["value"] for one in (stream, *stream["also"])} == {
         10: 0.981, 1: 0.364, 2: 0.828, 3: 0.91, 4: 0.926, 5: 0.949
     }  # fmt: skip
+
+
+def test_cells_of_one_training_are_named_where_it_is():
+    """Each cell is tested with one training at most, which is the one that it asks for; 40 trainings are saved."""
+    names = [*SHARED, *(one for cells in SHARED.values() for one in cells)]
+    plain = {name: compose_plain(f"experiment={name}") for name in names}
+    for lead, cells in SHARED.items():
+        for cell in cells:
+            assert training_differences(plain[lead], plain[cell]) == [], (lead, cell)
+            assert plain[cell]["train"] == plain[lead]["train"]
+            assert plain[cell]["tests"] is None
+    served = [cell for cells in SHARED.values() for cell in cells]
+    assert len(served) == len(set(served)) >= 40

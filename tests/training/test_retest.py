@@ -7,9 +7,14 @@ import json
 import pytest
 from program import GLYPHS, SINUSOID, only_run, run_metabench, summary
 
+from metabench.config.compose import compose_plain
 from metabench.errors import ConfigError, UserError
+from metabench.report.expected import conform
+from metabench.runs.groups import training_differences, with_training
+from metabench.runs.reader import RunReader
 from metabench.training.retest import changed
 
+SMOKE = ("device=cpu", "device.threads=1", "engine=eager", "log.pictures=false")
 PROTONET = (*GLYPHS, "algo=protonet")
 
 
@@ -61,6 +66,8 @@ def test_other_ways_shots_and_data(finished):
         (["data.ways=3,4"], "data.ways=3,4: should be KEY=VALUE"),
         (["data=omniglt"], "data=omniglt: no such data; did you mean omniglot?"),
         (["suite=none"], "suite=none: no such suite; "),
+        (["experiment=omniglot/protnet_5w1s"], "experiment=omniglot/protnet_5w1s: no such experiment; did you mean"),
+        (["experiment=omniglot/protonet_5w1s"], "experiment=omniglot/protonet_5w1s: is trained otherwise than "),
         (["algo.distance=far"], "algo.distance=far: should be "),
         (["backbone.filters=5"], "backbone.filters=5: a test cannot set it"),
     ],
@@ -115,3 +122,25 @@ def test_a_data_set_is_taken_as_a_whole_but_for_training_tasks():
         changed(config, ["test.episode=7"])
     with pytest.raises(UserError):
         changed(config, ["+test.more=7"])
+
+
+def test_cells_that_share_a_training_are_tests_of_it(tmp_path):
+    """One training of a budget gives the cells of its experiment's `tests`, each judged as the cell that it is."""
+    (tmp_path / "work").mkdir()
+    done = run_metabench(*SMOKE, "budget=smoke", "experiment=sinusoid/maml_k10", cwd=tmp_path / "work")
+    assert (done.code, done.err) == (0, "")
+    found = [json.loads(path.read_text()) for path in made(tmp_path / "work")]
+    assert {one["experiment"] for one in found} == {"sinusoid/maml_k5", "sinusoid/maml_k20"}
+    (five,) = (one for one in found if one["experiment"] == "sinusoid/maml_k5")
+    assert (five["protocol"]["test"]["shots"], five["changes"], five["budget"]) == (5, [], "smoke")
+    assert five["published"]["value"] == 0.35
+    asked = compose_plain("experiment=sinusoid/maml_k5", "budget=smoke")
+    (run,) = (path.parent for path in made(tmp_path / "work") if "sinusoid/maml_k5" in path.read_text())
+    assert conform(with_training(RunReader(run)), asked) is None
+
+
+def test_what_is_of_the_training_and_what_of_the_test():
+    config = compose_plain("experiment=omniglot/protonet_5w1s")
+    assert training_differences(config, compose_plain("experiment=omniglot/protonet_20w1s")) == []
+    (said,) = training_differences(config, compose_plain("experiment=omniglot/protonet_20w5s"))
+    assert said == "data.train.shots 1 for 5"

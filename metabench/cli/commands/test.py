@@ -13,6 +13,7 @@ EPILOG = """\
   metabench test outputs/omniglot/protonet/ID data.ways=20
   metabench test outputs/omniglot/maml/ID data.shots=5 algo.eval_inner_steps=10 test.episodes=10000
   metabench test outputs/omniglot/protonet/ID suite=omniglot
+  metabench test outputs/omniglot/protonet/ID experiment=omniglot/protonet_20w1s
 
 Nothing is trained. Results lie below the run, in RUN/tests; the same command again shows them.
 """
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the directory of a finished run")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of data, algo, test, device; or suite=NAME")
+    of = "of data, algo, test, device; or suite=NAME; or experiment=NAME, a cell of a published table"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=of)
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)

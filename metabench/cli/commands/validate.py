@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -50,13 +50,17 @@ def main(arguments: list[str]) -> None:
         if name not in known:
             parser.error(f"experiment={name}: {suggest(name, known, 'no such experiment')}")
     algos, data = ([] if options.experiment else list(entries(group, places)) for group in ("algo", "data"))
-    experiments = [(f"experiment={name}",) for name in options.experiment or known]
+    names = options.experiment or list(known)
+    experiments = [(f"experiment={name}",) for name in names]
     pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
     found = check_all([*experiments, *pairs], options.config_dir)
     cells, matrix = found[: len(experiments)], found[len(experiments) :]
     cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
     console = open_console()
-    console.print(_cells(cells))
+    with_others = {one: lead for lead, cell in zip(names, cells, strict=True) for one in tested_with(cell.config)}
+    console.print(_cells(cells, with_others))
+    if not options.experiment:
+        console.print(f"{len(cells)} cells, {len(cells) - len(with_others)} trainings: the others are tests of one")
     if any(cell.config and cell.config.published and cell.config.published.mark for cell in cells):
         console.print(FOOTNOTE)
     if matrix:
@@ -117,15 +121,22 @@ def _of_published(headline: Published | None, metric: str, modes: Sequence[str],
     return None
 
 
-def _cells(cells: Sequence[Checked]) -> Table:
+def tested_with(config: Config | None) -> list[str]:
+    """The experiments that are tests of the training of a configuration."""
+    listed = [override for test in ((config and config.tests) or {}).values() for override in test]
+    return [override.removeprefix("experiment=") for override in listed if override.startswith("experiment=")]
+
+
+def _cells(cells: Sequence[Checked], leads: Mapping[str, str]) -> Table:
     table = Table(title="experiments", title_justify="left", box=None, pad_edge=False)
     for heading in ("experiment", "cost", "published", "source", ""):
         table.add_column(heading, no_wrap=heading == "experiment")
     for cell in cells:
         config, published = cell.config, cell.config and cell.config.published
+        name = cell.overrides[0].partition("=")[2]
         table.add_row(
-            cell.overrides[0].partition("=")[2],
-            cost(config) if config else "",
+            name,
+            f"a test of {leads[name]}" if name in leads else cost(config) if config else "",
             format_metric(published.metric, published.value, published.ci95) + published.mark if published else "",
             "; ".join(filter(None, (published.source, published.note))) if published else "",
             "at fault" if cell.fault else "",
