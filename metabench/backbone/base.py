@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
 from metabench.backbone.layers import HeadInit
-from metabench.backbone.norm import BatchNorm, Statistics
+from metabench.backbone.norm import BatchNorm, Statistics, held
 
 
 class Backbone(nn.Module, ABC):
@@ -53,14 +52,5 @@ def running_statistics(module: nn.Module) -> AbstractContextManager[None]:
     return _frozen(module, True)
 
 
-@contextmanager
-def _frozen(module: nn.Module, value: bool) -> Iterator[None]:
-    layers = [layer for layer in batch_norms(module) if layer.running]
-    before = [layer.frozen for layer in layers]
-    for layer in layers:
-        layer.frozen = value
-    try:
-        yield
-    finally:
-        for layer, frozen in zip(layers, before, strict=True):
-            layer.frozen = frozen
+def _frozen(module: nn.Module, value: bool) -> AbstractContextManager[None]:
+    return held([layer for layer in batch_norms(module) if layer.running], "frozen", value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -107,3 +109,16 @@ def make_norm(kind: str, channels: int, *, scale: bool, eps: float, statistics: 
     if kind == "instance":
         return GroupNorm(channels, channels, scale=scale, eps=eps)
     return nn.Identity()
+
+
+@contextmanager
+def held(layers: Sequence[nn.Module], name: str, value: Any) -> Iterator[None]:
+    """Within the context, the attribute `name` of every layer is `value`; afterwards it is as it was."""
+    before = [getattr(layer, name) for layer in layers]
+    for layer in layers:
+        setattr(layer, name, value)
+    try:
+        yield
+    finally:
+        for layer, former in zip(layers, before, strict=True):
+            setattr(layer, name, former)

@@ -13,13 +13,12 @@ divides by n - 1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
-from metabench.backbone.norm import Norm
+from metabench.backbone.norm import Norm, held
 
 
 class TaskNorm(Norm):
@@ -54,15 +53,6 @@ def task_norms(module: nn.Module) -> list[TaskNorm]:
     return [layer for layer in module.modules() if isinstance(layer, TaskNorm)]
 
 
-@contextmanager
-def support_first(module: nn.Module, size: int) -> Iterator[None]:
+def support_first(module: nn.Module, size: int) -> AbstractContextManager[None]:
     """Within the context, the first `size` examples of every batch are the support set to TaskNorm."""
-    layers = task_norms(module)
-    before = [layer.context for layer in layers]
-    for layer in layers:
-        layer.context = size
-    try:
-        yield
-    finally:
-        for layer, context in zip(layers, before, strict=True):
-            layer.context = context
+    return held(task_norms(module), "context", size)

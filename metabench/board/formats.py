@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from rich.text import Text
 from metabench import __version__
 from metabench.board.columns import TITLES
 from metabench.board.leaderboard import Board, Row
+from metabench.report.csv_json import csv_text
 from metabench.report.latex import plain as plain_latex
 from metabench.report.markdown import plain as plain_md
 from metabench.report.verdict import Figure
@@ -237,13 +236,3 @@ def as_csv(boards: Sequence[Board]) -> str:
                 {"board": board.name, "metric": board.metric, **about, "run_seeds": seeds, **cell} for cell in cells
             ]
     return csv_text(lines)
-
-
-def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines with the same keys as CSV, with its head."""
-    text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, lines[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    return text.getvalue()

@@ -9,9 +9,10 @@ from typing import Any
 
 from metabench import __version__
 from metabench.board.columns import TITLES
-from metabench.board.formats import Sheet, csv_text
+from metabench.board.formats import Sheet
 from metabench.board.leaderboard import Row
 from metabench.board.shift import HOME, Shifted
+from metabench.report.csv_json import csv_text
 from metabench.report.verdict import Figure
 from metabench.runs.untrusted import clean_text
 from metabench.utils.console import format_metric

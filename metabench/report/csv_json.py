@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metabench import __version__
@@ -75,7 +76,7 @@ def record(cell: Cell) -> dict[str, Any]:
 
 def as_csv(report: Report) -> str:
     """One row a cell; what each seed has a value of is in `as_runs`."""
-    return _lines([_without_seeds(record(cell)) for cell in report.cells])
+    return csv_text([_without_seeds(record(cell)) for cell in report.cells])
 
 
 def as_runs(report: Report) -> str:
@@ -87,7 +88,7 @@ def as_runs(report: Report) -> str:
         for values in zip(*each.values(), strict=True):
             own = dict(zip(each, values, strict=True))
             rows.append({**{key: found[key] for key in OF_A_CELL}, **own})
-    return _lines(rows)
+    return csv_text(rows)
 
 
 def _without_seeds(cell: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +97,8 @@ def _without_seeds(cell: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "seeds": " ".join(map(str, cell["seeds"]))}
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as CSV, with its head."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
