@@ -97,8 +97,9 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     except (HydraException, OmegaConfBaseException) as fault:
         return Checked(overrides, fault=explain(fault))
     except UserError as fault:
-        if isinstance(fault.__context__, OSError):  # of no configuration, but of the files
-            raise fault.__context__ from None
+        cause = fault.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, HydraException):  # of the files, not of one experiment
+            raise cause from None
         return Checked(overrides, fault=str(fault))
     try:
         parts = Components(config, Display())
