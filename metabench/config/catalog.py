@@ -24,6 +24,7 @@ GROUPS = {
     "tracker": "trackers",
 }
 SEVERAL = {"tracker"}  # groups of which a run may choose several: KEY=[A,B]
+OPTIONAL = {"experiment", "bench", "suite", "tracker"}  # groups of which a run may choose none
 
 
 def entries(group: str, folders: list[Path]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 
-from metabench.config.catalog import GROUPS, SEVERAL, entries, folders, user_folder
+from metabench.config.catalog import GROUPS, OPTIONAL, SEVERAL, entries, folders, user_folder
 from metabench.config.explain import OPTIMIZED, USAGE
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.utils.distributed import started_together
@@ -50,6 +50,10 @@ def _check(override: Override, config_dir: str | None) -> None:
         raise ConfigError(key, given, f"no {key} of such a name" if key in GROUPS else "chooses from a group")
     if override.is_sweep_override():
         return
+    if key in OPTIONAL and value is None:
+        if override.is_delete():
+            return
+        raise ConfigError(key, value, f"leave {key} out to choose none")
     name = value if isinstance(value, str) else ""
     if key in SEVERAL and isinstance(value, list):
         for one in value:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from metabench.config.compose import compose
+from metabench.config.build import check
+from metabench.config.compose import compose_plain
+from metabench.config.schema import Config
 from metabench.runs.experiment import cell
 from metabench.training.runner import RunSpec, run
 from metabench.utils.console import Display
@@ -35,8 +37,9 @@ def train(folder: Path) -> Trained:
     display = Display(Console(quiet=True))
     errors = []
     for name, more in (("untrained", "train.steps=0"), ("trained", f"train.steps={STEPS}")):
-        config = compose(*COMMAND, more)
-        summary = run(config, RunSpec(folder / name, "doctor", {}, {}, cell(config, None, ()), ("doctor",)), display)
+        plain = compose_plain(*COMMAND, more)
+        config = check(Config, plain)
+        summary = run(config, RunSpec(folder / name, "doctor", plain, {}, cell(config, None, ()), ("doctor",)), display)
         errors.append(summary["test"]["mean"])
     weights = load_tensors(folder / "trained" / "checkpoints" / "best.pt")["algo"]
     state = b"".join(name.encode() + tensor.numpy().tobytes() for name, tensor in sorted(weights.items()))

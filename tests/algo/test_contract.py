@@ -60,7 +60,7 @@ def over(cases: list[tuple[str, ...]]) -> pytest.MarkDecorator:
 
 every = over(CASES)
 trained = over([c for c in CASES if c[0] not in NOT_TRAINED])
-IMAGES = [case for case in CASES if not case[1].startswith("sinusoid")]
+IMAGES = [case for case in CASES if case[1].startswith("glyphs")]
 classifying = over([c for c in IMAGES if c[0] not in TOLD])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from build import ALGOS, composed
+from data_tasks import FIRST
 from paths import CONF
 
 from metabench.config.budgets import meta_steps
@@ -15,9 +16,8 @@ from metabench.errors import UserError
 from metabench.training.components import Components
 from metabench.utils.console import Display
 
-DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 BENCHES = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
-QUICK = ("omniglot", "sinusoid")
+QUICK = ("few_shot", "regression")
 
 
 def of_the_test(overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -28,8 +28,9 @@ def of_the_test(overrides: tuple[str, ...]) -> dict[str, Any]:
     return {"data": data, "validate": validation, "test": plain["test"]}
 
 
-@pytest.mark.parametrize("data", [pytest.param(d, marks=[] if d in QUICK else pytest.mark.slow) for d in DATA])
-def test_every_method_is_tested_alike(data):
+@pytest.mark.parametrize("task", [pytest.param(t, marks=[] if t in QUICK else pytest.mark.slow) for t in FIRST])
+def test_every_method_is_tested_alike(task):
+    data = FIRST[task]
     with ProcessPoolExecutor() as pool:
         parts = list(pool.map(of_the_test, [(f"data={data}", f"algo={algo}") for algo in ALGOS], chunksize=4))
     for algo, part in zip(ALGOS, parts, strict=True):

@@ -23,10 +23,12 @@ SMALL = {  # what makes a command quick
     "seed=0,1,2": ("seed=0,1",),
     "device=cuda": (),
     "trials=20": ("trials=2",),
+    "backbone=resnet12": ("backbone=resnet12", "backbone.widths=[4,4,4,4]"),
 }
 # Tried elsewhere: tests/sweep/test_launchers.py, tests/utils/test_distributed.py; on nothing but a cluster; all that is
-# configured, which CI validates; checks of this machine, in tests/doctor/test_doctor.py.
-ELSEWHERE = ("hydra/launcher", "doctor", "torchrun")
+# configured, which CI validates; checks of this machine, in tests/doctor/test_doctor.py; a run as another cell, in
+# tests/training/test_retest.py.
+ELSEWHERE = ("hydra/launcher", "doctor", "torchrun", "validate", "experiment=NAME")
 NAMES = [("metabench", word) for word in ("test", "tune", "compare", "plot", "leaderboard", "predict")]  # in a sentence
 TRACKERS = {"tensorboard", "wandb", "mlflow"}
 SHOWN = [c for path in ("README.md", "docs/usage.md") for c in documents.commands(ROOT / path)]

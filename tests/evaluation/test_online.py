@@ -276,7 +276,7 @@ def test_methods_on_one_stream_share_their_protocol_and_their_picture(tmp_path):
     ((name, (other,)),) = others.items()
     recorded = summary(runs["scratch"])["test"]
     assert name == "Scratch"
-    assert {key: other["online"][key] for key in recorded["online"]} == recorded["online"]
+    assert other["online"] == {key: recorded["online"][key] for key in other["online"]}
     assert [entry["mean"] for entry in other["per_step"]] == [entry["mean"] for entry in recorded["per_step"]]
     assert beside(runs["ftml"], "another") == {}
     plotted = run_metabench("plot", "rounds", "outputs", cwd=tmp_path)

@@ -90,7 +90,8 @@ def another_root(attempt: Attempt) -> None:
     assert loaded(attempt.folder / "data", cache, said) == (0, f"{expected} 2")
     assert loaded(other, cache, said) == (0, found.removesuffix("2") + "0")
     shutil.copy2(other / f"{ONE}.zip", attempt.folder / "data")
-    assert loaded(attempt.folder / "data", cache, said) == (0, found)  # read again: a pair of zips that is new
+    code, again = loaded(attempt.folder / "data", cache, said)
+    assert (code, again[:-2]) == (0, found[:-2])  # a new pair of zips, unless both others were written in one second
     assert len(list(cache.glob("*.pt"))) == 2  # and its images are packed already
 
 

@@ -39,7 +39,7 @@ SHOWN = {  # what is done to a folder of runs, and what reports and pictures say
         "summary.json: is a broken link",
     ),
 }
-COMMANDS = (("report", "outputs"), ("plot", "steps", "outputs"))
+COMMANDS = (("report", "outputs", "--full"), ("plot", "steps", "outputs"))
 
 
 @cache

@@ -86,7 +86,7 @@ CASES = {
     "device=cuda:x": "device=cuda:x: no such device; did you mean cuda? valid: auto, cpu, cuda",
     "tracker=wandbb": "tracker=wandbb: no such tracker; did you mean wandb? valid: csv, mlflow, ",
     "tracker=[csv,wandbb]": "tracker=wandbb: no such tracker; did you mean wandb? valid: csv, mlflow, ",
-    "tracker=null": "tracker=null: no such tracker; valid: csv, mlflow, ",
+    "tracker=null": "tracker=null: leave tracker out to choose none",
     "tracker=wandb tracker.wandb.mode=of": "tracker.wandb.mode=of: should be 'online' or 'offline'",
     "validate.early_stopping=0": "validate.early_stopping=0: should be greater than or equal to 1",
     "validate.early_stopping=2 validate.select=last": "validate.early_stopping=2: needs validate.select=best",

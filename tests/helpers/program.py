@@ -95,6 +95,7 @@ def _enter(
     os.chdir(cwd)
     os.environ.update({"CUDA_VISIBLE_DEVICES": "", **(env or {})})  # a fork cannot use the GPU
     sys.argv = ["metabench", *arguments]
+    multiprocessing.current_process()._config["daemon"] = False  # the program may start processes of its own
 
     import torch
 
