@@ -10,10 +10,9 @@ import io
 from dataclasses import replace
 from functools import partial
 
-import pytest
 import torch
 from build import ALGOS, DATA, Setup, build, class_of, needs_stream, pairs, small
-from cases import CASES, NOT_TRAINED, VARIANTS
+from cases import CASES, NOT_TRAINED, over
 from scipy.stats import binom
 from torch import Tensor
 
@@ -50,12 +49,6 @@ DRAWN = {"baseline", "baselinepp"}  # from a random head, above which a few step
 def labels_are_inputs(case: tuple[str, ...]) -> bool:
     """Labels go into layers that tell them apart: tests of the method itself permute those layers too."""
     return case[0] in {"snail", "cnp", "np", "anp", "tnp", "gnn"} or "algo.generates=weights" in case
-
-
-def over(cases: list[tuple[str, ...]]) -> pytest.MarkDecorator:
-    """One test a case; variants of an algorithm are among the slow ones."""
-    marked = [pytest.param(case, marks=[pytest.mark.slow] if case in VARIANTS else []) for case in cases]
-    return pytest.mark.parametrize("case", marked, ids=map("-".join, cases))
 
 
 every = over(CASES)

@@ -24,12 +24,12 @@ def work(tmp_path):
     return folder
 
 
-def _third(commands: Iterable[str]) -> list[Any]:
-    """Every third command among the quick tests: each starts the program."""
-    return [pytest.param(c, marks=[pytest.mark.slow] if i % 3 else []) for i, c in enumerate(commands)]
+def _sixth(commands: Iterable[str]) -> list[Any]:
+    """Every sixth command among the quick tests: each starts the program."""
+    return [pytest.param(c, marks=[pytest.mark.slow] if i % 6 else []) for i, c in enumerate(commands)]
 
 
-@pytest.mark.parametrize("command", _third(CASES))
+@pytest.mark.parametrize("command", _sixth(CASES))
 def test_one_line_and_nothing_created(command, work):
     refused(run_metabench(*command.split(), cwd=work), CASES[command])
     assert list(work.iterdir()) == []

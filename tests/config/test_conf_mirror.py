@@ -142,6 +142,7 @@ def test_every_experiment_is_built(name):
     assert check((f"experiment={name}",))[2:] == (None, None)
 
 
+@pytest.mark.slow
 def test_every_experiment_composes_to_what_is_on_record():
     """A changed configuration is another experiment: `python tests/config/test_conf_mirror.py` records it knowingly."""
     assert digests() == json.loads(RECORD.read_text())

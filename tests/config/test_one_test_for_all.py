@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -17,7 +18,12 @@ from metabench.training.components import Components
 from metabench.utils.console import Display
 
 BENCHES = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
-QUICK = ("few_shot", "regression")
+QUICK = ("regression", "sinusoid")
+
+
+def slow_but(choices: Iterable[str]) -> list[Any]:
+    """Choices of which one is among the quick tests."""
+    return [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in choices]
 
 
 def of_the_test(overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -28,7 +34,7 @@ def of_the_test(overrides: tuple[str, ...]) -> dict[str, Any]:
     return {"data": data, "validate": validation, "test": plain["test"]}
 
 
-@pytest.mark.parametrize("task", [pytest.param(t, marks=[] if t in QUICK else pytest.mark.slow) for t in FIRST])
+@pytest.mark.parametrize("task", slow_but(FIRST))
 def test_every_method_is_tested_alike(task):
     data = FIRST[task]
     with ProcessPoolExecutor() as pool:
@@ -51,7 +57,7 @@ def test_the_test_part_of_the_card_is_the_same_but_for_how_a_model_predicts(data
         assert card == cards["maml"], algo
 
 
-@pytest.mark.parametrize("bench", BENCHES)
+@pytest.mark.parametrize("bench", slow_but(BENCHES))
 def test_a_board_gives_every_method_one_budget(bench):
     budget = {"omniglot": 500_000, "sinusoid": 5_000_000}[bench]
     for algo in ALGOS:

@@ -13,7 +13,7 @@ from paths import CONF
 from metabench.config.catalog import description
 from metabench.config.compose import compose_plain
 from metabench.config.published import published, rows
-from metabench.config.schema import mark
+from metabench.config.schema import Published, mark
 from metabench.runs.groups import training_differences
 
 FOLDER = CONF / "experiment"
@@ -61,10 +61,15 @@ def test_every_experiment_is_of_a_row_or_of_a_curve():
         assert "published as a curve" in said or "its value not at hand" in said
 
 
+def test_an_experiment_is_given_its_rows():
+    without = next(name for name in EXPERIMENTS if name not in BY_EXPERIMENT)
+    assert composed(f"experiment={without}").published is None
+    given = composed("experiment=omniglot/maml_5w1s").published
+    assert given == Published(**published("omniglot/maml_5w1s"))
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_says_what_its_rows_say(name):
-    found = composed(f"experiment={name}").published
-    assert (found is not None) == (name in BY_EXPERIMENT)
     said = description(EXPERIMENTS[name])
     notes = {row["note"] for row in BY_EXPERIMENT[name]} - {""}
     numbers = re.findall(r"\d+\.\d+", said)
@@ -120,6 +125,7 @@ def test_one_run_may_give_several_cells():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_cells_of_one_training_are_named_where_it_is():
     """Each cell is tested with one training at most, which is the one that it asks for; 40 trainings are saved."""
     names = [*SHARED, *(one for cells in SHARED.values() for one in cells)]

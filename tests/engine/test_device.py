@@ -15,7 +15,7 @@ import image_sets
 import pytest
 import torch
 from build import ALGOS, Setup, build, class_of, composed, pairs, small
-from cases import NOT_TRAINED, VARIANTS
+from cases import NOT_TRAINED, VARIANTS, over
 from paths import CONF, ROOT
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -37,11 +37,6 @@ from metabench.utils.precision import no_autocast
 
 META = torch.device("meta")
 STREAMS = [(algo, "glyphs_sequence") for algo in ALGOS if "sequence" in class_of(algo).settings]
-ONCE_EACH = set({algo: (algo, data) for algo, data in reversed(pairs())}.values())  # every algorithm, on its first data
-CASES = [
-    pytest.param(case, id="-".join(case), marks=[] if case in ONCE_EACH else [pytest.mark.slow])
-    for case in [*pairs(), *STREAMS, *VARIANTS]
-]
 FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor}
 
 
@@ -93,7 +88,7 @@ def source_on_device(setup: Setup) -> TaskSource:
     return source
 
 
-@pytest.mark.parametrize("case", CASES)
+@over([*pairs(), *STREAMS, *VARIANTS])
 def test_a_meta_step_and_an_evaluation_stay_on_the_device(case):
     setup = moved(case, "train.clip=1.0")
     if setup.optimizer and case[0] not in NOT_TRAINED:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from build import ALGOS, Setup, build, class_of, small
-from cases import CASES, NOT_TRAINED
+from cases import CASES, NOT_TRAINED, over
 from references import LOSS, Plain, adapting, each
 from torch import Tensor
 
@@ -156,7 +156,7 @@ def test_batch_norm_agrees_with_finite_differences_to_second_order_and_says_that
         second.sum().backward()
 
 
-@pytest.mark.parametrize("case", SECOND_ORDER, ids="-".join)
+@over(SECOND_ORDER)
 @pytest.mark.parametrize("steps", [1, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_rematerialisation_changes_no_gradient(case, steps):
     kept, again = (double(case, f"algo.inner_steps={steps}", f"remat={remat}") for remat in ("false", "true"))

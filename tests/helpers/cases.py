@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
 from build import pairs
 
 VARIANTS = [
@@ -35,3 +38,11 @@ VARIANTS = [
 ]
 CASES = [*pairs(), *VARIANTS]
 NOT_TRAINED = {"scratch", "pixelnn", "gp"}  # baselines that never meet a training task
+
+
+def over(cases: Iterable[tuple[str, ...]]) -> pytest.MarkDecorator:
+    """One test a `case`; of the cases of an algorithm all but the first are among the slow ones."""
+    cases = list(cases)
+    first = {case[0]: case for case in reversed(cases)}
+    marked = [pytest.param(case, marks=[] if first[case[0]] == case else [pytest.mark.slow]) for case in cases]
+    return pytest.mark.parametrize("case", marked, ids=map("-".join, cases))

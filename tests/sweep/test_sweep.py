@@ -166,7 +166,9 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", [pytest.param(name, marks=[pytest.mark.slow] if i % 3 else []) for i, name in enumerate(LAYOUTS)]
+)
 def test_a_sweep_counts_its_own_jobs_whatever_the_folders(layout, tmp_path):
     old = tmp_path / "old/5/outcome.json"
     old.parent.mkdir(parents=True)

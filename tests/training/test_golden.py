@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from build import build, pairs, small
+from cases import over
 
 RECORDS = Path(__file__).parent / "golden"
 TOLERANCE = 1e-5
@@ -28,7 +29,7 @@ def trace(algo: str, data: str) -> dict[str, list[float]]:
     return {"train": train, **{name: values.mean(0).tolist() for name, values in test.items()}}
 
 
-@pytest.mark.parametrize("case", pairs(), ids="-".join)
+@over(pairs())
 def test_losses_are_those_on_record(case):
     record = json.loads((RECORDS / f"{'_'.join(case)}.json").read_text())
     found = trace(*case)
