@@ -15,6 +15,7 @@ summary.json       written last: a run that has one is finished
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -165,6 +166,11 @@ class RunDirectory:
         if not self.metrics_path.exists():
             return []
         return [json.loads(line) for line in self.metrics_path.read_text().splitlines()]
+
+    def validations(self, metric: str) -> list[tuple[int, float]]:
+        """Meta-step and metric of every validation; NaN where it has none."""
+        lines = (line for line in self.records() if line.get("split") == "validation")
+        return [(line["step"], math.nan if line[metric] is None else line[metric]) for line in lines]
 
     def save(self, content: dict[str, Any]) -> None:
         """Write the checkpoint to continue from; the one before is kept."""

@@ -15,21 +15,26 @@ from metabench.utils.console import format_metric
 from metabench.utils.progress import PLAIN_EVERY, can_draw, clock, line
 
 DRAW_EVERY = 0.25  # seconds
-FINE = ("complete", "skipped")
+FINE = ("complete", "skipped", "pruned")
 
 
 class SweepDisplay:
-    """The view of a sweep while it runs; a context manager. `jobs` are the overrides of each, by number."""
+    """The view of a sweep while it runs; a context manager. `jobs` are the overrides of each, by number.
 
-    def __init__(self, console: Console, jobs: Mapping[int, list[str]], side_by_side: int) -> None:
-        self.console, self.side = console, side_by_side
+    A search has a view for each round of trials, of which the `first` says what it is.
+    """
+
+    def __init__(
+        self, console: Console, jobs: Mapping[int, list[str]], side_by_side: int, noun: str = "job", first: bool = True
+    ) -> None:
+        self.console, self.side, self.noun = console, side_by_side, noun
         shared = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
         self.names = {n: " ".join(o for o in overrides if o not in shared) for n, overrides in jobs.items()}
         self.shared = " ".join(o for o in next(iter(jobs.values()), []) if o in shared)
         self.began: dict[int, float] = {}
         self.lengths: list[float] = []  # seconds of the jobs that have run to their end
         self.ended = 0
-        self._carded = False
+        self._carded = not first
         self._running: dict[int, dict[str, Any]] = {}
         self._drawn = Live(console=console, transient=True, auto_refresh=False) if can_draw(console) else None
         self._when = time.monotonic()
@@ -37,7 +42,8 @@ class SweepDisplay:
     def __enter__(self) -> SweepDisplay:
         """Say what the sweep is."""
         beside = f", {self.side} side by side" if self.side > 1 else ""
-        self._say(f"{len(self.names)} jobs{beside}: {self.shared}".rstrip(": "))
+        if not self._carded:
+            self._say(f"{len(self.names)} {self.noun}s{beside}: {self.shared}".rstrip(": "))
         if self._drawn is not None:
             self._drawn.start()
         return self
@@ -58,7 +64,7 @@ class SweepDisplay:
         if lines and not self._carded:
             self._carded = True
             for text in lines:
-                self._say(f"job {number}: {text}")
+                self._say(f"{self.noun} {number}: {text}")
 
     def end(self, number: int, outcome: Mapping[str, Any], folder: Path | None, before: bool) -> None:
         """A job has ended; `before`: it found its run finished."""
@@ -80,7 +86,7 @@ class SweepDisplay:
         if self._drawn is not None and now - self._when > DRAW_EVERY:
             self._when = now
             width = self.console.width
-            head = f"sweep {self.ended}/{len(self.names)} jobs"
+            head = f"{self.ended}/{len(self.names)} {self.noun}s"
             lines = [line([head, self._left()], self._share(), width)]
             lines += [self._row(number, told, width) for number, told in running.items()]
             self._drawn.update(Group(*lines), refresh=True)
@@ -90,13 +96,14 @@ class SweepDisplay:
                 if told:
                     words = "  ".join([f"{told['phase']} {told['done']}/{told['total']}", *told["notes"]])
                     self._say(f"{self._name(number)}: {words}")
-            self._say(f"{self.ended} of {len(self.names)} jobs have ended; {self._left() or 'time left not known yet'}")
+            left = self._left() or "time left not known yet"
+            self._say(f"{self.ended} of {len(self.names)} {self.noun}s have ended; {left}")
 
     def _row(self, number: int, told: Mapping[str, Any], width: int) -> Any:
         if not told:
-            return line([f"job {number} begins", self.names[number]], 0.0, width)
+            return line([f"{self.noun} {number} begins", self.names[number]], 0.0, width)
         left = "" if told["left"] is None else f"{clock(told['left'])} left"
-        head = f"job {number} {told['phase']} {told['done']}/{told['total']}"
+        head = f"{self.noun} {number} {told['phase']} {told['done']}/{told['total']}"
         return line([head, left, self.names[number], *told["notes"]], told["done"] / max(1, told["total"]), width)
 
     def _share(self) -> float:
@@ -118,7 +125,7 @@ class SweepDisplay:
 
     def _name(self, number: int) -> str:
         position = list(self.names).index(number) + 1
-        return f"job {number} ({position} of {len(self.names)})"
+        return f"{self.noun} {number} ({position} of {len(self.names)})"
 
     def _say(self, text: str) -> None:
         self.console.print(escape(text), highlight=False)

@@ -55,8 +55,8 @@ class LocalLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         jobs = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
         if POSSIBLE:
-            share = _share(jobs)
-            outcomes = Jobs(self, jobs, share, self.parallel).run()
+            share = share_of(jobs)
+            outcomes = Jobs(self.work, jobs, share, self.parallel).run()
         else:
             Starting.clear()
             outcomes = {number: self.work(overrides, number) for number, overrides in jobs.items()}
@@ -85,19 +85,30 @@ class LocalLauncher(Launcher):
 
 
 class Jobs:
-    """The jobs of a sweep: waiting, running and ended."""
+    """The jobs of a sweep, or the trials of a search: waiting, running and ended.
 
-    def __init__(self, launcher: LocalLauncher, jobs: dict[int, list[str]], share: Share, parallel: int | None) -> None:
+    `work` does one, given its overrides, its number and how many threads it has; `parallel` is how many are asked for.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[str], int, int], Outcome],
+        jobs: dict[int, list[str]],
+        share: Share,
+        parallel: int | None,
+        noun: str = "job",
+        first: bool = True,
+    ) -> None:
         from metabench.sweep.display import SweepDisplay
         from metabench.utils.console import open_console
 
-        self.launcher, self.jobs, self.share, self.parallel = launcher, jobs, share, parallel
+        self.work, self.jobs, self.share, self.parallel = work, jobs, share, parallel
         self.most = min(len(jobs), parallel or share.side_by_side)
         self.waiting = list(jobs)
         self.running: dict[int, Process] = {}
         self.ended: dict[int, Outcome] = {}
         self.alone: set[int] = set()  # jobs to be run again with none beside them
-        self.display = SweepDisplay(open_console(), jobs, self.most)
+        self.display = SweepDisplay(open_console(), jobs, self.most, noun, first)
         found: Handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.before = {number: handler for number, handler in found.items() if handler is not None}
         self.asked: list[int] = []
@@ -148,7 +159,7 @@ class Jobs:
     def _start(self, number: int) -> None:
         overrides, threads = self.jobs[number], self.share.threads[number]
         self.display.begin(number, threads)
-        self.running[number] = Process(lambda: self.launcher.work(overrides, number, threads), self.before)
+        self.running[number] = Process(lambda: self.work(overrides, number, threads), self.before)
         for asked in self.asked:  # while it was made
             self.running[number].kill(asked)
 
@@ -166,7 +177,7 @@ class Jobs:
         self.display.end(number, outcome, process.folder, process.progress.get("phase") == "finished before")
 
 
-def _share(jobs: dict[int, list[str]]) -> Share:
+def share_of(jobs: dict[int, list[str]]) -> Share:
     """The share of this machine. On a GPU, and of several ranks, jobs run one after the other."""
     import torch
 

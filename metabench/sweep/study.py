@@ -3,18 +3,20 @@
 journal.log   Optuna's storage: every trial as it begins and ends
 study.json    what is searched, by which metric
 
-A trial that was under way when the process died is run again with the same values, so that its run continues from its
-checkpoint. Values are drawn with a seed that is the trial's number: a search that was killed ends as one that was not.
+Trials are drawn in rounds of as many as run side by side, each with its number as the seed, and are over together:
+nothing depends on which of them is faster. A trial that was under way when the process died is run again with the same
+values, so that its run continues from its checkpoint. A search that was killed ends as one that was not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.errors import ConfigError, UserError
+from metabench.sweep.pruning import Pruner
 from metabench.utils.files import DamagedError, read_json, write_json
 from metabench.utils.lock import Lock
 
@@ -24,11 +26,17 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """The outcome of a trial; `value` is None where it has none."""
+    """The outcome of a trial; `value` is None where it has none, as where it was pruned."""
 
     value: float | None
     run: str | None
     reason: str | None = None
+    pruned: bool = False
+    validations: Sequence[tuple[int, float]] = ()
+
+
+Round = dict[int, dict[str, Any]]
+"""The values of trials, by number."""
 
 
 class Study:
@@ -78,32 +86,49 @@ class Study:
     def _refused(self, reason: str) -> UserError:
         return ConfigError("study", self.folder, f"cannot be written: {reason}")
 
-    def search(self, trials: int, run: Callable[[int, dict[str, Any]], Outcome]) -> None:
-        """Bring the search to so many ended trials; what `run` raises leaves its trial to be continued."""
+    def search(self, trials: int, run: Callable[[Round], Mapping[int, Outcome]], side_by_side: int = 1) -> None:
+        """Bring the search to so many ended trials; what `run` raises leaves its trials to be continued."""
+        begun = self._begun()
+        while begun or (left := trials - len(self.ended())) > 0:
+            outcomes = run(begun or self._draw(min(side_by_side, left)))
+            for number, outcome in sorted(outcomes.items()):
+                self._end(number, outcome)
+            begun = {}
+
+    def _begun(self) -> Round:
+        """The trials that were under way when the search was stopped."""
         from optuna.trial import TrialState
 
+        begun: Round = {}
         for trial in self._study.get_trials(states=[TrialState.RUNNING]):
             if trial.params.keys() == self.space.keys():
-                self._run(trial.number, trial.params, run)
+                begun[trial.number] = trial.params
             else:  # died while values were drawn
                 self._study.tell(trial.number, state=TrialState.FAIL)
-        while len(self.ended()) < trials:
-            self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
-            drawn = self._study.ask(self.space)
-            self._run(drawn.number, drawn.params, run)
+        return begun
 
-    def _sampler(self, number: int) -> Any:
+    def _draw(self, count: int) -> Round:
         from optuna.samplers import TPESampler
 
-        return TPESampler(seed=number)
+        drawn: Round = {}
+        for _ in range(count):
+            number = len(self._study.get_trials(deepcopy=False))
+            self._study.sampler = TPESampler(seed=number, constant_liar=count > 1)
+            trial = self._study.ask(self.space)
+            drawn[trial.number] = {key: trial.params[key] for key in self.space}
+        return drawn
 
-    def _run(self, number: int, params: dict[str, Any], run: Callable[[int, dict[str, Any]], Outcome]) -> None:
+    def _end(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
-        outcome = run(number, {key: params[key] for key in self.space})
         self._study.set_user_attr(str(number), outcome._asdict())  # before the trial counts as over
-        state = TrialState.COMPLETE if outcome.value is not None else TrialState.FAIL
-        self._study.tell(number, outcome.value, state=state)
+        state = TrialState.PRUNED if outcome.pruned else TrialState.FAIL
+        self._study.tell(number, outcome.value, state=state if outcome.value is None else TrialState.COMPLETE)
+
+    def pruner(self) -> Pruner:
+        """A pruner for a trial that begins now."""
+        complete = (self.outcome(trial) for trial in self.ended())
+        return Pruner([o.validations for o in complete if o.value is not None and o.validations], self.maximise)
 
     def ended(self) -> list[FrozenTrial]:
         """The trials that are over, failed ones among them."""

@@ -144,6 +144,8 @@ class Training:
             self.stale = 0
         else:
             self.stale += 1
+        if self.step < components.steps:
+            components.display.validated(self.step, result.mean)
 
     def _warn(self, tasks: str) -> None:
         self.components.display.say(f"warning: {tasks} have no finite metric after meta-step {self.step}")
@@ -211,3 +213,5 @@ class Training:
         self.log.load(content["window"], self.components.device)
         if self.rounds:
             self.rounds.found = content["rounds"]
+        for step, value in self.directory.validations(self.components.metric):
+            self.components.display.validated(step, value)

@@ -74,6 +74,9 @@ class Display:
         finally:
             self._log = before
 
+    def validated(self, step: int, value: float) -> None:
+        """Hear what the validation after meta-step `step` found, before the last one: for who watches a run."""
+
     @property
     def alone(self) -> bool:
         """True where the run is not one of a sweep, whose other jobs share the machine."""

@@ -8,8 +8,10 @@ import shlex
 import signal
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import pytest
+import yaml
 from program import SINUSOID, run_metabench, signal_in, summary
 
 from metabench.errors import UserError
@@ -79,6 +81,81 @@ def test_a_search_that_ended_early_goes_on_and_ends_as_one_that_did_not(number, 
     assert len(trials(more.out)) == 4
 
 
+def test_trials_side_by_side_are_those_of_one_after_the_other(tmp_path):
+    """Of the first rounds, which are drawn at random: later ones are drawn knowing fewer trials."""
+    found = {}
+    for name, more in {"one": (), "two": ("parallel=2",)}.items():
+        (tmp_path / name).mkdir()
+        done = run_metabench(*SEARCH, "trials=4", *more, cwd=tmp_path / name)
+        assert (done.code, done.err) == (0, "")
+        found[name] = trials(done.out), done.out.splitlines()[-2:], runs(tmp_path / name).keys()
+    assert found["one"] == found["two"]
+    assert "meta-test" not in (tmp_path / "two" / folder_of(tmp_path / "two") / "trials/3/job.log").read_text()
+
+
+def folder_of(cwd: Path) -> Path:
+    """The folder of the one search below."""
+    (study,) = cwd.glob("outputs/tune/*/study.json")
+    return study.parent
+
+
+def test_a_search_side_by_side_that_was_killed_ends_as_one_that_was_not(tmp_path):
+    ended = {}
+    for name, patch in {"straight": None, "broken": partial(signal_in, "train", 33, signal.SIGTERM)}.items():
+        (tmp_path / name).mkdir()
+        ended[name] = run_metabench(*SEARCH, "trials=3", "parallel=2", cwd=tmp_path / name, patch=patch)
+    again = run_metabench(*SEARCH, "trials=3", "parallel=2", cwd=tmp_path / "broken")
+    assert (again.code, again.err) == (0, "")
+    assert trials(again.out) == trials(ended["straight"].out)
+
+
+PRUNED = (
+    *("tune", *SINUSOID, "train.steps=40", "algo.inner_lr=log(1e-4,1e-1)", "optim.lr=log(1e-5,1e-1)"),
+    *("trials=8", "prune=true"),
+)
+
+
+def validations(run: Path) -> dict[int, float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line["mse"] for line in lines if line["split"] == "validation"}
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_trial_behind_the_median_is_given_up_and_never_chosen(side, tmp_path):
+    """By hand: its best validation so far against the median, at that meta-step, of trials of earlier rounds."""
+    done = run_metabench(*PRUNED, f"parallel={side}", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    rows = trials(done.out)
+    of_values = {}
+    for path in tmp_path.glob("outputs/sinusoid/maml/*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        of_values[(config["algo"]["inner_lr"], config["optim"]["lr"])] = path.parent
+    complete: list[dict[int, float]] = []
+    pruned = 0
+    for start in range(0, len(rows), side):
+        ended = []
+        for row in rows[start : start + side]:
+            run = of_values[tuple(float(word.partition("=")[2]) for word in row[1:3])]
+            found = validations(run)
+            given_up = [
+                step
+                for step in list(found)
+                if step < 40
+                and len(complete) >= 5
+                and min(v for s, v in found.items() if s <= step) > median(other[step] for other in complete)
+            ]
+            assert (row[3] == "pruned:") == bool(given_up)
+            assert (run / "summary.json").exists() != bool(given_up)
+            if given_up:
+                pruned += 1
+                assert list(found) == list(range(10, given_up[0] + 1, 10))  # it stopped there
+                assert json.loads((run / "status.json").read_text())["status"] == "stopped"
+            else:
+                ended.append(found)
+        complete += ended
+    assert 0 < pruned < len(rows)
+
+
 def test_a_trial_that_fails_is_an_outcome(tmp_path):
     done = run_metabench("tune", *SINUSOID, "algo.inner_lr=0.01,1e30", "trials=3", cwd=tmp_path)
     assert done.code == 0
@@ -114,6 +191,8 @@ def test_a_folder_holds_one_search(tmp_path):
         ("seed=0,1", "seed=0,1: seed says what validation measures"),
         ("validate.episodes=100,200", "validate.episodes says what validation measures"),
         ("optim.lr=0.1,0.2 optim.lr=0.3,0.4", "optim.lr=0.3,0.4: optim.lr is varied twice"),
+        ("optim.lr=0.1,0.2 parallel=0", "parallel=0: should be a whole number, 1 or more"),
+        ("optim.lr=0.1,0.2 prune=maybe", "prune=maybe: should be true or false"),
         ("optim.lr=0.1,0.2 trials=0", "trials=0: should be a whole number, 1 or more"),
         ("algo.inner_lr=0.1,0.2 train.steps=0", "nothing is meta-trained"),
         ("--config-dir=nowhere optim.lr=1,2", "--config-dir nowhere: no such folder"),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import ConfigError, UserError
+from metabench.sweep.isolate import POSSIBLE
 from metabench.utils.exit import leave
 from metabench.utils.install import pip_install
 from metabench.utils.paths import expanded
 from metabench.utils.signals import Interrupted
 
-TRIALS = 20
+DEFAULTS = {"trials": "20", "parallel": "1", "prune": "false", "study": ""}  # keys of a search, not of a run
 EPILOG = """\
 KEY=log(1e-4,1e-1)  KEY=interval(0,1)  KEY=int(interval(1,5))  KEY=a,b,c   vary a key; KEY=VALUE fixes one.
-trials=20 is how many; study=FOLDER is where the search lies, outputs/tune/ID by default.
+trials=20 is how many; parallel=4 runs four side by side; prune=true gives a trial up where its validations are worse
+than the median of earlier trials; study=FOLDER is where the search lies, outputs/tune/ID by default.
 
   metabench tune algo=maml data=sinusoid 'algo.inner_lr=log(1e-4,1e-1)' trials=20
 
@@ -45,13 +46,17 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
     find_own_packages()
-    own = {"trials": str(TRIALS), "study": ""}
-    own |= {key: value for key, _, value in (o.partition("=") for o in options.overrides) if key in own}
+    own = DEFAULTS | {key: value for key, _, value in (o.partition("=") for o in options.overrides) if key in DEFAULTS}
     overrides = [o for o in options.overrides if o.partition("=")[0] not in own]
     try:
-        if not own["trials"].isdigit() or int(own["trials"]) < 1:
-            raise ConfigError("trials", own["trials"], "should be a whole number, 1 or more")
-        _search(overrides, options.config_dir, int(own["trials"]), own["study"])
+        for key in ("trials", "parallel"):
+            if not own[key].isdigit() or int(own[key]) < 1:
+                raise ConfigError(key, own[key], "should be a whole number, 1 or more")
+        if own["prune"] not in ("true", "false"):
+            raise ConfigError("prune", own["prune"], "should be true or false")
+        if own["parallel"] != "1" and not POSSIBLE:
+            raise ConfigError("parallel", own["parallel"], "should be 1 on this system: trials side by side need Linux")
+        _search(overrides, options.config_dir, own)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
     except (HydraException, OmegaConfBaseException) as fault:
@@ -62,7 +67,7 @@ def main(arguments: list[str]) -> None:
         leave(str(stopped), stopped.exit_code)
 
 
-def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folder: str) -> None:
+def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, str]) -> None:
     from metabench.config.explain import OPTIMIZED
     from metabench.runs.run_id import digest
     from metabench.sweep.search_space import as_overrides, corners, distribution, parse
@@ -78,37 +83,26 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     except ModuleNotFoundError:
         raise UserError(f"metabench tune needs {pip_install('tune')}") from None
     place = [f"--config-dir={config_dir}"] if config_dir else []
-    metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
-    about = {"fixed": sorted(fixed), "varied": sorted(str(o.input_line) for o in varied.values()), "metric": metric}
+    trials, parallel, prune = int(own["trials"]), int(own["parallel"]), own["prune"] == "true"
+    with _one_thread(parallel):
+        metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
+    lines = sorted(str(override.input_line) for override in varied.values())
+    about: dict[str, Any] = {"fixed": sorted(fixed), "varied": lines, "metric": metric}
+    if prune:
+        about["prune"] = True
 
-    from metabench.config.compose import composition
-    from metabench.sweep.study import Outcome, Study
-    from metabench.training.execute import execute
-    from metabench.utils.console import Display, format_metric, open_console
+    from metabench.cli.app import preload
+    from metabench.cli.trials import Trials
+    from metabench.sweep.study import Study
+    from metabench.utils.console import open_console
 
-    study = Study(expanded(folder or Path("outputs/tune", digest(about)[:12])), about, space, maximise)
+    study = Study(expanded(own["study"] or Path("outputs/tune", digest(about)[:12])), about, space, maximise)
     console = open_console()
-
-    def run(number: int, values: dict[str, Any]) -> Outcome:
-        own = as_overrides(values)
-        console.print(f"\ntrial {number}: {' '.join(own)}", markup=False)
-        try:
-            composed = composition(*fixed, *own, config_dir=config_dir)
-            summary, path = execute(*composed, [*place, *fixed, *own], Display(results=False))  # none before the choice
-        except UserError as fault:
-            return _failed(console, number, str(fault))
-        except Exception as fault:
-            traceback.print_exc()
-            return _failed(console, number, f"{type(fault).__name__}: {fault}")
-        value = summary["selected"]["value"]
-        if value is None or not math.isfinite(value):
-            return _failed(console, number, "every validation has tasks whose metric is not finite")
-        console.print(f"trial {number}: validation {metric} {format_metric(metric, value)}", markup=False)
-        return Outcome(value, str(path))
-
+    if parallel > 1:
+        preload()
     with study:
         console.print(f"search {study.folder}: {len(study.ended())} of {trials} trials are done", markup=False)
-        study.search(trials, run)
+        study.search(trials, Trials(study, fixed, config_dir, metric, prune, parallel), parallel)
         best = study.best()
         console.print("", _table(study, metric, best))
     if best is None:
@@ -118,11 +112,16 @@ def _search(overrides: Sequence[str], config_dir: str | None, trials: int, folde
     console.print(f"\nbest on validation: trial {best.number}, {outcome.run}\n{line}", markup=False)
 
 
-def _failed(console: Any, number: int, reason: str) -> Any:
-    from metabench.sweep.study import Outcome
+@contextmanager
+def _one_thread(parallel: int) -> Iterator[None]:
+    """Where trials are to be forked: threads of OpenMP that a process has started are missing in its forks."""
+    import torch
 
-    console.print(f"trial {number} failed: {reason}", markup=False)
-    return Outcome(None, None, reason)
+    threads = torch.get_num_threads()
+    if parallel > 1:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[str, bool]:
@@ -141,6 +140,7 @@ def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[s
 def _table(study: Any, metric: str, best: Any) -> Any:
     from rich.table import Table
 
+    from metabench.cli.trials import status_of
     from metabench.sweep.search_space import as_overrides
     from metabench.utils.console import format_metric
 
@@ -149,7 +149,8 @@ def _table(study: Any, metric: str, best: Any) -> Any:
         table.add_column(heading)
     for trial in study.ended():
         outcome = study.outcome(trial)
-        found = outcome.reason or "" if outcome.value is None else format_metric(metric, outcome.value)
+        failed = f"{status_of(outcome)}: {outcome.reason or ''}"
+        found = failed if outcome.value is None else format_metric(metric, outcome.value)
         chosen = "best" if best is not None and trial.number == best.number else ""
         table.add_row(str(trial.number), " ".join(as_overrides(trial.params)), found, chosen)
     return table
