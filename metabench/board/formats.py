@@ -15,6 +15,7 @@ from metabench import __version__
 from metabench.board.columns import TITLES
 from metabench.board.leaderboard import Board, Row
 from metabench.report.csv_json import csv_text
+from metabench.report.latex import FIT
 from metabench.report.latex import plain as plain_latex
 from metabench.report.markdown import plain as plain_md
 from metabench.report.verdict import Figure
@@ -146,15 +147,19 @@ def as_md(sheets: Sequence[Sheet], pictures: Pictures, heading: Sequence[str]) -
 
 
 def as_latex(sheets: Sequence[Sheet]) -> str:
-    """One `tabular` per table, with booktabs; notes are the caption, what was left out follows as comments."""
+    """One `tabular` per table, with booktabs; notes are the caption, what was left out follows as comments.
+
+    Needs \\usepackage{booktabs,graphicx}: a table wider than the text is scaled down to it.
+    """
     parts = []
     for sheet in sheets:
         form = "".join("l" if name in WORDS else "r" for name in sheet.headings)
-        lines = [" & ".join(map(plain_latex, line)) + r" \\" for line in [sheet.headings, *sheet.lines]]
+        lines = [" & ".join(map(plain_latex, line)) + r" \\" for line in [sheet.headings, *sheet.short]]
         caption = " ".join(map(plain_latex, [f"{sheet.title}.", *sheet.notes]))
         parts.append("\n".join([
-            r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{form}}}", r"\toprule",
-            lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}",
+            r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", FIT,
+            rf"\begin{{tabular}}{{{form}}}", r"\toprule",
+            lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}}", r"\end{table}",
             *(f"% left out: {skip}" for skip in sheet.left_out),
         ]))  # fmt: skip
     return "\n\n".join(parts) + "\n"

@@ -6,7 +6,7 @@ point. A table wider than the text is scaled down to it, and a long one goes on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from metabench.report.cells import Cell
 from metabench.report.tables import Report, Table, footnotes, intervals, origin, test_card
@@ -28,7 +28,11 @@ SIGNS = {
     Kind.NONE: "",
 }
 PREAMBLE = r"\usepackage{booktabs,siunitx,graphicx} % in the preamble"
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # scales a table down to the text's width
+LARGEST = 1e5  # greater numbers are written 3.54e+06
 ROWS = 40  # of a table that fits a page
+COLUMNS, PAPER_COLUMNS = 6, 3  # of one that can be read; a value beside its paper's takes two
+Row = tuple[tuple[str, str], list[Cell | None]]
 
 
 def as_latex(report: Report) -> str:
@@ -46,30 +50,38 @@ def as_latex(report: Report) -> str:
 
 
 def _tables(table: Table) -> Iterator[str]:
-    rows = list(table.rows.items())
+    """The table in parts that fit a page and can be read."""
     papers = any(cell.paper is not None for cell in table.cells)
-    for start in range(0, len(rows), ROWS):
-        more = " (continued)" if start else ""
-        span, kind = (3, "S[table-format=2.4(4)]rc") if papers else (1, "S[table-format=2.4(4)]")
-        heads = [rf"\multicolumn{{{span}}}{{c}}{{{plain(column)}}}" for column in table.columns]
-        lines = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{plain(table.title)}{more}. {_caption(table, papers)}}}",
-            r"\sisetup{separate-uncertainty=true}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{l{kind * len(table.columns)}}}",
-            r"\toprule",
-            " & ".join(["", *heads]) + r" \\",
-        ]
-        if papers:
-            lines.append(" & ".join(["", *["{ours} & {paper} & "] * len(table.columns)]) + r" \\")
-        lines.append(r"\midrule")
-        for (row, variant), cells in rows[start : start + ROWS]:
-            name = plain(row) + (rf" {{\small {plain(variant)}}}" if variant else "")
-            each = [_cell(cells.get(column), papers) for column in table.columns]
-            lines.append(" & ".join([name, *each]) + r" \\")
-        yield "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}"])
+    rows, columns = list(table.rows.items()), list(table.columns)
+    width = PAPER_COLUMNS if papers else COLUMNS
+    parts = [(i, j) for j in range(0, len(columns), width) for i in range(0, len(rows), ROWS)]
+    for i, j in parts:
+        title = plain(table.title) + (" (continued)" if (i, j) != (0, 0) else "")
+        chosen = columns[j : j + width]
+        lines = [(name, [cells.get(column) for column in chosen]) for name, cells in rows[i : i + ROWS]]
+        yield _part(f"{title}. {_caption(table, papers)}", chosen, [x for x in lines if any(x[1])], papers)
+
+
+def _part(caption: str, columns: list[str], rows: list[Row], papers: bool) -> str:
+    span, more = (3, "rc") if papers else (1, "")
+    form = "".join(f"S[table-format={_digits([cells[i] for _, cells in rows])}]{more}" for i in range(len(columns)))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        r"\sisetup{separate-uncertainty=true,group-digits=none}",
+        FIT,
+        rf"\begin{{tabular}}{{l{form}}}",
+        r"\toprule",
+        " & ".join(["", *(rf"\multicolumn{{{span}}}{{c}}{{{plain(column)}}}" for column in columns)]) + r" \\",
+    ]
+    if papers:
+        lines.append(" & ".join(["", *["{ours} & {paper} & "] * len(columns)]) + r" \\")
+    lines.append(r"\midrule")
+    for (row, variant), cells in rows:
+        name = plain(row) + (rf" {{\small {plain(variant)}}}" if variant else "")
+        lines.append(" & ".join([name, *(_cell(cell, papers) for cell in cells)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}"])
 
 
 def _caption(table: Table, papers: bool) -> str:
@@ -85,13 +97,30 @@ def _cell(cell: Cell | None, papers: bool) -> str:
     """Ours, and in two further columns the paper's and the sign of the verdict."""
     if cell is None:
         return " &  & " if papers else ""
-    ours = _number(cell.metric, cell.ours.mean, cell.ours.ci95)
+    ours = f"{{{cell.ours.mean:.2e}}}" if _diverged(cell) else _number(cell.metric, cell.ours.mean, cell.ours.ci95)
     if not papers:
         return ours
     if cell.paper is None:
         return f"{ours} &  & "
     value = _number(cell.paper.metric, cell.paper.value, cell.paper.ci95)
     return rf"{ours} & \num{{{value}}}{plain(cell.paper.mark)} & {SIGNS[cell.verdict.kind]}"
+
+
+def _digits(cells: Iterable[Cell | None]) -> str:
+    """The digits that siunitx keeps room for in a column: before and after the point, and of the interval."""
+    found = [cell for cell in cells if cell is not None and not _diverged(cell)]
+    numbers = [_number(cell.metric, cell.ours.mean, cell.ours.ci95).partition(r" \pm ")[::2] for cell in found]
+    decimals = max((len(mean.partition(".")[2]) for mean, _ in numbers), default=0)
+    whole = max((len(mean.partition(".")[0]) for mean, _ in numbers), default=1)
+    of_half = max((len(half.partition(".")[0]) for _, half in numbers), default=0)
+    if not of_half:
+        return f"{whole}.{decimals}"
+    return f"{whole}.{decimals}({decimals + (of_half if of_half > 1 else 0)})"  # siunitx has room for a 0 in any case
+
+
+def _diverged(cell: Cell) -> bool:
+    """True for an error that no column of others has room for."""
+    return cell.ours.mean >= LARGEST
 
 
 def _number(metric: str, mean: float, ci95: float | None) -> str:

@@ -12,6 +12,7 @@ from made_runs import change, write_run
 from matplotlib.colors import to_hex, to_rgba_array
 from paths import ROOT
 from program import run_metabench
+from tex import needs_latex, set_in_latex
 
 from metabench.board.formats import sheet
 from metabench.board.leaderboard import make_boards
@@ -182,3 +183,12 @@ def test_a_page_links_to_the_pictures_that_were_written(runs):
     for name in ("sinusoid_cost.svg", "sinusoid_ranks.svg"):
         assert f'href="drawn/{name}"' in page
         assert (runs / "drawn" / name).exists()
+
+
+@needs_latex
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", [(), ("--suite", "shift")], ids=["boards", "shift"])
+def test_the_latex_tables_compile_and_fit_the_page(suite, tmp_path):
+    done = run_metabench("leaderboard", str(ROOT / "outputs/reference/bench"), *suite, "--format=latex", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "Overfull" not in set_in_latex(done.out, tmp_path)

@@ -9,8 +9,6 @@ import io
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean
@@ -24,6 +22,7 @@ from made_runs import change, composed, write_run
 from paths import CONF, ROOT
 from program import run_fresh, run_metabench
 from rich.console import Console
+from tex import needs_latex, set_in_latex
 
 from metabench.evaluation.evaluate import estimate
 from metabench.report.expected import Experiments
@@ -644,16 +643,18 @@ def test_a_latex_table_has_as_many_columns_in_every_line(report):
         assert {line.count("&") for line in rows} == {columns - 1}
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@needs_latex
 @pytest.mark.slow
 def test_the_latex_tables_compile_and_fit_the_page(report, tmp_path):
-    """`Overfull` is what LaTeX says of what does not fit."""
-    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,siunitx,graphicx}\begin{document}"
-    (tmp_path / "page.tex").write_text("\n".join([head, writer("latex")(report), r"\end{document}"]))
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout
+    assert "Overfull" not in set_in_latex(writer("latex")(report), tmp_path)
+
+
+@needs_latex
+@pytest.mark.slow
+def test_the_recorded_runs_compile_and_fit_the_page(tmp_path):
+    """Many columns, long names, errors of every size."""
+    recorded = make_report([ROOT / "outputs/reference"], Experiments(None))
+    assert "Overfull" not in set_in_latex(writer("latex")(recorded), tmp_path)
 
 
 def test_the_short_form_fits_the_terminal_and_ends_with_counts(report):
