@@ -14,7 +14,6 @@ from rich.text import Text
 from metabench import __version__
 from metabench.board.columns import TITLES
 from metabench.board.leaderboard import Board, Row
-from metabench.report.csv_json import csv_text
 from metabench.report.latex import FIT
 from metabench.report.latex import plain as plain_latex
 from metabench.report.markdown import plain as plain_md
@@ -22,6 +21,7 @@ from metabench.report.verdict import Figure
 from metabench.runs.reader import Skipped
 from metabench.runs.untrusted import clean_text
 from metabench.utils.console import format_metric
+from metabench.utils.csv_text import csv_text
 from metabench.utils.files import plain
 
 Pictures = Mapping[str, Mapping[str, str]]  # of each board: by title, a path in Markdown, an SVG element on a page
@@ -169,7 +169,7 @@ def as_html(sheets: Sequence[Sheet], pictures: Pictures, links: Pictures, name: 
     """One page; no script, no network. `links` are the files of pictures that were written too."""
     import jinja2
 
-    from metabench.utils.palette import ON_DARK, PALETTE
+    from metabench.figures.palette import ON_DARK, PALETTE
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("metabench.report", "templates"), autoescape=True, trim_blocks=True,

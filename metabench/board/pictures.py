@@ -16,8 +16,8 @@ from metabench.board.leaderboard import Board
 from metabench.board.ranks import cliques, critical_difference, mean_ranks
 from metabench.figures.files import picture_bytes
 from metabench.figures.labels import label_points
+from metabench.figures.palette import PALETTE
 from metabench.report.charts import COLOURS, INK, LOOK, MUTED, TIMES, VARIABLES, as_svg, scale_metric, time_text
-from metabench.utils.palette import PALETTE
 
 ON_PAPER = dict(zip(VARIABLES.values(), ("#222222", "#5d6875", "#e3e7ec", "#ffffff", *PALETTE), strict=True))
 SIZE, LETTERS = (7.6, 4.6), 8  # inches, points

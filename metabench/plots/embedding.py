@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from metabench.algo.base import Algorithm
 from metabench.data.base import TaskSource
 from metabench.figures.labels import label_points
+from metabench.figures.palette import PALETTE
 from metabench.objective import classes
 from metabench.plots.theme import GREY, INK, WIDTH, predictions
 from metabench.tasks import Tasks
-from metabench.utils.palette import PALETTE
 
 WIDE = 3  # panels in the usual width
 HEIGHT = 2.4  # inches, of a panel

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from metabench.axis import AXES
 from metabench.errors import UserError
+from metabench.figures.palette import PALETTE
 from metabench.plots.curves import HEIGHT, UNITS, Lines, band, column, columns, limit, meta_steps, open_axes
 from metabench.plots.named import Group, title
 from metabench.plots.theme import GREY, LETTERS, legend_above
@@ -21,7 +22,6 @@ from metabench.runs.reader import RunReader
 from metabench.utils.console import format_metric
 from metabench.utils.files import DamagedError
 from metabench.utils.interval import FEWEST, crossed, over_seeds
-from metabench.utils.palette import PALETTE
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 LEVEL = (0, (1, 2))

@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from metabench.errors import UserError
+from metabench.figures.palette import PALETTE
 from metabench.plots.curves import UNITS, column
 from metabench.plots.groups import DASHES
 from metabench.plots.named import Group, title
 from metabench.plots.theme import GREY, WIDTH, legend_above
 from metabench.runs.reader import RunReader
 from metabench.utils.files import DamagedError
-from metabench.utils.palette import PALETTE
 
 Test = dict[str, Any]  # of a summary
 SMOOTH = 10  # parts of a run, over each of which curves are means

@@ -19,9 +19,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from metabench.figures.labels import label_points
 from metabench.figures.look import look
+from metabench.figures.palette import PALETTE
 from metabench.report.cells import Cell
 from metabench.utils.interval import FEWEST, over_seeds
-from metabench.utils.palette import PALETTE
 
 SERIES = len(PALETTE)  # colours; further rows take them again with another line
 VARIABLES = {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metabench import __version__
@@ -13,6 +10,7 @@ from metabench.report.cells import Cell
 from metabench.report.tables import Report
 from metabench.report.verdict import Kind
 from metabench.runs.untrusted import clean_text
+from metabench.utils.csv_text import csv_text
 from metabench.utils.files import plain
 
 OF_A_CELL = (
@@ -95,16 +93,6 @@ def _without_seeds(cell: dict[str, Any]) -> dict[str, Any]:
     """A record without what each seed has one of; the seeds themselves are one text."""
     kept = {key: value for key, value in cell.items() if not isinstance(value, list)}
     return {**kept, "seeds": " ".join(map(str, cell["seeds"]))}
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as CSV, with its head."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
 
 
 def as_json(report: Report) -> str:

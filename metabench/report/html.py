@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from metabench import __version__
+from metabench.figures.palette import ON_DARK, PALETTE
 from metabench.report import tables
 from metabench.report.cells import Cell
 from metabench.report.tables import Report, Table
 from metabench.report.verdict import DEFINITION
 from metabench.runs.reader import Skipped
 from metabench.utils.files import DamagedError
-from metabench.utils.palette import ON_DARK, PALETTE
 
 LEARNING = (
     "learning curves",

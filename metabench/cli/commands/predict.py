@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +132,10 @@ def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    from metabench.utils.csv_text import csv_text
     from metabench.utils.files import write_bytes
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, csv_text([dict(zip(header, row, strict=True)) for row in rows], header).encode())
 
 
 def _draw(path: Path, draw: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError, suggest
 from metabench.runs.listing import SORTS, Row, age_text, rows_of, size_text
+from metabench.utils.csv_text import csv_text
 from metabench.utils.exit import leave
 from metabench.utils.paths import expanded
 
@@ -76,11 +75,7 @@ def _json(rows: Sequence[Row]) -> str:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.as_dict() for row in rows)
-    return text.getvalue()
+    return csv_text([row.as_dict() for row in rows], Row.__dataclass_fields__)
 
 
 def _show(rows: Sequence[Row], found: int) -> None:

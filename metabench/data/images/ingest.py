@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -68,17 +69,18 @@ def load_omniglot(
     folder = expanded(cache) if cache else cache_folder()
     packs = ImageCache(folder, f"omniglot-{size}-{resize}{f'-crop{crop}' if crop else ''}")
     home = data_folder(root)
-    bank = _packed(packs, home)
-    if bank is None:
-        with packs.only_writer(say):
-            bank = _packed(packs, home, say)  # another process may have written it while this one waited
-            if bank is None:
-                paths = _paths(home, download, say)
-                made_of = _fingerprint(paths)
-                bank = _ingest(paths, size, resize, crop, say)
-                if packs.read(bank.digest) is None:
-                    packs.write(bank)
-                packs.remember(made_of, bank.digest)
+
+    def make() -> ImageBank:
+        paths = _paths(home, download, say)
+        made_of = _fingerprint(paths)
+        bank = _ingest(paths, size, resize, crop, say)
+        if packs.read(bank.digest) is None:
+            packs.write(bank)
+        packs.remember(made_of, bank.digest)
+        return bank
+
+    bank = packs.found_or_made(partial(_packed, packs, home), make, say)
+    assert bank is not None  # made, or an error was raised
     if bank.digest != raw.DIGEST:
         place = home if raw.located(home) else packs.path(bank.digest)
         say(
@@ -88,7 +90,7 @@ def load_omniglot(
     return bank._replace(images=bank.images.bitwise_not_()) if invert else bank
 
 
-def _packed(packs: ImageCache, home: Path, say: Say | None = None) -> ImageBank | None:
+def _packed(packs: ImageCache, home: Path, say: Say | None) -> ImageBank | None:
     """The pack of the raw files in `home`; where there are none, that of the published images, or the only one."""
     located = raw.located(home)
     if not located:

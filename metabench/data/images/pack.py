@@ -57,22 +57,20 @@ def load_images(listing: Listing, how: Preparation, cache: Path, say: Say) -> Im
     """
     packs = ImageCache(cache, how.name)
     made_of = _fingerprint(listing)
-    found = _known(packs, made_of)
+
+    def find(say: Say | None) -> ImageSet | None:
+        digest = packs.digest_of(made_of)
+        return None if digest is None else _read(packs, digest, say)
+
+    def make() -> ImageSet | None:
+        digest = _pack(packs, listing, how)
+        packs.remember(made_of, digest)
+        return _read(packs, digest, say)
+
+    found = packs.found_or_made(find, make, say)
     if found is None:
-        with packs.only_writer(say):
-            found = _known(packs, made_of, say)  # another process may have written it while this one waited
-            if found is None:
-                digest = _pack(packs, listing, how)
-                packs.remember(made_of, digest)
-                found = _read(packs, digest, say)
-        if found is None:
-            raise DataError(f"the pack written to {cache} cannot be read back: set METABENCH_CACHE to a sound disk")
+        raise DataError(f"the pack written to {cache} cannot be read back: set METABENCH_CACHE to a sound disk")
     return found
-
-
-def _known(packs: ImageCache, made_of: str, say: Say | None = None) -> ImageSet | None:
-    digest = packs.digest_of(made_of)
-    return None if digest is None else _read(packs, digest, say)
 
 
 def _fingerprint(listing: Listing) -> str:

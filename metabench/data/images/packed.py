@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from metabench.data.images.bank import ImageBank
 from metabench.errors import DataError, UserError
@@ -20,6 +21,7 @@ from metabench.utils.files import DamagedError, load_tensors, read_json, save_te
 from metabench.utils.lock import Lock
 
 Say = Callable[[str], None]
+Found = TypeVar("Found")
 
 _FORMAT = "metabench image bank 2"  # a new number when what is packed changes; older files are then written anew
 _SHORT = 12  # digits of a digest in a file's name
@@ -63,6 +65,22 @@ class ImageCache:
             save_tensors(path, {**bank._asdict(), "format": _FORMAT, "name": path.name})
         except UserError as fault:
             raise self._unwritable(str(fault)) from None
+
+    def found_or_made(
+        self, find: Callable[[Say | None], Found | None], make: Callable[[], Found | None], say: Say
+    ) -> Found | None:
+        """Images that `find` finds in the cache, else those that `make` reads and packs.
+
+        Of processes that start at once one makes them, and the others find what it made. `find` is given `say` where
+        damage should be said.
+        """
+        found = find(None)
+        if found is None:
+            with self.only_writer(say):
+                found = find(say)
+                if found is None:
+                    found = make()
+        return found
 
     def digest_of(self, fingerprint: str) -> str | None:
         """The digest of the images in raw files with that fingerprint, if they were read before."""
