@@ -145,6 +145,10 @@ def picture(axis: Axis) -> tuple[Figure, list[str]]:
         sizes = f"{axis.sizes[0]} to {axis.sizes[-1]}"
         rows.append(f"| {axis.label} | {sizes} | {name} | {ends[0]} | {slopes[0]:.2f} | {ends[1]} | {slopes[1]:.2f} |")
         print(rows[-1], flush=True)
+    for axes in (left, right):
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high * (high / low) ** 0.25)  # room for the legend above the lines
+        axes.legend()
     left.set(ylabel="time of a meta-step, ms")
     right.set(ylabel=f"kept for the gradient of {CHUNK} tasks, MB")
     return drawn, rows
@@ -157,7 +161,6 @@ def line(axes: Axes, axis: Axis, name: str, values: list[float], color: str) -> 
     axes.set_xlabel(axis.label)
     axes.set_xticks(axis.sizes, [str(size) for size in axis.sizes], minor=False)
     axes.minorticks_off()
-    axes.legend()
     return found
 
 
