@@ -1,8 +1,8 @@
 """Sharing a machine out among the jobs of a sweep: how many run side by side, and with how many threads each.
 
 A function of the sweep and the machine, never of a timing or of the memory free at the moment, since the number of
-threads decides how sums are rounded. Two jobs of one thread do more in a second than two threads of one job: 1.1 to
-1.2 times for convolutions, and about 2 times for small networks, which use one thread in any case
+threads decides how sums are rounded. Two jobs of one thread do more in a second than two threads of one job: 1.3 to
+1.5 times for convolutions, and about 2 times for small networks, which use one thread in any case
 (scripts/benchmarks/sweep.py; docs/performance.md). So jobs come first, and threads are what is left:
 
 side by side    as many jobs as there are, but no more than cores, or than memory holds at JOB_MEMORY each
