@@ -135,7 +135,7 @@ def _diverge(task: int, value: float) -> None:
         make = axis.parts
 
         def parts(outputs: Any, target: Any, shots: int) -> Any:
-            outputs[-1][task, 0, 0] = value
+            outputs[-1][task, -1, 0] = value  # of the last query, which is of the last column
             return make(outputs, target, shots)
 
         if split == "test":
