@@ -109,11 +109,11 @@ class MAMLPlusPlus(MAML):
         return [self.read_query(fast, z, step) for step, fast in enumerate(self.trajectory(support))]
 
     def shares(self) -> Tensor:
-        """Loss weights v_1 .. v_S, `[S]`."""
+        """Loss weights v_1 .. v_S, `[S]`, of as many inner steps as are taken."""
         over = (self.meta_steps / self.msl_steps) if self.msl_steps else torch.ones_like(self.meta_steps)
-        early = (1 - over).clamp_min(LEAST) / self.inner_steps * (self.meta_steps + 0.5 < self.msl_steps)
-        last = 1 - (self.inner_steps - 1) * early
-        return torch.cat([early.expand(self.inner_steps - 1), last.view(1)])
+        early = (1 - over).clamp_min(LEAST) / self.steps * (self.meta_steps + 0.5 < self.msl_steps)
+        last = 1 - (self.steps - 1) * early
+        return torch.cat([early.expand(self.steps - 1), last.view(1)])
 
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
         """The multi-step loss; the metrics are those after the last step."""

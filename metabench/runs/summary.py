@@ -21,7 +21,7 @@ REQUIRED = {"data", "prediction", "metric", "episodes", "shots"}  # of the test 
 Values = dict[str, Any]
 
 
-HUGE = 1e30  # a number beyond it is of no run, and drawing it overflows
+HUGE = 1e39  # runs compute in float32, whose largest number is 3.4e38; drawing more overflows
 Amount = Annotated[float, Field(ge=0, le=HUGE)]  # or None: JSON has null for NaN and infinities
 Prediction = Literal["transductive", "inductive"]
 

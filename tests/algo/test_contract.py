@@ -6,10 +6,12 @@ A new algorithm is tested here by having a YAML file; nothing is to be added.
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 from dataclasses import replace
 from functools import partial
 
+import pytest
 import torch
 from build import ALGOS, DATA, Setup, build, class_of, needs_stream, pairs, small
 from cases import CASES, NOT_TRAINED, over
@@ -19,6 +21,7 @@ from torch import Tensor
 from metabench.algo.base import Algorithm
 from metabench.algo.recurrent import Recurrent
 from metabench.backbone.base import batch_norms
+from metabench.engine.cost import saved_bytes
 from metabench.evaluation.evaluate import evaluate
 from metabench.tasks import Examples, Tasks
 
@@ -271,6 +274,16 @@ def a_row_each_class(algo: Algorithm) -> list[Tensor]:
     alphas = dict(zip(algo.adapted(), getattr(algo, "alpha", ()), strict=False))
     head = dict(algo.network.head.named_parameters(prefix="head"))
     return [*head.values(), *(alphas[name] for name in head if alphas)]
+
+
+@over([case for case in CASES if "eval_inner_steps" in inspect.signature(class_of(case[0])).parameters])
+@pytest.mark.parametrize("steps", [1, 7])
+def test_any_number_of_inner_steps_can_be_tested(case, steps):
+    """As `metabench test RUN algo.eval_inner_steps=N` does, which finds the size of a batch by a trial in eval mode."""
+    setup = double(case, f"algo.eval_inner_steps={steps}")
+    setup.algo.eval()
+    assert saved_bytes(setup.algo, setup.tasks("test", count=1)) >= 0
+    assert setup.algo.evaluate(setup.tasks("test"))["loss"].shape[1] == steps + 1
 
 
 @classifying
