@@ -143,14 +143,16 @@ def test_bad_input_is_one_line(arguments, said, tmp_path):
     assert done.err.count("\n") == 1
 
 
-def test_the_page_in_the_documents_is_that_of_the_recorded_runs(tmp_path):
-    """`metabench leaderboard outputs/reference/bench -o docs/leaderboard.md` writes it."""
+@pytest.mark.parametrize(("page", "more"), [("leaderboard", ()), ("shift", ("--suite", "shift"))])
+def test_a_page_in_the_documents_is_that_of_the_recorded_runs(page, more, tmp_path):
+    """`metabench leaderboard outputs/reference/bench -o docs/leaderboard.md` writes the first."""
     (tmp_path / "work/outputs/reference").mkdir(parents=True)
     (tmp_path / "work/docs").mkdir()
     (tmp_path / "work/outputs/reference/bench").symlink_to(ROOT / "outputs/reference/bench")
-    done = run_metabench("leaderboard", "outputs/reference/bench", "-o", "docs/leaderboard.md", cwd=tmp_path / "work")
+    work, name = tmp_path / "work", f"docs/{page}.md"
+    done = run_metabench("leaderboard", "outputs/reference/bench", *more, "-o", name, cwd=work)
     assert (done.code, done.err) == (0, "")
-    assert (tmp_path / "work/docs/leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
+    assert (work / name).read_text() == (ROOT / name).read_text()
 
 
 def test_a_changed_algorithm_does_not_look_like_the_plain_one(runs):

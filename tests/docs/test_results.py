@@ -1,9 +1,11 @@
-"""The figures of README.md and docs/results.md are those that the recorded runs give."""
+"""The figures of README.md, docs/results.md and docs/findings.md are those that the recorded runs give."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +67,60 @@ def test_every_figure_of_the_readme_is_a_recorded_one(cells):
     assert len(figures) > 8
     for figure in figures:
         assert is_written(figure, cells), figure
+
+
+def section(heading: str) -> list[list[str]]:
+    """The rows of the table below a heading of docs/findings.md, its own head left out."""
+    _, _, after = (ROOT / "docs/findings.md").read_text().partition(f"## {heading}")
+    table = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    return [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in table[1:]]
+
+
+def test_the_boards_of_the_findings_are_recorded(cells):
+    rows = section("Sinusoids: who leads")
+    figures = [(row[0], figure) for row in rows for text in row[1:] for figure in re.findall(FIGURE, text)]
+    assert len(figures) == 3 * len(rows) > 60
+    for method, figure in figures:
+        assert is_written(figure, [cell for cell in cells if cell["row"] == method]), (method, figure)
+
+
+def test_omniglot_in_the_findings_is_recorded():
+    rows = section("Omniglot: seven rows")
+    assert len(rows) == 7
+    for method, *figures, _ in rows:
+        run = ROOT / f"outputs/reference/bench/omniglot/{method}/seed0"
+        for place, figure in zip(
+            (run, *(run / f"tests/{test}" for test in ("5w5s", "20w1s", "20w5s"))), figures, strict=True
+        ):
+            assert figure == (in_words(place, "inductive") if place.is_dir() else "")
+
+
+def in_words(run: Path, mode: str) -> str:
+    found = json.loads((run / "summary.json").read_text())["test"]["modes"][mode]
+    return f"{100 * found['mean']:.2f} ± {100 * found['ci95']:.2f}"
+
+
+@pytest.mark.parametrize("heading", ["Sinusoids: inner steps at test", "Sinusoids: what shift breaks"])
+def test_the_shifts_of_the_findings_are_recorded(heading):
+    tests = {
+        "Sinusoids: inner steps at test": ("steps1", "steps10", "steps100"),
+        "Sinusoids: what shift breaks": ("amplitude", "x_outside", "queries_outside", "frequency", "noise", "k2"),
+    }[heading]
+    rows = section(heading)
+    assert len(rows) > 10
+    for method, *figures in rows:
+        for test, figure in zip(tests, figures, strict=True):
+            path = ROOT / f"outputs/reference/bench/sinusoid/{method}/seed0/tests/{test}/summary.json"
+            if figure == "–":
+                assert not path.exists()
+            else:
+                mean = json.loads(path.read_text())["test"]["modes"]["inductive"]["mean"]
+                assert float(figure) == pytest.approx(mean, rel=0.06), (method, test)
+
+
+def test_the_modes_of_the_findings_are_recorded():
+    rows = section("Where transduction decides")
+    assert len(rows) > 4
+    for method, inductive, transductive, run in rows:
+        for mode, figure in (("inductive", inductive), ("transductive", transductive)):
+            assert figure == in_words(ROOT / f"outputs/reference/{run}", mode), (method, mode)
