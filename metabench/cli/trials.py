@@ -99,5 +99,5 @@ class Trials:
 
 
 def status_of(outcome: Outcome) -> str:
-    """How a trial ended, in a word."""
+    """The ending of a trial, in a word."""
     return "pruned" if outcome.pruned else "failed" if outcome.value is None else "complete"
