@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from metabench.sweep.search_space import as_overrides
 from metabench.sweep.study import Outcome, Round, Study
 from metabench.training.execute import execute
 from metabench.utils.console import format_metric, open_console
+from metabench.utils.progress import Tell
 from metabench.utils.signals import Interrupted
 
 
@@ -31,58 +33,61 @@ class Trials:
         self.study, self.fixed, self.config_dir = study, list(fixed), config_dir
         self.metric, self.prune, self.parallel = metric, prune, parallel
         self.first = True  # round
-        self.place = [f"--config-dir={config_dir}"] if config_dir else []
 
     def __call__(self, begun: Round) -> dict[int, Outcome]:
         """The outcomes of trials with these values."""
         words = {number: as_overrides(values) for number, values in begun.items()}
         if self.parallel == 1:
-            return {number: self._in_view(own, number) for number, own in words.items()}
-        share = share_of({number: [*self.fixed, *own] for number, own in words.items()})
-        ended = Jobs(self._apart, words, share, self.parallel, noun="trial", first=self.first).run()
-        self.first = False
+            ended = {number: self._in_view(own, number) for number, own in words.items()}
+        else:
+            share = share_of({number: [*self.fixed, *own] for number, own in words.items()})
+            ended = Jobs(self._apart, words, share, self.parallel, noun="trial", first=self.first).run()
+            self.first = False
         return {
             number: Outcome(**said["outcome"]) if "outcome" in said else Outcome(None, None, said["reason"])
             for number, said in ended.items()
         }
 
-    def _in_view(self, own: list[str], number: int) -> Outcome:
+    def command(self, own: Sequence[str]) -> list[str]:
+        """The arguments with which a person makes the run of a trial."""
+        return [*([f"--config-dir={self.config_dir}"] if self.config_dir else []), *self.fixed, *own]
+
+    def _in_view(self, own: list[str], number: int) -> dict[str, Any]:
         """One trial in this process, with all that a run shows."""
         console = open_console()
         console.print(f"\ntrial {number}: {' '.join(own)}", markup=False)
-        try:
-            outcome = self._run(own, TrialDisplay(self._pruner()))
-        except UserError as fault:
-            outcome = Outcome(None, None, str(fault))
-        except Exception as fault:
-            traceback.print_exc()
-            outcome = Outcome(None, None, f"{type(fault).__name__}: {fault}")
-        said = f"{status_of(outcome)}: {outcome.reason}" if outcome.reason else self._found(outcome)
-        console.print(f"trial {number}: {said}", markup=False)
-        return outcome
+        said = self._attempt(own)
+        print(said.get("trace", ""), file=sys.stderr, end="")
+        ending = "" if said["status"] == "complete" else f"{said['status']}: "
+        console.print(f"trial {number}: {ending}{said['reason']}", markup=False)
+        return said
 
     def _apart(self, own: list[str], number: int, threads: int) -> dict[str, Any]:
         """One trial in a process of its own, whose output goes to a log in the folder of the search."""
         torch.set_num_threads(threads)
         assert Channel.current is not None
         Channel.current.open_log(self.study.folder / "trials" / str(number))
-        try:
-            outcome = self._run(own, TrialDisplay(self._pruner(), Channel.current.tell))
-        except UserError as fault:
-            return {"status": "failed", "reason": str(fault), "busy": isinstance(fault, BusyError)}
-        except Exception as fault:
-            return {"status": "failed", "reason": f"{type(fault).__name__}: {fault}", "trace": traceback.format_exc()}
-        reason = outcome.reason or self._found(outcome)
-        return {"status": status_of(outcome), "reason": reason, "outcome": outcome._asdict()}
+        return self._attempt(own, Channel.current.tell)
 
-    def _pruner(self) -> Any:
-        return self.study.pruner() if self.prune else None
+    def _attempt(self, own: list[str], tell: Tell | None = None) -> dict[str, Any]:
+        """One trial as a sweep keeps a job, with the outcome that a search keeps; a failure is not raised."""
+        more: dict[str, Any] = {}
+        try:
+            outcome = self._run(own, TrialDisplay(self.study.pruner() if self.prune else None, tell))
+        except UserError as fault:
+            outcome, more = Outcome(None, None, str(fault)), {"busy": isinstance(fault, BusyError)}
+        except Exception as fault:
+            outcome, more = Outcome(None, None, f"{type(fault).__name__}: {fault}"), {"trace": traceback.format_exc()}
+        reason = outcome.reason
+        if outcome.value is not None:
+            reason = f"validation {self.metric} {format_metric(self.metric, outcome.value)}"
+        return {"status": status_of(outcome), "reason": reason, "outcome": outcome._asdict(), **more}
 
     def _run(self, own: list[str], display: TrialDisplay) -> Outcome:
         """Run it, or continue, until it ends or is pruned."""
         composed = composition(*self.fixed, *own, config_dir=self.config_dir)
         try:
-            summary, path = execute(*composed, [*self.place, *self.fixed, *own], display)
+            summary, path = execute(*composed, self.command(own), display)
         except Interrupted:
             if display.pruned is None:
                 raise
@@ -92,10 +97,6 @@ class Trials:
             return Outcome(None, str(path), "every validation has tasks whose metric is not finite")
         validations = RunDirectory(path, summary["identity"]).validations(self.metric)
         return Outcome(value, str(path), validations=validations)
-
-    def _found(self, outcome: Outcome) -> str:
-        assert outcome.value is not None
-        return f"validation {self.metric} {format_metric(self.metric, outcome.value)}"
 
 
 def status_of(outcome: Outcome) -> str:

@@ -122,8 +122,9 @@ class Study:
         from optuna.trial import TrialState
 
         self._study.set_user_attr(str(number), outcome._asdict())  # before the trial counts as over
-        state = TrialState.PRUNED if outcome.pruned else TrialState.FAIL
-        self._study.tell(number, outcome.value, state=state if outcome.value is None else TrialState.COMPLETE)
+        without = TrialState.PRUNED if outcome.pruned else TrialState.FAIL
+        state = without if outcome.value is None else TrialState.COMPLETE
+        self._study.tell(number, outcome.value, state=state)
 
     def pruner(self) -> Pruner:
         """A pruner for a trial that begins now."""

@@ -18,7 +18,7 @@ import metabench
 from metabench.algo.base import UNREAD, Algorithm
 from metabench.backbone.base import Backbone
 from metabench.cli.commands.validate import check
-from metabench.config.catalog import description
+from metabench.config.catalog import OPTIONAL, description
 from metabench.config.compose import compose_plain
 from metabench.data.base import TaskSource
 from metabench.runs.run_id import digest, identity
@@ -67,6 +67,11 @@ def target(group: str, name: str) -> str:
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_opens_with_what_it_is(name):
     assert name.startswith("hydra/") or description(CONF / f"{name}.yaml")
+
+
+def test_the_groups_that_may_be_left_out_are_those_of_no_choice():
+    defaults = [entry for entry in raw("config")["defaults"] if isinstance(entry, dict)]
+    assert {group for entry in defaults for group, choice in entry.items() if choice is None} == OPTIONAL
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -90,7 +90,7 @@ def test_trials_side_by_side_are_those_of_one_after_the_other(tmp_path):
         assert (done.code, done.err) == (0, "")
         found[name] = trials(done.out), done.out.splitlines()[-2:], runs(tmp_path / name).keys()
     assert found["one"] == found["two"]
-    assert "meta-test" not in (tmp_path / "two" / folder_of(tmp_path / "two") / "trials/3/job.log").read_text()
+    assert "meta-test" not in (folder_of(tmp_path / "two") / "trials/3/job.log").read_text()
 
 
 def folder_of(cwd: Path) -> Path:

@@ -82,7 +82,6 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
         space = {key: distribution(override) for key, override in varied.items()}
     except ModuleNotFoundError:
         raise UserError(f"metabench tune needs {pip_install('tune')}") from None
-    place = [f"--config-dir={config_dir}"] if config_dir else []
     trials, parallel, prune = int(own["trials"]), int(own["parallel"]), own["prune"] == "true"
     with _one_thread(parallel):
         metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
@@ -100,15 +99,16 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
     console = open_console()
     if parallel > 1:
         preload()
+    runs = Trials(study, fixed, config_dir, metric, prune, parallel)
     with study:
         console.print(f"search {study.folder}: {len(study.ended())} of {trials} trials are done", markup=False)
-        study.search(trials, Trials(study, fixed, config_dir, metric, prune, parallel), parallel)
+        study.search(trials, runs, parallel)
         best = study.best()
         console.print("", _table(study, metric, best))
     if best is None:
         leave("no trial has a value", 1)
     outcome = study.outcome(best)
-    line = shlex.join(["metabench", *place, *fixed, *as_overrides({key: best.params[key] for key in space})])
+    line = shlex.join(["metabench", *runs.command(as_overrides({key: best.params[key] for key in space}))])
     console.print(f"\nbest on validation: trial {best.number}, {outcome.run}\n{line}", markup=False)
 
 
