@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
+from metabench.backbone.alone import Alone
 from metabench.backbone.layers import HeadInit
 from metabench.backbone.norm import BatchNorm, Statistics, held
 
@@ -50,6 +51,14 @@ def batch_statistics(module: nn.Module) -> AbstractContextManager[None]:
 def running_statistics(module: nn.Module) -> AbstractContextManager[None]:
     """Within the context, batch norm with running statistics uses them, in training too, and does not update them."""
     return _frozen(module, True)
+
+
+def queries_alone(module: nn.Module, support: int, queries: int) -> AbstractContextManager[None]:
+    """Within the context, batch statistics of `support` examples and then `queries` are of each query with the support.
+
+    The last `queries` rows of what comes out are the queries; see `metabench.backbone.alone`.
+    """
+    return held(batch_norms(module), "alone", Alone(support, queries))
 
 
 def _frozen(module: nn.Module, value: bool) -> AbstractContextManager[None]:

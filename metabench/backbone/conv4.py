@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Conv2d, Init, max_pool
-from metabench.backbone.norm import Statistics, make_norm
+from metabench.backbone.norm import BatchNorm, Statistics, make_norm
 from metabench.backbone.task_norm import TaskNorm
 from metabench.config.types import Count, Number, Positive, Section
 from metabench.errors import ConfigError
@@ -94,9 +94,11 @@ class Conv4(Backbone):
         if self.standardise is not None:
             x = (x - self.standardise.mean) / self.standardise.std
         for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(conv(x))
+            x = conv(x)
+            if self.pool == "stride" or block >= self.halvings:
+                x = norm(x)
+            else:
+                x = norm(x, max_pool) if isinstance(norm, BatchNorm) else max_pool(norm(x))
             if block < BLOCKS - 1 or self.readout != "linear":
-                x = F.relu(x)
-            if self.pool == "max" and block < self.halvings:
-                x = max_pool(x)
+                x = F.relu(x)  # after the maximum: the same, of a quarter of the numbers
         return x.transpose(0, 1)

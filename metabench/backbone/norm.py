@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from metabench.backbone.alone import Alone, Pool, normalise_alone
 from metabench.backbone.batch_norm import batch_norm
 
 Statistics = Literal["batch", "running", "pooled"]
@@ -44,6 +45,7 @@ class BatchNorm(Norm):
         self.running_mean: Tensor
         self.running_var: Tensor
         self.frozen = False  # normalise with running statistics; set by train() and eval()
+        self.alone: Alone | None = None  # normalise each query with the support set alone
         if self.running:
             self.register_buffer("running_mean", torch.zeros(channels))
             self.register_buffer("running_var", torch.ones(channels))
@@ -54,11 +56,15 @@ class BatchNorm(Norm):
         self.frozen = self.running and not mode
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise x `[N, T, C, ...]`, per task."""
+    def forward(self, x: Tensor, pool: Pool | None = None) -> Tensor:
+        """Normalise x `[N, T, C, ...]`, per task; then take the maxima that `pool` does, if any."""
+        if self.alone is not None and not self.frozen:
+            return normalise_alone(x, *self._per_channel(x.shape[1]), self.eps, self.alone, pool)
         if self.pooled and self.training:  # treat all examples as one task's
-            return self._normalise(x.flatten(0, 1).unsqueeze(1)).view(x.shape)
-        return self._normalise(x)
+            y = self._normalise(x.flatten(0, 1).unsqueeze(1)).view(x.shape)
+        else:
+            y = self._normalise(x)
+        return y if pool is None else pool(y)
 
     def _normalise(self, x: Tensor) -> Tensor:
         tasks = x.shape[1]

@@ -1,0 +1,68 @@
+"""Batch norm of each query in a batch with the support set alone, against one batch after the other."""
+
+import pytest
+import torch
+
+from metabench.backbone.base import batch_norms, queries_alone
+from metabench.backbone.conv4 import Conv4
+from metabench.backbone.layers import max_pool
+from metabench.backbone.norm import BatchNorm
+from metabench.backbone.resnet12 import ResNet12
+
+CONV4 = {
+    "filters": 4, "pool": "max", "halvings": 4, "readout": "flatten", "norm": "batch", "norm_scale": True,
+    "norm_eps": 1e-5, "statistics": "batch", "init": None, "standardise": None,
+}  # fmt: skip
+RESNET12 = {
+    "widths": [2, 3, 4, 5], "readout": "mean", "norm": "batch", "norm_eps": 1e-5, "statistics": "batch", "drop": 0.0,
+    "drop_block": 1,
+}  # fmt: skip
+
+
+def features(backbone, support, queries):
+    """Those of each query in a batch with the support set, `[T, Q, F]`, in a loop."""
+    batches = [torch.cat([support, query.unsqueeze(1)], dim=1) for query in queries.unbind(1)]
+    return torch.stack([backbone(batch)[:, -1] for batch in batches], dim=1)
+
+
+def with_scales(backbone):
+    """The backbone in double precision, with scales of both signs and shifts."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in batch_norms(backbone):
+        for parameter in norm.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+    return backbone.double()
+
+
+@pytest.mark.parametrize("support", [1, 5])
+@pytest.mark.parametrize("queries", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(Conv4, CONV4), (Conv4, CONV4 | {"pool": "stride"}), (Conv4, CONV4 | {"halvings": 2}), (ResNet12, RESNET12)],
+    ids=["max", "stride", "few_halvings", "resnet12"],
+)
+def test_each_query_is_normalised_with_the_support_set_alone(make, options, support, queries):
+    torch.manual_seed(0)
+    backbone = with_scales(make((1, 16, 16), **options))
+    x = torch.rand(2, support + queries, 1, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        expected = features(backbone, x[:, :support], x[:, support:])
+        with queries_alone(backbone, support, queries):
+            found = backbone(x)[:, -queries:]
+    torch.testing.assert_close(found, expected)
+
+
+def test_running_statistics_are_of_no_batch():
+    norm = BatchNorm(3, scale=True, eps=1e-5, statistics="running").eval()
+    x = torch.rand(6, 2, 3, 4, 4)
+    with queries_alone(norm, 2, 4):
+        torch.testing.assert_close(norm(x), norm(x))
+        assert norm(x).shape == x.shape
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 3)])
+def test_maxima_without_gradients_are_those_with(size):
+    x = torch.randn(3, 2, 4, *size)
+    with torch.no_grad():
+        found = max_pool(x)
+    assert torch.equal(found, max_pool(x.requires_grad_()))
