@@ -9,8 +9,7 @@ import torch
 
 def skip_dynamo_import() -> None:
     """Let seeding and optimisers run without torch._dynamo; see `untraced`."""
-    optimizer = torch.optim.Optimizer
-    for function in (torch.manual_seed, optimizer.add_param_group, optimizer.zero_grad, optimizer.load_state_dict):
+    for function in (torch.manual_seed, *vars(torch.optim.Optimizer).values()):
         untraced(function)
 
 

@@ -1,32 +1,80 @@
-"""From the start of the process to the first training step on packed Omniglot, the import of torch apart.
+"""From the start of `metabench` to its first words and to the end of its first meta-step, beside the import of torch.
 
-METABENCH_DATA=… python scripts/benchmarks/start.py
+python scripts/benchmarks/start.py [--repetitions N] [OVERRIDE ...]
+
+The program runs in a terminal of its own, as a person sees it. Its times and those of the import take turns; the table
+has their medians.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import pty
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections import defaultdict
 
-began = time.perf_counter()
-import torch  # noqa: E402
+DONE = b"meta-training 1/1"
+COMMAND = ("train.steps=1", "validate.episodes=2", "test.episodes=2", "log.pictures=false")
 
-imported = time.perf_counter()
 
-from metabench.config.compose import compose  # noqa: E402
-from metabench.training.components import Components  # noqa: E402
-from metabench.utils.console import Display  # noqa: E402
+def seconds_of_import() -> float:
+    """Those of a process that imports torch and ends."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.perf_counter() - began
+
+
+def seconds_of_start(overrides: list[str], folder: str) -> tuple[float, float]:
+    """Those to the first words of a run in `folder`, and to the end of its first meta-step."""
+    began = time.perf_counter()
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execv(sys.executable, [sys.executable, "-m", "metabench", *COMMAND, *overrides])
+    first, seen = 0.0, b""
+    while DONE not in seen:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # the end of a terminal, on Linux
+            part = b""
+        if not part:
+            raise SystemExit(f"the run ended before its first meta-step:\n{seen.decode(errors='replace')}")
+        first = first or time.perf_counter() - began
+        seen += part
+    done = time.perf_counter() - began
+    while True:
+        try:
+            if not os.read(terminal, 4096):
+                break
+        except OSError:
+            break
+    os.waitpid(child, 0)
+    os.close(terminal)
+    return first, done
 
 
 def main() -> None:
-    """Build the default Omniglot runs and take one meta-step of each."""
-    print(f"import torch {torch.__version__}: {imported - began:.2f} s")
-    for algo in ("maml", "protonet"):
-        start = time.perf_counter() if algo != "maml" else imported
-        run = Components(compose("data=omniglot", f"algo={algo}", "device=cpu"), Display())
-        ready = time.perf_counter()
-        run.meta_step(0, run.source.sample("train", 0, run.config.train.tasks))
-        done = time.perf_counter()
-        print(f"{algo}: {ready - start:.2f} s to a built run, {done - start:.2f} s to the end of the first meta-step")
+    """Print the medians and their ratios to the import of torch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("overrides", nargs="*", help="of the run; by default that of plain `metabench`")
+    options = parser.parse_args()
+    found = defaultdict(list)
+    for turn in range(options.repetitions):
+        with tempfile.TemporaryDirectory() as folder:
+            found["import torch"].append(seconds_of_import())
+            first, done = seconds_of_start([*options.overrides, f"seed={turn}"], folder)
+        found["first words"].append(first)
+        found["end of the first meta-step"].append(done)
+    median = {name: statistics.median(values) for name, values in found.items()}
+    print("| | seconds | to the import of torch |\n|---|---|---|")
+    for name, value in median.items():
+        print(f"| {name} | {value:.2f} | {value / median['import torch']:.2f} |")
 
 
 if __name__ == "__main__":
