@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metabench.axis import AXIS_OF, Axis
-from metabench.backbone.base import Backbone, batch_norms, batch_statistics
+from metabench.backbone.base import Backbone, batch_norms, batch_statistics, queries_alone
 from metabench.backbone.task_norm import task_norms
 from metabench.errors import ConfigError, UnreadTasksError
 from metabench.objective import OBJECTIVES
@@ -17,6 +17,7 @@ from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
+ALONE = 16  # queries predicted at once, each with a copy of the support set
 UNREAD: dict[Setting, str] = {  # why an algorithm refuses tasks of a setting
     "few_shot": "online method; choose an online data set, e.g. data=sinusoid_online",
     "online": "needs complete tasks; choose a data set that is not online, e.g. data=omniglot",
@@ -39,6 +40,7 @@ class Algorithm(nn.Module, ABC):
     needs_queries: ClassVar[bool] = True  # trains on queries; False if support and query examples are pooled
     own_weights: ClassVar[bool] = False  # adapts weights per task
     uneven_support: ClassVar[bool] = True  # classes of a support set may differ in their number of examples
+    rowwise: ClassVar[bool] = False  # `predict` reads a row by itself, but for batch norms; of more rows a query is last
     gives_support: ClassVar[bool] = False  # embeds queries beside their support set, as TaskNorm needs; not inherited
     remat = False  # recompute second-order inner steps in the backward pass; set by the runner
 
@@ -172,8 +174,16 @@ class Algorithm(nn.Module, ABC):
         `state` is that of the support set, where it is known.
         """
         state = self.adapt(support) if state is None else state
+        if self.rowwise:
+            return torch.cat([self._each_alone(state, support.x, part) for part in x.split(ALONE, dim=1)], dim=1)
 
         def one(query: Tensor) -> Tensor:
             return self.predict(state, torch.cat([support.x, query.unsqueeze(1)], dim=1))[:, -1]
 
-        return torch.vmap(one, in_dims=1, out_dims=1, chunk_size=16)(x)
+        return torch.vmap(one, in_dims=1, out_dims=1, chunk_size=ALONE)(x)
+
+    def _each_alone(self, state: State, support: Tensor, x: Tensor) -> Tensor:
+        """The same where examples meet in batch norms alone, which then know how to keep queries apart."""
+        size = x.shape[1]
+        with queries_alone(self, support.shape[1], size):
+            return self.predict(state, torch.cat([support, x], dim=1))[:, -size:]

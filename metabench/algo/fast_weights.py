@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from metabench.algo.base import Algorithm
 from metabench.algo.remat import Outputs, rematerialised
-from metabench.backbone.base import Backbone, queries_alone
+from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.norm import Norm
 from metabench.backbone.task_norm import support_first, task_norms
@@ -21,7 +21,6 @@ from metabench.config.types import Whole
 from metabench.tasks import Examples, TaskSpec
 
 Weights = dict[str, Tensor]
-ALONE = 16  # queries predicted at once, each with a copy of the support set
 
 
 class Network(nn.Module):
@@ -59,6 +58,7 @@ class FastWeights(Algorithm):
     """
 
     own_weights = True
+    rowwise = True
     first_order: bool = False  # treat inner gradients as constants
     learned_head: ClassVar[bool] = True  # the head is meta-learned, so its size is fixed
 
@@ -188,16 +188,6 @@ class FastWeights(Algorithm):
             return [self._beside(fast, support, x) for fast in self.trajectory(support)]
         z = self.embed(x)
         return [self.read(fast, z) for fast in self.trajectory(support)]
-
-    def predict_alone(self, support: Examples, x: Tensor, state: Weights | None = None) -> Tensor:
-        """See `Algorithm.predict_alone`; here only batch norm brings examples together, so it alone need know."""
-        state = self.adapt(support) if state is None else state
-        found = []
-        for part in x.split(ALONE, dim=1):
-            size = part.shape[1]
-            with queries_alone(self, support.x.shape[1], size):
-                found.append(self.predict(state, torch.cat([support.x, part], dim=1))[:, -size:])
-        return torch.cat(found, dim=1)
 
 
 def keep_head_of_other_ways(algo: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -29,6 +29,7 @@ class RelationNet(Algorithm):
     """A learned comparison of feature maps; the state is the summed maps of each class, `[T, ways, C, H, W]`."""
 
     classifies = True
+    rowwise = True
 
     def __init__(
         self,
@@ -101,8 +102,8 @@ class Relation(nn.Module):
             conv(maps.transpose(0, 1))  # [W or M, T, ...]: examples first
             for conv, maps in ((self.of_class, classes), (self.of_query, queries))
         )
-        x = (of_query.unsqueeze(1) + of_class).flatten(0, 1)  # [M·W, T, ...]
+        x = (of_query + of_class.unsqueeze(1)).flatten(0, 1)  # [W·M, T, ...]
         x = max_pool(F.relu(first(x)))
         x = max_pool(F.relu(self.norms[1](self.second(x))))
         x = F.relu(self.hidden(x.flatten(2).transpose(0, 1)))
-        return self.score(x).view(x.shape[0], -1, ways)
+        return self.score(x).view(x.shape[0], ways, -1).mT
