@@ -40,7 +40,7 @@ class Algorithm(nn.Module, ABC):
     needs_queries: ClassVar[bool] = True  # trains on queries; False if support and query examples are pooled
     own_weights: ClassVar[bool] = False  # adapts weights per task
     uneven_support: ClassVar[bool] = True  # classes of a support set may differ in their number of examples
-    rowwise: ClassVar[bool] = False  # `predict` reads a row by itself, but for batch norms; of more rows a query is last
+    rowwise: ClassVar[bool] = False  # `predict` reads each example by itself but for batch norms; see `backbone.alone`
     gives_support: ClassVar[bool] = False  # embeds queries beside their support set, as TaskNorm needs; not inherited
     remat = False  # recompute second-order inner steps in the backward pass; set by the runner
 

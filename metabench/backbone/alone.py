@@ -6,9 +6,10 @@ there on the support set looks different beside each query, and has Q copies:
     S + Q rows   support, queries                                   up to the first normalisation
     (S + 1) Q    s = 0 .. S-1 for every query, then the queries     after it; row s Q + q is that of query q
 
-The last Q rows are the queries in both. A layer in between may make more rows of each, with the query as the last index. The first batch of each query is never written out: its moments are those of
-the support set and of the query, joined (Chan, Golub, LeVeque 1983), and its maxima those from before normalisation,
-which commutes with a maximum where the scale is not negative.
+The last Q rows are the queries in both. A layer in between may make more rows of each, with the query as the last
+index. The first batch of each query is never written out: its moments are those of the support set and of the query,
+joined (Chan, Golub, LeVeque 1983), and its maxima those from before normalisation, which commutes with a maximum where
+the scale is not negative.
 """
 
 from __future__ import annotations
