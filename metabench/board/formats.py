@@ -13,7 +13,8 @@ from rich.text import Text
 
 from metabench import __version__
 from metabench.board.columns import TITLES
-from metabench.board.leaderboard import Board, Row
+from metabench.board.leaderboard import Board
+from metabench.board.row import Row
 from metabench.report.latex import FIT
 from metabench.report.latex import plain as plain_latex
 from metabench.report.markdown import plain as plain_md

@@ -6,78 +6,20 @@ out with the reason.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from numpy import array, ndarray
 
 from metabench.board import ranks
 from metabench.board.columns import BUDGET, COLUMNS, Column
-from metabench.errors import UserError, format_value
-from metabench.report.cells import Runs, algorithm, figure_of, name_variants, over_seeds
-from metabench.report.verdict import Figure
-from metabench.runs.experiment import FULL
+from metabench.board.eligible import Tests, alike, changed, examples, tests_of, within_budget
+from metabench.board.row import Row, by_method, make_row
+from metabench.errors import UserError
+from metabench.report.cells import name_variants
 from metabench.runs.groups import gather
 from metabench.runs.reader import TESTS, RunReader, Skipped, find
-from metabench.runs.run_id import flat
 from metabench.utils.files import DamagedError
-
-MODES = ("inductive", "transductive")
-NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
-
-
-Tests = dict[str, dict[str, RunReader]]  # by the run's identity, then by the test's name
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method: its runs over seeds and their results, in the chosen mode and in the other."""
-
-    method: str
-    variant: str
-    runs: Runs  # by seed
-    cells: dict[str, Figure]  # by column's title; what was not run is missing
-    others: dict[str, Figure]
-    values: ndarray | None  # of the first column: every test task of each seed [S, E]
-
-    @property
-    def name(self) -> str:
-        """The method, and how it differs from others of its name."""
-        return f"{self.method} ({self.variant})" if self.variant else self.method
-
-    @property
-    def train_seconds(self) -> float:
-        """Core seconds of meta-training, the mean of the seeds."""
-        return _mean([run.summary.train.seconds * (run.summary.environment.threads or 1) for run in self.runs])
-
-    @property
-    def test_seconds(self) -> float | None:
-        """Seconds of 1,000 tasks of the board's first test."""
-        tests = [run.summary.test for run in self.runs]
-        seconds = [1000 * test.seconds / test.modes[test.prediction].episodes for test in tests if test.seconds]
-        return _mean(seconds) if seconds else None
-
-    @property
-    def memory(self) -> float | None:
-        """Peak memory of the process in MB, of its device where that is a GPU; the largest of the seeds."""
-        found = [value for run in self.runs if (value := run.summary.train.peak_memory)]
-        return max(found) / 1e6 if found else None
-
-    @property
-    def parameters(self) -> int | None:
-        """Trained parameters."""
-        found = self.runs[0].summary.protocol.training.get("parameters")
-        return found if type(found) is int else None
-
-    @property
-    def meta_steps(self) -> int:
-        """The meta-steps of a run."""
-        return self.runs[0].summary.train.steps
 
 
 @dataclass(frozen=True)
@@ -192,21 +134,21 @@ def make_boards(
 def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction: str, more: Sequence[str]) -> Board:
     columns = COLUMNS[name]
     own = [run for run in runs if run.summary.test_of is None]
-    left_out += [fault for run in own if (fault := _changed(run)) is not None]
-    own, spare = _alike([run for run in own if _changed(run) is None])
+    left_out += [fault for run in own if (fault := changed(run)) is not None]
+    own, spare = alike([run for run in own if changed(run) is None])
     left_out += spare
-    kept, spare = _budget(own)
+    kept, spare = within_budget(own)
     left_out += spare
     groups, spare = gather(kept)
     left_out += spare
     below, spare = tests_of(kept, runs, dict.fromkeys([*(column.test for column in columns if column.test), *more]))
     left_out += spare
     rows = []
-    for (method, tuned), members in _by_method(groups).items():
+    for (method, tuned), members in by_method(groups).items():
         variants = name_variants(members) if len(members) > 1 else [""]
         for variant, seeds in zip(variants, members, strict=True):
             named = ", ".join(filter(None, (tuned, variant)))
-            rows.append(_row(method, named, seeds, below, columns, prediction, left_out))
+            rows.append(make_row(method, named, seeds, below, columns, prediction, left_out))
     metric = own[0].summary.test.metric if own else "accuracy"
     first, sign = columns[0].title, -1 if metric == "accuracy" else 1
     worst = float("inf")
@@ -214,144 +156,3 @@ def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction:
     values = {row.name: row.values for row in rows if row.values is not None}
     apart = ranks.told_apart(values)
     return Board(name, prediction, metric, rows, left_out, columns, ranks.letters(list(values), apart), below)
-
-
-def tests_of(kept: Sequence[RunReader], runs: Iterable[RunReader], names: Iterable[str]) -> tuple[Tests, list[Skipped]]:
-    """The tests of those names among `runs` that are of the runs `kept`, and those left out."""
-    runs = list(runs)
-    found: Tests = {}
-    left_out = []
-    known = {run.summary.identity for run in kept}
-    for name in names:
-        named = [run for run in runs if run.summary.test_of and run.summary.test_of.get("name") == name]
-        alike, spare = _alike(named)
-        left_out += spare
-        for run in alike:
-            of = str((run.summary.test_of or {}).get("run"))
-            if run.tested is None or of not in known:
-                left_out.append(Skipped(run.path, "is a test of a run that is not on the board"))
-            else:
-                found.setdefault(of, {}).setdefault(name, run)
-    return found, left_out
-
-
-def _by_method(groups: Iterable[dict[int, RunReader]]) -> dict[tuple[str, str], list[Runs]]:
-    """The cells of each method, and of each method with values set on the command line."""
-    found: dict[tuple[str, str], list[Runs]] = {}
-    for group in groups:
-        members = tuple(run for _, run in sorted(group.items()))
-        found.setdefault((algorithm(members[0]), tuned(members[0])), []).append(members)
-    return found
-
-
-def tuned(run: RunReader) -> str:
-    """Values of the algorithm that the command line set; those of an early version's run are read off its command."""
-    found = run.summary.tuned
-    if not found:
-        with suppress(ValueError):  # no command of a shell
-            found = [word for word in shlex.split(run.summary.environment.command) if word.startswith("algo.")]
-    return format_value(" ".join(found), 80) if found else ""
-
-
-def _row(
-    method: str,
-    variant: str,
-    runs: Runs,
-    tests: Tests,
-    columns: Sequence[Column],
-    prediction: str,
-    left_out: list[Skipped],
-) -> Row:
-    cells: dict[str, dict[str, Figure]] = {mode: {} for mode in MODES}
-    for column in columns:
-        shown = runs
-        if column.test is not None:
-            below = [tests.get(run.summary.identity, {}).get(column.test) for run in runs]
-            shown = tuple(run for run in below if run is not None)
-        for mode in MODES:
-            found = [(run, figure_of(run, mode, column.at)) for run in shown]
-            whole = [(run, figure) for run, figure in found if figure is not None]
-            if whole:
-                members, figures = zip(*whole, strict=True)
-                cells[mode][column.title] = over_seeds(members, figures, mode, column.at is None)
-    values = None
-    if columns[0].title in cells[prediction]:
-        try:
-            values = array([run.episodes(prediction) for run in runs])
-        except (DamagedError, KeyError) as fault:
-            left_out.append(Skipped(runs[0].path, f"{fault}; not compared with others"))
-    other = next(mode for mode in MODES if mode != prediction)
-    differing = {
-        title: figure
-        for title, figure in cells[other].items()
-        if title not in cells[prediction] or cells[prediction][title].mean != figure.mean
-    }
-    return Row(method, variant, runs, cells[prediction], differing, values)
-
-
-# ---- what is left out
-
-
-def _changed(run: RunReader) -> Skipped | None:
-    summary = run.summary
-    if summary.changes:
-        return Skipped(run.path, f"the board is changed by {format_value(' '.join(summary.changes), 80)}")
-    return Skipped(run.path, f"has budget {summary.budget}") if summary.budget != FULL else None
-
-
-def _card(run: RunReader) -> dict[str, Any]:
-    """All that runs of one column must share: the test card but for the mode it reports first, and the version."""
-    card = {key: value for key, value in run.summary.protocol.test.items() if key != "prediction"}
-    return flat(card) | {"metabench": run.summary.environment.metabench}
-
-
-def _alike(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
-    """Runs with the card that most have, and the others with what differs."""
-    cards = [_card(run) for run in runs]
-    if not cards:
-        return [], []
-    most = Counter(map(repr, cards)).most_common(1)[0][0]
-    common = next(card for card in cards if repr(card) == most)
-    kept, left_out = [], []
-    for run, card in zip(runs, cards, strict=True):
-        if repr(card) == most:
-            kept.append(run)
-            continue
-        keys = [key for key in dict.fromkeys([*card, *common]) if card.get(key) != common.get(key)]
-        said = ", ".join(
-            f"{key} {format_value(card.get(key), 40)} for {format_value(common.get(key), 40)}" for key in keys[:4]
-        )
-        left_out.append(Skipped(run.path, f"was tested another way than most: {said}"))
-    return kept, left_out
-
-
-def examples(run: RunReader) -> int | None:
-    """The images, or points, that meta-training sampled; None where nothing was trained or the card does not say."""
-    training = run.summary.protocol.training
-    sizes = [run.summary.train.steps, training.get("tasks_per_step"), training.get("ways", 1)]
-    sizes.append(sum(n for key in ("shots", "queries") if type(n := training.get(key)) is int))
-    if not all(type(size) is int for size in sizes):
-        return None
-    steps, tasks, ways, each = sizes
-    return steps * tasks * ways * each or None
-
-
-def _budget(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
-    """Runs of the middle budget, or without training; and the others."""
-    counts = sorted(count for run in runs if (count := examples(run)))
-    if not counts:
-        return runs, []
-    middle = counts[len(counts) // 2]
-    kept, left_out = [], []
-    for run in runs:
-        count = examples(run)
-        if count is None or abs(count - middle) <= NEAR * middle:
-            kept.append(run)
-        else:
-            said = f"trained on {count:,} examples, where the board has {middle:,}"
-            left_out.append(Skipped(run.path, said))
-    return kept, left_out
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy import ndarray
 
 from metabench.board.columns import COLUMNS, SHIFT
-from metabench.board.leaderboard import Board, Row, make_boards
+from metabench.board.leaderboard import Board, make_boards
+from metabench.board.row import Row
 from metabench.config.compose import compose_plain
 from metabench.errors import UserError
 from metabench.report.verdict import Figure

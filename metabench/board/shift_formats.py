@@ -10,7 +10,7 @@ from typing import Any
 from metabench import __version__
 from metabench.board.columns import TITLES
 from metabench.board.formats import Sheet
-from metabench.board.leaderboard import Row
+from metabench.board.row import Row
 from metabench.board.shift import HOME, Shifted
 from metabench.report.verdict import Figure
 from metabench.runs.untrusted import clean_text

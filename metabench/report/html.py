@@ -17,11 +17,12 @@ from typing import Any
 
 from metabench import __version__
 from metabench.figures.palette import ON_DARK, PALETTE
-from metabench.report import tables
+from metabench.report import wording
 from metabench.report.cells import Cell
 from metabench.report.tables import Report, Table
 from metabench.report.verdict import DEFINITION
 from metabench.runs.reader import Skipped
+from metabench.runs.untrusted import clean_text
 from metabench.utils.files import DamagedError
 
 LEARNING = (
@@ -65,7 +66,8 @@ def as_html(report: Report) -> str:
         definition=DEFINITION,
         light=PALETTE,
         dark=ON_DARK,
-        content=tables,
+        wording=wording,
+        clean_text=clean_text,
         runs=sum(len(cell.runs) for cell in report.cells),
         version=__version__,
     )

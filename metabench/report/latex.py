@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from metabench.report.cells import Cell
-from metabench.report.tables import Report, Table, footnotes, intervals, origin, test_card
+from metabench.report.tables import Report, Table
 from metabench.report.verdict import DEFINITION, Kind
+from metabench.report.wording import footnotes, intervals, origin, test_card
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

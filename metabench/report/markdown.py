@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from metabench.report.cells import Cell
-from metabench.report.tables import Report, Table, count, difference, origin, ours, paper, test_card, verdict_word
+from metabench.report.tables import Report, Table
+from metabench.report.wording import count, difference, origin, ours, paper, test_card, verdict_word
 
 
 def as_md(report: Report) -> str:

@@ -9,20 +9,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from metabench.report.cells import Cell
-from metabench.report.tables import (
-    Part,
-    Report,
-    Table,
-    count,
-    difference,
-    origin,
-    ours,
-    paper,
-    published_value,
-    test_card,
-    verdict_word,
-)
+from metabench.report.tables import Part, Report, Table
 from metabench.report.verdict import DEFINITION, Kind
+from metabench.report.wording import count, difference, origin, ours, paper, published_value, test_card, verdict_word
 
 COLOURS = {
     Kind.MATCHES: "green",

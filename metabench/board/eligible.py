@@ -1,0 +1,99 @@
+"""The runs that a board may set beside each other, and why the others are left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from metabench.errors import format_value
+from metabench.runs.experiment import FULL
+from metabench.runs.reader import RunReader, Skipped
+from metabench.runs.run_id import flat
+
+NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
+
+
+Tests = dict[str, dict[str, RunReader]]
+"""By the run's identity, then by the test's name."""
+
+
+def changed(run: RunReader) -> Skipped | None:
+    """Why a run is not of the board as it stands, if it is not."""
+    summary = run.summary
+    if summary.changes:
+        return Skipped(run.path, f"the board is changed by {format_value(' '.join(summary.changes), 80)}")
+    return Skipped(run.path, f"has budget {summary.budget}") if summary.budget != FULL else None
+
+
+def _card(run: RunReader) -> dict[str, Any]:
+    """All that runs of one column must share: the test card but for the mode it reports first, and the version."""
+    card = {key: value for key, value in run.summary.protocol.test.items() if key != "prediction"}
+    return flat(card) | {"metabench": run.summary.environment.metabench}
+
+
+def alike(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
+    """Runs with the card that most have, and the others with what differs."""
+    cards = [_card(run) for run in runs]
+    if not cards:
+        return [], []
+    most = Counter(map(repr, cards)).most_common(1)[0][0]
+    common = next(card for card in cards if repr(card) == most)
+    kept, left_out = [], []
+    for run, card in zip(runs, cards, strict=True):
+        if repr(card) == most:
+            kept.append(run)
+            continue
+        keys = [key for key in dict.fromkeys([*card, *common]) if card.get(key) != common.get(key)]
+        said = ", ".join(
+            f"{key} {format_value(card.get(key), 40)} for {format_value(common.get(key), 40)}" for key in keys[:4]
+        )
+        left_out.append(Skipped(run.path, f"was tested another way than most: {said}"))
+    return kept, left_out
+
+
+def examples(run: RunReader) -> int | None:
+    """The images, or points, that meta-training sampled; None where nothing was trained or the card does not say."""
+    training = run.summary.protocol.training
+    sizes = [run.summary.train.steps, training.get("tasks_per_step"), training.get("ways", 1)]
+    sizes.append(sum(n for key in ("shots", "queries") if type(n := training.get(key)) is int))
+    if not all(type(size) is int for size in sizes):
+        return None
+    steps, tasks, ways, each = sizes
+    return steps * tasks * ways * each or None
+
+
+def within_budget(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
+    """Runs of the middle budget, or without training; and the others."""
+    counts = sorted(count for run in runs if (count := examples(run)))
+    if not counts:
+        return runs, []
+    middle = counts[len(counts) // 2]
+    kept, left_out = [], []
+    for run in runs:
+        count = examples(run)
+        if count is None or abs(count - middle) <= NEAR * middle:
+            kept.append(run)
+        else:
+            said = f"trained on {count:,} examples, where the board has {middle:,}"
+            left_out.append(Skipped(run.path, said))
+    return kept, left_out
+
+
+def tests_of(kept: Sequence[RunReader], runs: Iterable[RunReader], names: Iterable[str]) -> tuple[Tests, list[Skipped]]:
+    """The tests of those names among `runs` that are of the runs `kept`, and those left out."""
+    runs = list(runs)
+    found: Tests = {}
+    left_out = []
+    known = {run.summary.identity for run in kept}
+    for name in names:
+        named = [run for run in runs if run.summary.test_of and run.summary.test_of.get("name") == name]
+        same, spare = alike(named)
+        left_out += spare
+        for run in same:
+            of = str((run.summary.test_of or {}).get("run"))
+            if run.tested is None or of not in known:
+                left_out.append(Skipped(run.path, "is a test of a run that is not on the board"))
+            else:
+                found.setdefault(of, {}).setdefault(name, run)
+    return found, left_out
