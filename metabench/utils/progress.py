@@ -108,14 +108,18 @@ class Phase:
         self.notes = notes or self.notes
         self._report()
         last = done == self.clock.total
-        if notes and (last or time.monotonic() - self._said > PLAIN_EVERY):
-            self._said = time.monotonic()
-            left = "" if last else f"{clock(self.clock.left)} left"
-            text = "  ".join(filter(None, (f"{self.name} {done}/{self.clock.total}", *notes, left)))
-            if not self.live:
-                self.console.print(text, markup=False)
-            if self.keep is not None:
-                self.keep(text)
+        self._say(*notes, "" if last else f"{clock(self.clock.left)} left", now=last and bool(notes))
+
+    def _say(self, *parts: str, now: bool = False) -> None:
+        """A plain line now and then, or `now`."""
+        if not now and time.monotonic() - self._said <= PLAIN_EVERY:
+            return
+        self._said = time.monotonic()
+        text = "  ".join(filter(None, (f"{self.name} {self.clock.done}/{self.clock.total}", *parts)))
+        if not self.live:
+            self.console.print(text, markup=False)
+        if self.keep is not None:
+            self.keep(text)
 
     @contextmanager
     def interlude(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -125,6 +129,7 @@ class Phase:
         def tick(done: int) -> None:
             self._aside = name, done, total
             self._report()
+            self._say(f"{name} {done}/{total}")
 
         tick(0)
         try:

@@ -77,6 +77,32 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     assert stream.getvalue() == "meta-test 2/2  loss 1\n"
 
 
+def test_whatever_takes_long_says_where_it_stands_in_plain_lines(now):
+    stream, kept = io.StringIO(), []
+    with Phase(Console(file=stream, width=80), None, "meta-test", 1000, keep=kept.append) as phase:
+        phase.update(100)
+        now[0] += 11.0
+        phase.update(200)
+        now[0] += 1.0
+        phase.update(300)
+        with phase.interlude("validation", 50) as tick:
+            tick(10)
+            now[0] += 11.0
+            tick(20)
+        now[0] += 1.0
+        phase.update(1000)
+    assert stream.getvalue().splitlines() == kept
+    assert kept == ["meta-test 200/1000  1:28 left", "meta-test 300/1000  validation 20/50"]
+
+
+def test_a_short_phase_without_anything_to_say_says_nothing(now):
+    stream = io.StringIO()
+    with Phase(Console(file=stream, width=80), None, "meta-test", 2) as phase:
+        now[0] += 5.0
+        phase.update(2)
+    assert not stream.getvalue()
+
+
 def test_a_sweep_is_told_of_interludes_too():
     told: list[dict[str, Any]] = []
     console = Console(file=io.StringIO())
