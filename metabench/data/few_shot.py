@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from metabench.config.types import Count, Section, Seed, Ways, Whole
 from metabench.data.base import TaskSource
 from metabench.data.images.bank import ImageBank, ImageSet
+from metabench.data.images.drawings import Drawings
 from metabench.data.images.ingest import resized
 from metabench.data.images.pictures import flat_picture
 from metabench.data.online import Buffer, Online
@@ -36,17 +37,6 @@ class Shape(Section):
     shots: Count
     queries: Whole
     rotations: Rotations | None = None  # None: those of the source
-
-
-class Drawings(NamedTuple):
-    """The drawings of a source, on its device."""
-
-    images: Tensor  # uint8 [turns * images of all characters, C, size, size]
-    pools: dict[SplitName, Tensor]  # the characters of each split
-    starts: Tensor  # [characters], the first image of each
-    counts: int | Tensor  # images of a character, or of each [characters] where they differ
-    turn_stride: int  # images from one turn to the next
-    digest: str
 
 
 class Episodes(TypedDict):
@@ -127,30 +117,26 @@ class FewShotImages(TaskSource):
         if stream is not None:
             self.spec = stream.spec(self.spec)
         if online is not None:
-            self._check_online(online)
+            if self.turned["train"] != rotations:
+                valid = f"null or {rotations}: training tasks are made of images that have come"
+                raise ConfigError("data.train.rotations", self.turned["train"], valid)
+            if stream is not None:
+                raise ConfigError("data.online", "given", "null: data.stream makes streams of another kind")
+            online.check_classes(self.classes["test"], ways)
             self.spec = replace(online.applied(self.spec), num_classes=self.classes["test"])
         self._characters, self._read = characters, read
         if self.shift is not None:
-            self._check_shift(self.shift)
+            if stream is not None or online is not None:
+                raise ConfigError("data.shift", "given", "null: it is of tasks with a support set, all of it at once")
+            self.shift.check(evaluation, drawings, size)
+            if self.shift.alphabet == "one":
+                self._alphabets = alphabet_members(characters["test"], self._turns("test"), ways).to(device)
 
     @cached_property
     def drawings(self) -> Drawings:
         """Images that episodes are sampled from, read when first asked for: the spec of a source needs no data."""
-        bank = self._read()
-        bank = bank.as_set() if isinstance(bank, ImageBank) else bank
-        position = {name: i for i, name in enumerate(bank.names)}
-        pools = {
-            split: torch.tensor([position[name] for name in self._characters[split]], device=self.device)
-            for split in SPLITS
-        }
-        images = bank.images.to(self.device)
-        if set(self.turned.values()) != {"none"}:
-            images = torch.cat([images.rot90(turn, (-2, -1)) for turn in range(TURNS)])
-        counts = torch.tensor(bank.counts, device=self.device)
-        even = len(set(bank.counts)) == 1
-        return Drawings(
-            images, pools, counts.cumsum(0) - counts, bank.counts[0] if even else counts, len(bank.images), bank.digest
-        )
+        turned = set(self.turned.values()) != {"none"}
+        return Drawings.of(self._read(), self._characters, TURNS if turned else 1, self.device)
 
     def _turns(self, split: SplitName) -> int:
         """Classes that one character makes in `split`."""
@@ -169,40 +155,9 @@ class FewShotImages(TaskSource):
             valid = f"with {key}.queries={episode.queries} at most {self.each}, the drawings of a class"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
 
-    def _check_online(self, online: Online) -> None:
-        if self.turned["train"] != self.rotations:
-            valid = f"null or {self.rotations}: training tasks are made of images that have come"
-            raise ConfigError("data.train.rotations", self.turned["train"], valid)
-        if self.stream is not None:
-            raise ConfigError("data.online", "given", "null: data.stream makes streams of another kind")
-        rounds = self.classes["test"] // self.ways
-        if online.rounds > rounds:
-            valid = f"at most {rounds}: there are {self.classes['test']} test classes, and no two rounds share one"
-            raise ConfigError("data.online.rounds", online.rounds, valid)
-
     def class_names(self, split: SplitName) -> frozenset[str]:
         """See `TaskSource`."""
         return frozenset(self._characters[split])
-
-    def _check_shift(self, shift: ImageShift) -> None:
-        if self.stream is not None or self.online is not None:
-            raise ConfigError("data.shift", "given", "null: it is of tasks with a support set, all of it at once")
-        shots, queries = self.episodes["test"].shots, self.episodes["test"].queries
-        if shift.unbalanced and shots < 2:
-            raise ConfigError("data.shots", shots, "with data.shift.unbalanced=true at least 2")
-        if shift.unbalanced and self.each - queries <= shots:
-            valid = f"with data.shift.unbalanced=true at most {self.each - shots - 1}, so that a class can have more"
-            raise ConfigError("data.queries", queries, valid)
-        if (wrong := shift.wrong(self.ways, shots)) > self.ways * (shots - 1):
-            valid = (
-                f"at most {self.ways * (shots - 1)} of {self.ways * shots} support labels, so that each class keeps one"
-            )
-            raise ConfigError("data.shift.wrong_labels", shift.wrong_labels, f"{valid}: {wrong} are asked for")
-        if shift.resolution and shift.resolution > self.size:
-            raise ConfigError("data.shift.resolution", shift.resolution, f"at most {self.size}, the side of an image")
-        if shift.alphabet == "one":
-            members = alphabet_members(self._characters["test"], self._turns("test"), self.ways)
-            self._alphabets = members.to(self.device)
 
     @cached_property
     def buffer(self) -> Buffer:

@@ -45,6 +45,12 @@ class Online(Section):
             raise ConfigError("data.train.shots", train.shots, f"at most data.shots, {of.shots}: {_OWN}")
         return replace(spec, setting="online")
 
+    def check_classes(self, classes: int, ways: int) -> None:
+        """Raise `ConfigError` where there are too few test classes for rounds that share none."""
+        if self.rounds > (most := classes // ways):
+            valid = f"at most {most}: there are {classes} test classes, and no two rounds share one"
+            raise ConfigError("data.online.rounds", self.rounds, valid)
+
 
 class Buffer:
     """Training tasks drawn from what has come of the rounds `stream`: of their support sets, in the order of arrival.

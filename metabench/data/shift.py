@@ -20,7 +20,7 @@ from metabench.data.sequence import moved
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.rng import below, choose, gaussian, uniform
-from metabench.tasks import Examples
+from metabench.tasks import Episode, Examples
 
 FINE = 4  # parts of a pixel, for strokes
 _SUPPORT_NOISE, _QUERY_NOISE, _WRONG, _OTHER, _COUNTS, _SPARE, _ALPHABET, _MEMBERS = range(16, 24)  # streams
@@ -48,6 +48,20 @@ class ImageShift(Shift):
     wrong_labels: Share | None = None  # of the support set; each class keeps a right one
     unbalanced: bool | None = None  # a random number of shots for each class, the same in all
     alphabet: Sort | None = None  # of a task's classes: one for all of them, or new ones, that training has none of
+
+    def check(self, episode: Episode, each: int, size: int) -> None:
+        """Raise `ConfigError` where tasks of `each` drawings a class, of side `size`, cannot have the shift."""
+        ways, shots, queries = episode.outputs, episode.shots, episode.queries
+        if self.unbalanced and shots < 2:
+            raise ConfigError("data.shots", shots, "with data.shift.unbalanced=true at least 2")
+        if self.unbalanced and each - queries <= shots:
+            valid = f"with data.shift.unbalanced=true at most {each - shots - 1}, so that a class can have more"
+            raise ConfigError("data.queries", queries, valid)
+        if (wrong := self.wrong(ways, shots)) > ways * (shots - 1):
+            valid = f"at most {ways * (shots - 1)} of {ways * shots} support labels, so that each class keeps one"
+            raise ConfigError("data.shift.wrong_labels", self.wrong_labels, f"{valid}: {wrong} are asked for")
+        if self.resolution and self.resolution > size:
+            raise ConfigError("data.shift.resolution", self.resolution, f"at most {size}, the side of an image")
 
     def images(self, x: Tensor, keys: Tensor, *, query: bool, background: float) -> Tensor:
         """`x [T, N, C, S, S]`, shifted; ink differs from `background`, 0 or 1, by up to 1."""
