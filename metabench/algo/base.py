@@ -17,6 +17,7 @@ from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
+OWN = (__name__.partition(".")[0], "torch")  # packages whose layers are known
 ALONE = 16  # queries predicted at once, each with a copy of the support set
 UNREAD: dict[Setting, str] = {  # why an algorithm refuses tasks of a setting
     "few_shot": "online method; choose an online data set, e.g. data=sinusoid_online",
@@ -174,13 +175,19 @@ class Algorithm(nn.Module, ABC):
         `state` is that of the support set, where it is known.
         """
         state = self.adapt(support) if state is None else state
-        if self.rowwise:
+        if self._rowwise:
             return torch.cat([self._each_alone(state, support.x, part) for part in x.split(ALONE, dim=1)], dim=1)
 
         def one(query: Tensor) -> Tensor:
             return self.predict(state, torch.cat([support.x, query.unsqueeze(1)], dim=1))[:, -1]
 
         return torch.vmap(one, in_dims=1, out_dims=1, chunk_size=ALONE)(x)
+
+    @property
+    def _rowwise(self) -> bool:
+        """True where `rowwise` holds: a class or a layer from elsewhere has to say so in its own name."""
+        foreign = any(type(module).__module__.partition(".")[0] not in OWN for module in self.modules())
+        return bool(vars(type(self)).get("rowwise")) if foreign else self.rowwise
 
     def _each_alone(self, state: State, support: Tensor, x: Tensor) -> Tensor:
         """The same where examples meet in batch norms alone, which then know how to keep queries apart."""

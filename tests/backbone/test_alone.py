@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from metabench.algo.maml import MAML
 from metabench.backbone.base import batch_norms, queries_alone
 from metabench.backbone.conv4 import Conv4
 from metabench.backbone.layers import max_pool
 from metabench.backbone.norm import BatchNorm
 from metabench.backbone.resnet12 import ResNet12
+from metabench.tasks import Episode, Examples, TaskSpec
 
 CONV4 = {
     "filters": 4, "pool": "max", "halvings": 4, "readout": "flatten", "norm": "batch", "norm_scale": True,
@@ -58,6 +60,29 @@ def test_running_statistics_are_of_no_batch():
     with queries_alone(norm, 2, 4):
         torch.testing.assert_close(norm(x), norm(x))
         assert norm(x).shape == x.shape
+
+
+class Mixed(MAML):
+    """A method of somebody's own, which brings queries together."""
+
+    def predict(self, state, x):
+        """Each prediction less the mean of all."""
+        found = super().predict(state, x)
+        return found - found.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("rowwise", [False, True])
+def test_a_method_from_elsewhere_is_not_taken_to_read_row_by_row(rowwise):
+    spec = TaskSpec((1, 16, 16), "cross_entropy", Episode(2, 1, 3), Episode(2, 1, 3))
+    cls = type("Own", (Mixed if not rowwise else MAML,), {"rowwise": True} if rowwise else {})
+    torch.manual_seed(0)
+    algo = cls(spec, Conv4((1, 16, 16), **CONV4), inner_lr=0.1, inner_steps=1, eval_inner_steps=1, adapt_norm=True)
+    assert algo.eval()._rowwise is rowwise
+    support, x = Examples(torch.rand(2, 2, 1, 16, 16), torch.tensor([[0, 1], [1, 0]])), torch.rand(2, 6, 1, 16, 16)
+    with torch.no_grad():
+        state = algo.adapt(support)
+        each = [algo.predict(state, torch.cat([support.x, x[:, i : i + 1]], dim=1))[:, -1] for i in range(6)]
+        torch.testing.assert_close(algo.predict_alone(support, x), torch.stack(each, dim=1))
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 3)])
