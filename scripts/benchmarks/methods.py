@@ -33,7 +33,7 @@ FAMILIES = {
     "memory": "lstm ntm mann dnc memorymodule",
     "sequence": "snail icl",
     "neural process": "cnp np anp tnp",
-    "amortised": "leo hypernet",
+    "amortised": "leo hypernet csn",
     "learned update rule": "metalstm learnedupdate",
     "generative": "statistician dagan",
     "online": "ftml ftl toe",

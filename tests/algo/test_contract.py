@@ -41,7 +41,7 @@ NOT_A_GRADIENT = {  # of the value that `forward` returns
     "memorymodule": "takes keys for constants",
 }
 # Only training teaches them what labels mean.
-AMORTISED = {"snail", "hypernet", "cnp", "np", "anp", "tnp", "gnn", "relationnet"}
+AMORTISED = {"snail", "hypernet", "csn", "cnp", "np", "anp", "tnp", "gnn", "relationnet"}
 OF_QUERY_SETS = {  # what training leaves is made by query labels too
     "statistician": "running statistics of sets",
     "memorymodule": "rows",
@@ -51,7 +51,7 @@ DRAWN = {"baseline", "baselinepp"}  # from a random head, above which a few step
 
 def labels_are_inputs(case: tuple[str, ...]) -> bool:
     """Labels go into layers that tell them apart: tests of the method itself permute those layers too."""
-    return case[0] in {"snail", "cnp", "np", "anp", "tnp", "gnn"} or "algo.generates=weights" in case
+    return case[0] in {"snail", "csn", "cnp", "np", "anp", "tnp", "gnn"} or "algo.generates=weights" in case
 
 
 every = over(CASES)
