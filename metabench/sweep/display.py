@@ -11,11 +11,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 
+from metabench.sweep.outcome import FINE
 from metabench.utils.console import format_metric
 from metabench.utils.progress import PLAIN_EVERY, can_draw, clock, line
 
 DRAW_EVERY = 0.25  # seconds
-FINE = ("complete", "skipped", "pruned")
 
 
 class SweepDisplay:

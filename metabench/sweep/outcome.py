@@ -14,6 +14,7 @@ Outcome = dict[str, Any]
 
 KILLED: Outcome = {"status": "killed", "reason": "the process ended without a word"}
 UNKNOWN: Outcome = {"status": "failed", "reason": "no outcome was returned"}
+FINE = ("complete", "skipped", "pruned")  # how a job may end without having failed
 KEPT = ("status", "reason", "test", "run")
 
 

@@ -18,9 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from metabench.sweep.isolate import Channel
-from metabench.sweep.outcome import KEPT, KILLED, UNKNOWN, Outcome, as_outcome, write_outcome
-
-FINE = ("complete", "skipped")
+from metabench.sweep.outcome import FINE, KEPT, KILLED, UNKNOWN, Outcome, as_outcome, write_outcome
 
 
 class SweepRecord:
