@@ -108,7 +108,7 @@ class Phase:
         self.notes = notes or self.notes
         self._report()
         last = done == self.clock.total
-        self._say(*notes, "" if last else f"{clock(self.clock.left)} left", now=last and bool(notes))
+        self._say(*self.notes, "" if last else f"{clock(self.clock.left)} left", now=last and bool(notes))
 
     def _say(self, *parts: str, now: bool = False) -> None:
         """A plain line now and then, or `now`."""

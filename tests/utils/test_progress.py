@@ -95,6 +95,17 @@ def test_whatever_takes_long_says_where_it_stands_in_plain_lines(now):
     assert kept == ["meta-test 200/1000  1:28 left", "meta-test 300/1000  validation 20/50"]
 
 
+def test_a_line_between_two_reports_has_the_metrics_of_the_last(now):
+    stream = io.StringIO()
+    with Phase(Console(file=stream, width=80), None, "meta-training", 100) as phase:
+        phase.update(1)
+        now[0] += 5.0
+        phase.update(50, ["loss 1"])
+        now[0] += 6.0
+        phase.update(60)
+    assert stream.getvalue().splitlines() == ["meta-training 60/100  loss 1  0:07 left"]
+
+
 def test_a_short_phase_without_anything_to_say_says_nothing(now):
     stream = io.StringIO()
     with Phase(Console(file=stream, width=80), None, "meta-test", 2) as phase:
