@@ -94,11 +94,11 @@ class Conv4(Backbone):
         if self.standardise is not None:
             x = (x - self.standardise.mean) / self.standardise.std
         for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = conv(x)
-            if self.pool == "stride" or block >= self.halvings:
-                x = norm(x)
+            x, halves = conv(x), self.pool == "max" and block < self.halvings
+            if halves and isinstance(norm, BatchNorm) and norm.alone:
+                x = norm(x, max_pool)
             else:
-                x = norm(x, max_pool) if isinstance(norm, BatchNorm) else max_pool(norm(x))
+                x = max_pool(norm(x)) if halves else norm(x)
             if block < BLOCKS - 1 or self.readout != "linear":
                 x = F.relu(x)  # after the maximum: the same, of a quarter of the numbers
         return x.transpose(0, 1)

@@ -211,7 +211,6 @@ ONCE = {  # by module and function: run when a model is built or its data is rea
     ("algo/ntm", "_bind"),
     ("algo/ntm", "_towards"),
     ("data/few_shot", "_prepared"),  # a user's picture
-    ("data/few_shot", "drawings"),
     ("data/image_folder", "prepare"),  # a user's picture
     ("data/omniglot_within_alphabet", "rows"),
     ("data/shift", "alphabet_members"),
