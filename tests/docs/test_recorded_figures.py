@@ -85,8 +85,8 @@ def test_the_boards_of_the_findings_are_recorded(cells):
 
 
 def test_omniglot_in_the_findings_is_recorded():
-    rows = section("Omniglot: seven rows")
-    assert len(rows) == 7
+    rows = section("Omniglot: the rows so far")
+    assert {row[0] for row in rows} == {path.name for path in (ROOT / "outputs/reference/bench/omniglot").iterdir()}
     for method, *figures, _ in rows:
         run = ROOT / f"outputs/reference/bench/omniglot/{method}/seed0"
         for place, figure in zip(
