@@ -44,6 +44,8 @@ def normalise_alone(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: 
 
 def _first(x: Tensor, weight: Tensor, bias: Tensor, eps: float, size: int, pool: Pool | None) -> Tensor:
     """The first normalisation, which gives every query its copy of the support set."""
+    if x.dim() == 3:  # vectors: maps of one number
+        return _first(x.unsqueeze(-1), weight, bias, eps, size, pool).squeeze(-1)
     space = tuple(range(3, x.dim()))
     weight, bias = (p.view(x.shape[1], -1, *[1] * len(space)) for p in (weight, bias))
     of_support = torch.var_mean(x[:size], dim=(0, *space), keepdim=True, correction=0)

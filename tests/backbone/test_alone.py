@@ -7,6 +7,7 @@ from metabench.algo.maml import MAML
 from metabench.backbone.base import batch_norms, queries_alone
 from metabench.backbone.conv4 import Conv4
 from metabench.backbone.layers import max_pool
+from metabench.backbone.mlp import MLP
 from metabench.backbone.norm import BatchNorm
 from metabench.backbone.resnet12 import ResNet12
 from metabench.tasks import Episode, Examples, TaskSpec
@@ -14,6 +15,10 @@ from metabench.tasks import Episode, Examples, TaskSpec
 CONV4 = {
     "filters": 4, "pool": "max", "halvings": 4, "readout": "flatten", "norm": "batch", "norm_scale": True,
     "norm_eps": 1e-5, "statistics": "batch", "init": None, "standardise": None,
+}  # fmt: skip
+MLP_OF = {
+    "hidden": [5, 4], "norm": "batch", "norm_scale": True, "norm_eps": 1e-5, "statistics": "batch", "init_std": None,
+    "readout": None,
 }  # fmt: skip
 RESNET12 = {
     "widths": [2, 3, 4, 5], "readout": "mean", "norm": "batch", "norm_eps": 1e-5, "statistics": "batch", "drop": 0.0,
@@ -40,8 +45,14 @@ def with_scales(backbone):
 @pytest.mark.parametrize("queries", [1, 3, 5])
 @pytest.mark.parametrize(
     ("make", "options"),
-    [(Conv4, CONV4), (Conv4, CONV4 | {"pool": "stride"}), (Conv4, CONV4 | {"halvings": 2}), (ResNet12, RESNET12)],
-    ids=["max", "stride", "few_halvings", "resnet12"],
+    [
+        (Conv4, CONV4),
+        (Conv4, CONV4 | {"pool": "stride"}),
+        (Conv4, CONV4 | {"halvings": 2}),
+        (ResNet12, RESNET12),
+        (MLP, MLP_OF),
+    ],
+    ids=["max", "stride", "few_halvings", "resnet12", "mlp"],
 )
 def test_each_query_is_normalised_with_the_support_set_alone(make, options, support, queries):
     torch.manual_seed(0)
