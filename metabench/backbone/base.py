@@ -58,7 +58,7 @@ def queries_alone(module: nn.Module, support: int, queries: int) -> AbstractCont
 
     The last `queries` rows of what comes out are the queries; see `metabench.backbone.alone`.
     """
-    return held(batch_norms(module), "alone", Alone(support, queries))
+    return held([layer for layer in batch_norms(module) if not layer.frozen], "alone", Alone(support, queries))
 
 
 def _frozen(module: nn.Module, value: bool) -> AbstractContextManager[None]:

@@ -96,7 +96,7 @@ class Conv4(Backbone):
         for block, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x, halves = conv(x), self.pool == "max" and block < self.halvings
             if halves and isinstance(norm, BatchNorm) and norm.alone:
-                x = norm(x, max_pool)
+                x = norm.each_alone(x, max_pool)
             else:
                 x = max_pool(norm(x)) if halves else norm(x)
             if block < BLOCKS - 1 or self.readout != "linear":

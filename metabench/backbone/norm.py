@@ -56,15 +56,18 @@ class BatchNorm(Norm):
         self.frozen = self.running and not mode
         return self
 
-    def forward(self, x: Tensor, pool: Pool | None = None) -> Tensor:
-        """Normalise x `[N, T, C, ...]`, per task; then take the maxima that `pool` does, if any."""
-        if self.alone is not None and not self.frozen:
-            return normalise_alone(x, *self._per_channel(x.shape[1]), self.eps, self.alone, pool)
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x `[N, T, C, ...]`, per task."""
+        if self.alone is not None:
+            return self.each_alone(x)
         if self.pooled and self.training:  # treat all examples as one task's
-            y = self._normalise(x.flatten(0, 1).unsqueeze(1)).view(x.shape)
-        else:
-            y = self._normalise(x)
-        return y if pool is None else pool(y)
+            return self._normalise(x.flatten(0, 1).unsqueeze(1)).view(x.shape)
+        return self._normalise(x)
+
+    def each_alone(self, x: Tensor, pool: Pool | None = None) -> Tensor:
+        """Normalise each query of x `[N, T, C, ...]` with the support set alone; then take maxima, if `pool` does."""
+        assert self.alone is not None
+        return normalise_alone(x, *self._per_channel(x.shape[1]), self.eps, self.alone, pool)
 
     def _normalise(self, x: Tensor) -> Tensor:
         tasks = x.shape[1]

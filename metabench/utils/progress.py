@@ -107,8 +107,8 @@ class Phase:
         self.clock.update(done)
         self.notes = notes or self.notes
         self._report()
-        last = done == self.clock.total
-        self._say(*self.notes, "" if last else f"{clock(self.clock.left)} left", now=last and bool(notes))
+        last, left = done == self.clock.total, self.clock.left
+        self._say(*self.notes, "" if last or left is None else f"{clock(left)} left", now=last and bool(notes))
 
     def _say(self, *parts: str, now: bool = False) -> None:
         """A plain line now and then, or `now`."""

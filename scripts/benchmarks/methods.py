@@ -90,7 +90,7 @@ def peak(threads: int) -> float:
 
 
 def bound(run: Components, took: float) -> str:
-    """What a meta-step of `took` seconds waits for, with the figures that say so."""
+    """The bound of a meta-step that took `took` seconds, with the figures that say so."""
     tasks = run.config.train.tasks
     flops = work(run.algo, run.source.sample("train", 0, 1)).flops * tasks
     calls = work(run.algo, run.source.sample("train", 0, tasks)).calls

@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 
 DONE = b"meta-training 1/1"
 COMMAND = ("train.steps=1", "validate.episodes=2", "test.episodes=2", "log.pictures=false")
@@ -29,6 +31,13 @@ def seconds_of_import() -> float:
     return time.perf_counter() - began
 
 
+def parts(terminal: int) -> Iterator[bytes]:
+    """All that is written to a terminal, as it comes."""
+    with suppress(OSError):  # the end of a terminal, on Linux
+        while part := os.read(terminal, 4096):
+            yield part
+
+
 def seconds_of_start(overrides: list[str], folder: str) -> tuple[float, float]:
     """Those to the first words of a run in `folder`, and to the end of its first meta-step."""
     began = time.perf_counter()
@@ -36,25 +45,16 @@ def seconds_of_start(overrides: list[str], folder: str) -> tuple[float, float]:
     if child == 0:
         os.chdir(folder)
         os.execv(sys.executable, [sys.executable, "-m", "metabench", *COMMAND, *overrides])
-    first, seen = 0.0, b""
-    while DONE not in seen:
-        try:
-            part = os.read(terminal, 4096)
-        except OSError:  # the end of a terminal, on Linux
-            part = b""
-        if not part:
-            raise SystemExit(f"the run ended before its first meta-step:\n{seen.decode(errors='replace')}")
-        first = first or time.perf_counter() - began
+    first, done, seen = 0.0, 0.0, b""
+    for part in parts(terminal):
         seen += part
-    done = time.perf_counter() - began
-    while True:
-        try:
-            if not os.read(terminal, 4096):
-                break
-        except OSError:
-            break
+        first = first or time.perf_counter() - began
+        if DONE in seen:
+            done = done or time.perf_counter() - began
     os.waitpid(child, 0)
     os.close(terminal)
+    if not done:
+        raise SystemExit(f"the run ended before its first meta-step:\n{seen.decode(errors='replace')}")
     return first, done
 
 
