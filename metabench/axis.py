@@ -39,13 +39,18 @@ def _after_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]
     return [(prediction, target) for prediction in outputs]
 
 
+def by_instance(labels: Tensor) -> Tensor:
+    """Places `[T, M]` of the first example of each class, the second of each, …; labels `[T, M, C]`."""
+    earlier = (labels.unsqueeze(2) == labels.unsqueeze(1)).all(-1).tril(-1).sum(2)
+    return earlier.argsort(dim=1, stable=True)
+
+
 def _at_each(outputs: list[Tensor], target: Tensor, shots: int) -> list[Part]:
     """The first instance of every class, the second, …, in a sequence with `shots` instances per class."""
     from torch import take_along_dim
 
     labels = target.reshape(*target.shape[:2], -1)  # [T, M, 1], or [T, M, C] of strings
-    earlier = (labels.unsqueeze(2) == labels.unsqueeze(1)).all(-1).tril(-1).sum(2)  # instances of the class before
-    places = earlier.argsort(dim=1, stable=True).unsqueeze(2).chunk(shots, dim=1)
+    places = by_instance(labels).unsqueeze(2).chunk(shots, dim=1)
     parts = [[take_along_dim(of, place, dim=1) for of in (outputs[-1], labels)] for place in places]
     return [(prediction, y.view(*y.shape[:2], *target.shape[2:])) for prediction, y in parts]
 

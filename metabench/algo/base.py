@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from metabench.axis import AXIS_OF, Axis
+from metabench.axis import AXIS_OF, Axis, by_instance
 from metabench.backbone.base import Backbone, batch_norms, batch_statistics, queries_alone
 from metabench.backbone.task_norm import task_norms
 from metabench.errors import ConfigError, UnreadTasksError
@@ -148,10 +148,11 @@ class Algorithm(nn.Module, ABC):
         return ("inductive", "transductive") if norms[0].running else ("transductive", "inductive")
 
     @torch.no_grad()
-    def evaluate(self, tasks: Tasks, mode: Mode | None = None) -> Metrics:
+    def evaluate(self, tasks: Tasks, mode: Mode | None = None, alone: int | None = None) -> Metrics:
         """The loss and the metric per column of the axis, `[T, K]`, in `mode` (None: the default mode).
 
-        A transductive model in inductive mode predicts queries one by one and gives the last column only, `[T, 1]`.
+        A transductive model in inductive mode predicts queries one by one and gives the last column only, `[T, 1]`;
+        `alone` is then the number of queries of each class, of a regression task in all (None: every one).
         Call in `eval()` mode, as `metabench.evaluation.evaluate.evaluate` does, so that no statistics are updated.
         """
         support, query = self.view(tasks)[:2]
@@ -162,12 +163,21 @@ class Algorithm(nn.Module, ABC):
             with batch_statistics(self):
                 outputs = self.outputs(support, query.x)
         else:
+            query = query if alone is None else self._first(query, alone)
             outputs = [self.predict_alone(support, query.x)]
         parts = self.axis.parts(outputs, query.y, self.episode.shots)
         return {
             name: torch.stack([figure(output, target) for output, target in parts], dim=1)
             for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
         }
+
+    def _first(self, query: Examples, count: int) -> Examples:
+        """The first `count` queries of each class, or of a regression task."""
+        if self.spec.objective == "mse":
+            return Examples(query.x[:, :count], query.y[:, :count])
+        places = by_instance(query.y.unsqueeze(-1))[:, : count * self.spec.eval.outputs]
+        task = torch.arange(len(places), device=places.device).unsqueeze(1)
+        return Examples(query.x[task, places], query.y[task, places])
 
     def predict_alone(self, support: Examples, x: Tensor, state: State = None) -> Tensor:
         """Predictions of each query in a batch with the support set alone (Nichol et al. 2018, "non-transductive").

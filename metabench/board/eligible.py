@@ -11,6 +11,7 @@ from metabench.runs.experiment import FULL
 from metabench.runs.reader import RunReader, Skipped
 from metabench.runs.run_id import flat
 
+OF_MODES = ("prediction", "inductive_queries")  # of the test card: which mode is first, and how the other was made
 NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
 
 
@@ -27,8 +28,8 @@ def changed(run: RunReader) -> Skipped | None:
 
 
 def _card(run: RunReader) -> dict[str, Any]:
-    """All that runs of one column must share: the test card but for the mode it reports first, and the version."""
-    card = {key: value for key, value in run.summary.protocol.test.items() if key != "prediction"}
+    """All that runs of one column must share: the test card but for the modes of prediction, and the version."""
+    card = {key: value for key, value in run.summary.protocol.test.items() if key not in OF_MODES}
     return flat(card) | {"metabench": run.summary.environment.metabench}
 
 

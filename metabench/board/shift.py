@@ -16,6 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from metabench.board.columns import COLUMNS, SHIFT
+from metabench.board.eligible import OF_MODES
 from metabench.board.leaderboard import Board, make_boards
 from metabench.board.row import Row
 from metabench.config.compose import compose_plain
@@ -27,7 +28,7 @@ from metabench.utils.files import DamagedError
 from metabench.utils.interval import FEWEST, crossed, half_width
 
 HOME = "home"
-NOT_OF_SIZE = ("data.shift", "episodes", "prediction", "data.classes")  # of the card: not which tasks these are
+NOT_OF_SIZE = (*OF_MODES, "data.shift", "episodes", "data.classes")  # of the card: not which tasks these are
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ Groups (GROUP=CHOICE; --config-dir FOLDER adds your own)
 Keys most used (metabench --cfg job shows all of them, with their values)
   seed=0  device=auto|cpu|cuda|cuda:1|ddp  resume=true|false  name=NAME  run_dir=FOLDER  init=FOLDER
   train.steps  train.tasks (per meta-step)  engine=eager|compile|graph  chunk (tasks in memory at once)  remat=true
-  validate.every  validate.episodes  validate.early_stopping  test.episodes  tracker=[tensorboard,wandb,mlflow,csv]
+  validate.every  validate.episodes  validate.early_stopping  test.episodes  test.inductive_queries
+  tracker=[tensorboard,wandb,mlflow,csv]
   data.ways  data.shots  data.queries  (data.train.* for meta-training alone)  data.root
   algo.inner_lr  algo.inner_steps  algo.eval_inner_steps  optim.lr
 

@@ -60,6 +60,7 @@ class Test(Section):
     """The final test."""
 
     episodes: Annotated[int, Field(ge=2, le=LARGEST)]
+    inductive_queries: Count | None = None  # of each class, where queries are predicted one by one; None: all
 
 
 class Log(Section):

@@ -48,13 +48,14 @@ def evaluate(
     *,
     batch: int,
     mode: Mode | None = None,
+    alone: int | None = None,
     tick: Callable[[int], None] = lambda done: None,
     ranks: Distributed = SINGLE,
 ) -> Metrics:
     """Metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
 
-    Each rank evaluates a shard of them. `tick` is called with the number of tasks done, after every batch and by all
-    ranks equally often; it may raise to stop.
+    `mode` and `alone` are those of `Algorithm.evaluate`. Each rank evaluates a shard of the tasks. `tick` is called
+    with the number of tasks done, after every batch and by all ranks equally often; it may raise to stop.
     """
     training = algo.training
     algo.eval()
@@ -62,7 +63,7 @@ def evaluate(
     try:
         for start in range(0, math.ceil(episodes / ranks.size), batch):
             if mine := ranks.shard(episodes)[start : start + batch]:
-                parts.append(algo.evaluate(source.sample(split, mine.start, len(mine)), mode))
+                parts.append(algo.evaluate(source.sample(split, mine.start, len(mine)), mode, alone))
             tick(min(episodes, ranks.size * (start + batch)))
     finally:
         algo.train(training)

@@ -30,6 +30,7 @@ def protocol_card(
         "episodes": source.test_episodes(config.test.episodes),
         "metric": algo.objective.metric_name,
         "prediction": algo.modes[0],
+        **_one_by_one(config, source, algo),
         "selection": _selection(config, source, algo),
         "interval": FORMULA,
     }
@@ -53,6 +54,14 @@ def protocol_card(
         "precision": config.device.precision,
     }
     return {"hash": digest(test)[:12], "test": test, "training": training}
+
+
+def _one_by_one(config: Config, source: TaskSource, algo: Algorithm) -> dict[str, int]:
+    """How many queries of a class are predicted one by one; empty where all or none are."""
+    count = config.test.inductive_queries
+    if count in (None, source.spec.eval.queries) or source.online is not None or algo.modes[0] == "inductive":
+        return {}
+    return {"inductive_queries": count}
 
 
 def _early_stopping(config: Config) -> dict[str, str]:

@@ -38,7 +38,7 @@ def versus(a: Path, b: Path, prediction: str | None = None) -> list[str]:
     """The lines to print; raises `UserError` where the two were not tested on the same tasks in the same way."""
     sides = (_side("A", a), _side("B", b))
     mode = prediction or sides[0].runs[0].summary.test.prediction
-    _same_test(*sides, chosen=prediction is not None)
+    _same_test(*sides, prediction)
     for side in sides:
         for run in side.runs:
             if mode not in run.summary.test.modes:
@@ -77,12 +77,13 @@ def _differing(runs: list[RunReader]) -> str:
     return ", ".join(differ[:6]) + (f" and {len(differ) - 6} more" if len(differ) > 6 else "")
 
 
-def _same_test(a: Side, b: Side, chosen: bool) -> None:
-    """Raise `UserError` naming what differs between the two protocols; `prediction` may where one was chosen."""
+def _same_test(a: Side, b: Side, chosen: str | None) -> None:
+    """Raise `UserError` naming what differs between the two protocols, but for modes other than a chosen one."""
     cards = [flat(side.runs[0].summary.protocol.test) for side in (a, b)]
     keys = [key for key in dict.fromkeys([*cards[0], *cards[1]]) if cards[0].get(key) != cards[1].get(key)]
     if chosen:
-        keys = [key for key in keys if key != "prediction"]
+        other = {"prediction"} if chosen == "inductive" else {"prediction", "inductive_queries"}
+        keys = [key for key in keys if key not in other]
     if not keys:
         return
     differ = ", ".join(f"{key} ({' and '.join(format_value(card.get(key), 60) for card in cards)})" for key in keys[:6])

@@ -14,7 +14,8 @@ NOT_IDENTITY = ("resume", "run_dir", "name", "log", "tracker", "budget", "publis
 NOT_OF_DATA = ("root", "download", "memory")  # the content of the data is on the protocol card
 NOT_OF_DEVICE = ("index",)  # a run goes on on another GPU
 LATER = (  # keys that version 0.1.0 lacks
-    *("data.train.rotations", "validate.early_stopping", "train.clip_each", "backbone.head_init"),
+    *("data.train.rotations", "validate.early_stopping", "test.inductive_queries"),
+    *("train.clip_each", "backbone.head_init"),
     *("algo.of_class", "algo.init", "algo.rectify", "algo.reshuffle"),
 )
 

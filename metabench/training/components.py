@@ -84,6 +84,9 @@ class Components:
             raise ConfigError("train.tasks", config.train.tasks, f"every one of {ranks.size} ranks needs a task")
         if self.algo.coupled:
             self._refuse_chunks()
+        if (config.test.inductive_queries or 0) > spec.eval.queries:
+            valid = f"at most {spec.eval.queries}, data.queries"
+            raise ConfigError("test.inductive_queries", config.test.inductive_queries, valid)
         if self.source.online is not None and config.validation.early_stopping is not None:
             valid = "null: online streams have no validation"
             raise ConfigError("validate.early_stopping", config.validation.early_stopping, valid)

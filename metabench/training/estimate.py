@@ -18,6 +18,7 @@ from metabench.utils.console import Display
 ENOUGH = 0.4  # seconds of measurement
 LONG = 2.0  # seconds of a first call that is measured once: what it does once is little of it
 MOST = 5  # repetitions
+SIZES = ("ways", "shots", "queries")
 MANY = 16  # tasks evaluated at once
 
 
@@ -47,12 +48,15 @@ def estimate(config: Config) -> Estimate:
             lambda i: step(i % components.steps, components.loader(i % components.steps))
         )
     components.source.sample("validation", 0, components.batch)  # reads the data, and finds what fits the memory
-    modes = components.algo.modes
-    each = sum(_task(components, mode) for mode in modes) / len(modes)
     validations = components.steps // config.validation.every * config.validation.episodes
-    test = components.source.test_episodes(config.test.episodes) * len(modes)
-    more = sum(_share(config, overrides) for overrides in (config.tests or {}).values())
-    return Estimate(train, each * (validations + test * (1 + more)))
+    episodes = components.source.test_episodes(config.test.episodes)
+    natural, test = components.algo.modes[0], 0.0
+    for mode in components.algo.modes:
+        alone = mode == "inductive" != natural
+        more = sum(_share(config, overrides, alone=alone) for overrides in (config.tests or {}).values())
+        tasks = episodes * (1 + more) + (validations if mode == natural else 0)
+        test += _task(components, mode) * tasks
+    return Estimate(train, test)
 
 
 def _task(components: Components, mode: Mode) -> float:
@@ -60,7 +64,7 @@ def _task(components: Components, mode: Mode) -> float:
 
     def evaluate(tasks: int) -> float:
         began = _clock()
-        components.evaluate("validation", tasks, mode=mode)
+        components.evaluate("validation", tasks, mode=mode, alone=components.config.test.inductive_queries)
         return (_clock() - began) / tasks
 
     alone = evaluate(1)
@@ -86,14 +90,17 @@ def _clock() -> float:
     return time.monotonic() if torch.cuda.is_available() else time.process_time()
 
 
-def _share(config: Config, overrides: Sequence[str]) -> float:
-    """The examples of a further test, as a share of those of the main one."""
+def _share(config: Config, overrides: Sequence[str], *, alone: bool) -> float:
+    """The examples of a further test, as a share of those of the main one; `alone`: a support set for each query."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = {one.key_or_group: one.value() for one in parsed}
 
     def examples(given: Mapping[str, Any]) -> float:
-        sizes = {key: given.get(f"data.{key}", config.data.get(key, 1)) for key in ("ways", "shots", "queries")}
+        ways, shots, queries = (given.get(f"data.{key}", config.data.get(key, 1)) for key in SIZES)
         episodes = given.get("test.episodes", config.test.episodes)
-        return float(sizes["ways"] * (sizes["shots"] + sizes["queries"]) * episodes)
+        if not alone:
+            return float(ways * (shots + queries) * episodes)
+        some = given.get("test.inductive_queries", config.test.inductive_queries) or queries
+        return float(ways * some * (ways * shots + 1) * episodes)
 
     return examples(values) / examples({})

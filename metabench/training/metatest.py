@@ -24,7 +24,8 @@ def meta_test(training: Training) -> dict[str, Any]:
         with checked_state(directory.path / "checkpoints" / "best.pt"):
             components.algo.load_state_dict(best)
     modes = components.algo.modes[:1] if rounds else components.algo.modes
-    episodes = components.source.test_episodes(components.config.test.episodes)
+    wanted = components.config.test
+    episodes, alone = components.source.test_episodes(wanted.episodes), wanted.inductive_queries
     results, finals = {}, {}
     lost: dict[str, int] = {}  # tasks without a finite metric, by how they were tested
     online: dict[str, Any] = {}
@@ -37,7 +38,7 @@ def meta_test(training: Training) -> dict[str, Any]:
                 training.signals.listen()
                 training.signals.check()  # should something have swallowed what the handler raised
 
-            figures = components.evaluate("test", episodes, mode=mode, tick=tick)[components.metric]
+            figures = components.evaluate("test", episodes, mode=mode, alone=alone, tick=tick)[components.metric]
             if rounds:
                 lost["in hindsight"] = count_nonfinite(figures[:, -1])
                 outcome, figures = rounds.outcome(figures[:, -1]), rounds.found

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from metabench.config.build import arguments, check, component, section_keys, settled
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
-from metabench.config.schema import Config
+from metabench.config.schema import Config, Test
 from metabench.config.types import Node
 from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError, suggest
@@ -123,6 +123,7 @@ def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str
     plain["tracker"] = None
     for key in ("data", "algo"):
         plain[key] = _with_later_keys(plain[key], BASES[key], key)
+    plain["test"] = check(Test, plain["test"]).model_dump()
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, text = str(override.key_or_group), str(override.input_line)
         if override.is_delete() or override.is_add() or override.is_sweep_override():

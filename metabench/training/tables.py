@@ -54,8 +54,11 @@ def result_table(summary: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("", name, "95% interval of the mean, tasks"):
         table.add_column(heading)
+    some = summary["protocol"]["test"].get("inductive_queries")
     for mode, result in test["modes"].items():
-        table.add_row(mode, format_metric(name, result["mean"], result["ci95"]), f"{result['episodes']}{_lost(result)}")
+        of = f", {some} {'query' if some == 1 else 'queries'} of each class" if some and mode == "inductive" else ""
+        value = format_metric(name, result["mean"], result["ci95"])
+        table.add_row(mode, value, f"{result['episodes']}{of}{_lost(result)}")
     axis = AXES[test.get("axis", INNER_STEPS.name)]  # older summaries have no other
     if len(test["per_step"]) > 1:
         for entry in test["per_step"]:

@@ -69,6 +69,8 @@ CASES = {
     "train.steps=-1": "train.steps=-1: should be greater than or equal to 0",
     "train.clip=0": "train.clip=0: should be greater than 0",
     "test.episodes=1": "test.episodes=1: should be greater than or equal to 2",
+    "test.inductive_queries=0": "test.inductive_queries=0: should be greater than or equal to 1",
+    "test.inductive_queries=11": "test.inductive_queries=11: at most 10, data.queries",
     "checkpoint.every=0": "checkpoint.every=0: should be greater than or equal to 1",
     "algo.inner_lr=-0.1": "algo.inner_lr=-0.1: should be greater than 0",
     "algo.inner_lr=nan": "algo.inner_lr=nan: should be a finite number",

@@ -29,6 +29,16 @@ def test_meta_steps_validations_tests_and_further_tests_are_summed(one_second_ea
     assert estimate(more).test == 5 * 10 + 40 * (1 + 2 + 0.5)  # 10 and 10 points, 30 and 10
 
 
+def test_a_query_predicted_alone_counts_with_its_support_set(one_second_each):
+    given = ("data=glyphs", "algo=maml", "data.train.ways=5", "backbone.statistics=batch", "engine=eager", "device=cpu")
+    config = compose(*given, "train.steps=100", "validate.every=20", "validate.episodes=10", "test.episodes=40")
+    tests = {"wide": ["data.ways=20", "data.queries=5", "test.inductive_queries=1"]}
+    found = estimate(config.model_copy(update={"tests": tests})).test
+    queries = config.data["queries"]
+    natural, alone = 20 * 6 / (5 * (1 + queries)), 20 * 1 * 21 / (5 * queries * 6)
+    assert found == pytest.approx(5 * 10 + 40 * (1 + natural) + 40 * (1 + alone))
+
+
 def test_a_method_without_training_takes_its_tests_alone(one_second_each):
     assert estimate(compose(*SMALL, "algo=scratch", "test.episodes=40")).train == 0
 

@@ -40,7 +40,9 @@ def shown(experiment: str) -> str:
     ours = {"mean": 0.9, "ci95": 0.01, "episodes": 600}
     test: dict[str, Any] = {"metric": "accuracy", "modes": {"inductive": ours}, "per_step": [{"step": 0, **ours}]}
     stream = io.StringIO()
-    Console(file=stream, width=200).print(result_table({"test": test, "published": published(experiment)}))
+    Console(file=stream, width=200).print(
+        result_table({"protocol": CARD, "test": test, "published": published(experiment)})
+    )
     return stream.getvalue()
 
 
