@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -11,15 +13,18 @@ from paths import ROOT
 
 
 @pytest.fixture
-def report() -> Iterator[ModuleType]:
-    scripts = str(ROOT / "scripts/benchmarks")
-    sys.path.insert(0, scripts)
+def scripts() -> Iterator[None]:
+    folder = str(ROOT / "scripts/benchmarks")
+    sys.path.insert(0, folder)
     try:
-        from peers import report
-
-        yield report
+        yield
     finally:
-        sys.path.remove(scripts)
+        sys.path.remove(folder)
+
+
+@pytest.fixture
+def report(scripts) -> ModuleType:
+    return import_module("peers.report")
 
 
 def test_the_best_peer_is_the_fastest_with_the_right_gradient(report):
@@ -54,3 +59,12 @@ def test_a_wrong_gradient_and_a_missing_peer_are_shown(report):
     for table in (report.plain("title", results), report.markdown("title", results)):
         assert "2.0e-01 WRONG" in table
         assert "no wheel" in table
+
+
+def test_a_peer_that_lacks_a_kind_of_work_is_listed_and_not_started(scripts, tmp_path):
+    compare, work = import_module("compare_peers"), import_module("peers.workloads")
+    bench = compare.Bench(Namespace(peers=["higher"]), None, tmp_path, {})
+    for key, reason in ("protonet60", "has no prototypical network"), ("sampling", "has no loader of its own"):
+        with pytest.raises(compare.WorkerError, match=reason):
+            bench.launch("higher", work.WORKLOADS[key])
+    assert {kind for kinds in work.PEERS.values() for kind in kinds} == set(work.NAMES)

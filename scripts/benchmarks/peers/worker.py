@@ -31,7 +31,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class UnsupportedError(Exception):
-    """The contestant has nothing of its own for a workload; the message says what is missing."""
+    """The contestant cannot do a workload here; the message says what is missing."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,23 @@ BATCHES = 4  # different batches that repetitions go round
 SHIFT = 3.0
 CONV_INNER_LR = 0.02
 
+Kind = Literal["maml", "protonet", "sampling", "start"]
+NAMES: dict[Kind, str] = {  # what a contestant needs for a kind of work
+    "maml": "MAML",
+    "protonet": "prototypical network",
+    "sampling": "loader of its own",
+    "start": "MAML",
+}
+MAML: tuple[Kind, ...] = ("maml", "start")
+PEERS: dict[str, tuple[Kind, ...]] = {  # the peers, and what each has
+    "learn2learn": (*MAML, "protonet", "sampling"),
+    "higher": MAML,
+    "torchopt": MAML,
+    "torchmeta": (*MAML, "protonet", "sampling"),
+    "parallel-metalearn": (*MAML, "protonet", "sampling"),
+    "jax": (*MAML, "protonet"),
+}
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -24,14 +41,18 @@ class Workload:
 
     key: str
     title: str
-    kind: Literal["maml", "protonet", "sampling", "start"]
+    kind: Kind
     overrides: tuple[str, ...]  # of metabench's configuration, `data=` apart
-    regression: bool = False
+    data: str = "{images}"  # metabench's name of it; {images} is omniglot or glyphs
     ways: int = 1
     queries: int = 10  # of a class; of a task in a regression
     tasks: int = 25
     inner_steps: int = 1
     inner_lr: float = 0.01
+
+    @property
+    def regression(self) -> bool:
+        return self.data == "sinusoid"
 
 
 def _maml(key: str, title: str, *, ways: int, queries: int, tasks: int, inner_steps: int) -> Workload:
@@ -51,8 +72,8 @@ def _maml(key: str, title: str, *, ways: int, queries: int, tasks: int, inner_st
 
 
 def _sinusoid(key: str, title: str, inner_steps: int) -> Workload:
-    overrides = ("algo=maml", "data=sinusoid", "train.tasks=25", f"algo.inner_steps={inner_steps}")
-    return Workload(key, title, "maml", overrides, regression=True, inner_steps=inner_steps)
+    overrides = ("algo=maml", "train.tasks=25", f"algo.inner_steps={inner_steps}")
+    return Workload(key, title, "maml", overrides, data="sinusoid", inner_steps=inner_steps)
 
 
 _SINUSOID = _sinusoid("sinusoid1", "MAML sinusoid, MLP 40-40, 10 + 10 points, 1 inner step, 25 tasks", 1)
