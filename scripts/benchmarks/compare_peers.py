@@ -2,9 +2,10 @@
 
     python scripts/benchmarks/compare_peers.py [--workloads omniglot5,start] [--peers jax,higher] [--markdown FILE]
 
-Peers: learn2learn, higher, torchopt, torchmeta, parallel-metalearn, and plain JAX (jit, vmap). They live in an
-environment of their own (`--env`), made at the first call, or are those of this Python (`--here`). One that is not
-there, or cannot do a workload, is listed with the reason.
+Peers: learn2learn, higher, torchopt, torchmeta, parallel-metalearn, and plain JAX (jit, vmap); for memory networks and
+neural processes plain torch (`nn.LSTM`, `nn.Linear`), dnc and neuralprocesses. They live in an environment of their own
+(`--env`), made at the first call, or are those of this Python (`--here`). One that is not there, or cannot do a
+workload, is listed with the reason.
 
 - Each contestant is a process. They take turns (A, B, C, then B, C, A, …), and all others sleep meanwhile, so noise
   hits all alike. Threads are each library's own choice; for all, GOMP_SPINCOUNT=20000, as `metabench` sets for itself.
@@ -17,7 +18,8 @@ there, or cannot do a workload, is listed with the reason.
 - Time is the median of whole meta-steps, Adam (1e-3) included, after a first one and a warm-up. `of metabench` is the
   median over metabench's: above 1 metabench is the faster.
 - Gradient error is the relative L2 distance of the first outer gradient (float32) from a float64 reference in plain
-  torch that shares no code with anyone. A peer above 1e-3 is shown, marked WRONG, and never "best".
+  torch that shares no code with anyone. A peer above 1e-3 is shown, marked WRONG, and never "best". Where a library's
+  model has other equations (dnc, neuralprocesses), it has the same sizes, and its gradient is not compared.
 - Memory is the process's peak at the end less its peak just before the first step, compilation included; on a GPU, the
   peak of what the library allocated there.
 - The last line is the smallest ratio, over the workloads, of the best peer's median to metabench's.
@@ -107,10 +109,11 @@ class Bench:
             worker.ask(
                 PREPARE, "prepare", workload=workload.key, folder=str(folder), device=self.arguments.device
             )  # fmt: skip
-            worker.ask(PREPARE, "first", gradient=gradient if workload.kind != "start" else None)
+            first = worker.ask(PREPARE, "first", gradient=gradient if workload.kind != "start" else None)
+            result.other_equations = first["other_equations"]
             if workload.kind == "start":
                 result.seconds.append(time.perf_counter() - worker.began)
-            elif gradient:
+            elif gradient and not result.other_equations:
                 result.error = distance(Path(gradient), folder / "reference.npz")
             versions = worker.ask(PREPARE, "versions")["versions"]
             if versions.get("torch", self.versions["torch"]) != self.versions["torch"]:
@@ -300,7 +303,7 @@ def main() -> None:
             if arguments.markdown:
                 arguments.markdown.write_text(written(tables, machine(arguments, bench.versions)))
     say("\n" + "\n".join(machine(arguments, bench.versions)))
-    say("gradient error above 1e-3: shown, marked WRONG, never the best peer")
+    say("gradient error above 1e-3: shown, marked WRONG, never the best peer; other equations: gradient not compared")
     say(worst(tables))
 
 

@@ -34,9 +34,9 @@ class Metabench(Contestant):
         self.overrides = overrides
 
     def open(self, job: Job) -> Components:
-        data = job.workload.data.format(images=os.environ.get("METABENCH_PEERS_DATA", "omniglot"))
-        settings = (f"data={data}", *job.workload.overrides, f"device={job.device}", f"optim.lr={OUTER_LR}")
-        return Components(compose(*settings, *self.overrides), Display())
+        settings = job.workload.configuration(os.environ.get("METABENCH_PEERS_DATA", "omniglot"))
+        common = (f"device={job.device}", f"optim.lr={OUTER_LR}")
+        return Components(compose(*settings, *common, *self.overrides), Display())
 
     def export(self, job: Job) -> None:
         """Write the weights to begin with and the batches to go round."""
