@@ -2,9 +2,10 @@
 
     python scripts/benchmarks/compare_peers.py [--workloads omniglot5,start] [--peers jax,higher] [--markdown FILE]
 
-Peers: learn2learn, higher, torchopt, torchmeta, parallel-metalearn, and plain JAX (jit, vmap). They live in an
-environment of their own (`--env`), made at the first call, or are those of this Python (`--here`). One that is not
-there, or cannot do a workload, is listed with the reason.
+Peers: learn2learn, higher, torchopt, torchmeta, parallel-metalearn, and plain JAX (jit, vmap); for memory networks and
+neural processes plain torch (`nn.LSTM`, `nn.Linear`), dnc and neuralprocesses. They live in an environment of their own
+(`--env`), made at the first call, or are those of this Python (`--here`). One that is not there, or cannot do a
+workload, is listed with the reason.
 
 - Each contestant is a process. They take turns (A, B, C, then B, C, A, …), and all others sleep meanwhile, so noise
   hits all alike. Threads are each library's own choice; for all, GOMP_SPINCOUNT=20000, as `metabench` sets for itself.
@@ -17,7 +18,8 @@ there, or cannot do a workload, is listed with the reason.
 - Time is the median of whole meta-steps, Adam (1e-3) included, after a first one and a warm-up. `of metabench` is the
   median over metabench's: above 1 metabench is the faster.
 - Gradient error is the relative L2 distance of the first outer gradient (float32) from a float64 reference in plain
-  torch that shares no code with anyone. A peer above 1e-3 is shown, marked WRONG, and never "best".
+  torch that shares no code with anyone. A peer above 1e-3 is shown, marked WRONG, and never "best". Where a library's
+  model has other equations (dnc, neuralprocesses), it has the same sizes, and its gradient is not compared.
 - Memory is the process's peak at the end less its peak just before the first step, compilation included; on a GPU, the
   peak of what the library allocated there.
 - The last line is the smallest ratio, over the workloads, of the best peer's median to metabench's.
@@ -45,10 +47,9 @@ import numpy as np
 from peers.client import Worker, WorkerError, python_path
 from peers.environment import Environment, Present
 from peers.report import OURS, Result, markdown, plain, worst
-from peers.workloads import WORKLOADS, Workload
+from peers.workloads import NAMES, PEERS, WORKLOADS, Workload
 
 ROOT = Path(__file__).parents[2]
-PEERS = ("learn2learn", "higher", "torchopt", "torchmeta", "parallel-metalearn", "jax")
 TURN = 0.25  # seconds: a turn is as many steps as fit, at least one
 MOST = 100  # steps in a turn
 PREPARE = 600.0  # seconds: the longest that building, or a first step with its compilation, may take
@@ -72,10 +73,12 @@ class Bench:
     def contestants(self) -> list[str]:
         return [OURS, *self.arguments.peers]
 
-    def launch(self, contestant: str) -> Worker:
+    def launch(self, contestant: str, workload: Workload) -> Worker:
+        ours = contestant == OURS
+        if not ours and workload.kind not in PEERS[contestant]:
+            raise WorkerError(f"has no {NAMES[workload.kind]}")
         if contestant in self.missing:
             raise WorkerError(f"not installed: {self.missing[contestant]}")
-        ours = contestant == OURS
         python = Path(sys.executable) if ours else self.environment.python
         overrides = self.arguments.overrides if ours else []
         return Worker(python, contestant.replace("-", "_"), overrides, variables(self.arguments, self.environment))
@@ -86,7 +89,7 @@ class Bench:
         folder.mkdir()
         if workload.kind == "sampling":
             return folder
-        worker = self.launch(OURS)
+        worker = self.launch(OURS, workload)
         try:
             worker.ask(PREPARE, "export", workload=workload.key, folder=str(folder), device="cpu")
         finally:
@@ -100,16 +103,17 @@ class Bench:
 
     def first(self, contestant: str, workload: Workload, folder: Path, result: Result) -> Worker:
         """A worker that has done its first step."""
-        worker = self.launch(contestant)
+        worker = self.launch(contestant, workload)
         try:
             gradient = None if workload.kind == "sampling" else str(folder / f"{contestant}.npz")
             worker.ask(
                 PREPARE, "prepare", workload=workload.key, folder=str(folder), device=self.arguments.device
             )  # fmt: skip
-            worker.ask(PREPARE, "first", gradient=gradient if workload.kind != "start" else None)
+            first = worker.ask(PREPARE, "first", gradient=gradient if workload.kind != "start" else None)
+            result.other_equations = first["other_equations"]
             if workload.kind == "start":
                 result.seconds.append(time.perf_counter() - worker.began)
-            elif gradient:
+            elif gradient and not result.other_equations:
                 result.error = distance(Path(gradient), folder / "reference.npz")
             versions = worker.ask(PREPARE, "versions")["versions"]
             if versions.get("torch", self.versions["torch"]) != self.versions["torch"]:
@@ -208,7 +212,7 @@ def variables(arguments: argparse.Namespace, environment: Environment | Present)
     found = {
         "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "20000"),
         "METABENCH_PEERS_CACHE": str(environment.folder),
-        "METABENCH_PEERS_DATA": f"data={arguments.data}",
+        "METABENCH_PEERS_DATA": arguments.data,
     }
     beside = ROOT.parent / "shared" / "data"
     if "METABENCH_DATA" not in os.environ and beside.is_dir():
@@ -253,7 +257,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     keys = tuple(WORKLOADS)
     parser.add_argument("--workloads", type=some(keys), default=list(keys), help=f"of {','.join(keys)}")  # type: ignore[arg-type]
-    parser.add_argument("--peers", type=some(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}")  # type: ignore[arg-type]
+    parser.add_argument("--peers", type=some(tuple(PEERS)), help=f"of {','.join(PEERS)}; all that can do a workload")  # type: ignore[arg-type]
     parser.add_argument("--repetitions", type=int, default=20, help="turns of every contestant (at most 5 cold starts)")
     parser.add_argument("--seconds", type=float, default=120, help="no further turn of a workload after this long")
     parser.add_argument("--overrides", nargs="*", default=[], help="of metabench's configuration: engine=eager …")
@@ -264,6 +268,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--reinstall", action="store_true", help="make that environment anew")
     parser.add_argument("--markdown", type=Path, help="a file for the tables")
     arguments = parser.parse_args()
+    kinds = {WORKLOADS[key].kind for key in arguments.workloads}
+    arguments.peers = arguments.peers or [peer for peer, has in PEERS.items() if kinds.intersection(has)]
     arguments.env = arguments.env or cache / f"peers-{arguments.device}"
     if arguments.device == "cuda":
         import torch
@@ -297,7 +303,7 @@ def main() -> None:
             if arguments.markdown:
                 arguments.markdown.write_text(written(tables, machine(arguments, bench.versions)))
     say("\n" + "\n".join(machine(arguments, bench.versions)))
-    say("gradient error above 1e-3: shown, marked WRONG, never the best peer")
+    say("gradient error above 1e-3: shown, marked WRONG, never the best peer; other equations: gradient not compared")
     say(worst(tables))
 
 

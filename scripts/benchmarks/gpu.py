@@ -195,7 +195,7 @@ def main(words: list[str] | None = None) -> None:
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     environment, machine = prepared(options.device)
-    environment["METABENCH_PEERS_DATA"] = f"data={options.data}"
+    environment["METABENCH_PEERS_DATA"] = options.data
     code = commit()
     command = " ".join(["python", *sys.argv]) if words is None else "a test"
     report = Report(out, [f"command: {command}", machine, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {code}"], code)

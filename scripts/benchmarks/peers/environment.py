@@ -103,6 +103,8 @@ class Environment:
                 self.pip("--no-deps", "torchmeta")
             case "jax":
                 self.pip(*JAX[self.device], "optax")
+            case "torch":
+                pass  # metabench's own
             case _:
                 self.pip(peer)
 

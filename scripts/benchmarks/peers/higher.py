@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from peers.torch_side import Network, TorchContestant, criterion, load, tasks
-from peers.worker import Arrays, UnsupportedError, serve
+from peers.worker import Arrays, serve
 
 
 class Higher(TorchContestant):
     """One patched copy of the network a task; backward task by task."""
 
     def build(self, weights: Arrays) -> nn.Module:
-        if self.workload.kind == "protonet":
-            raise UnsupportedError("has no prototypical network")
         network = Network(self.workload)
         load(network, weights)
         return network

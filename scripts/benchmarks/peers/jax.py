@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from peers.worker import Arrays, Contestant, Job, UnsupportedError, process_peak, serve
+from peers.worker import Arrays, Contestant, Job, process_peak, serve
 from peers.workloads import OUTER_LR, Workload
 
 Weights = dict[str, Any]
@@ -108,8 +108,6 @@ class Jax(Contestant):
 
     def prepare(self, job: Job) -> None:
         workload = self.workload = job.workload
-        if workload.kind == "sampling":
-            raise UnsupportedError("has no loader of its own")
         wanted = "gpu" if job.device == "cuda" else "cpu"
         jax.config.update("jax_platforms", "cuda" if wanted == "gpu" else "cpu")
         jax.config.update("jax_default_matmul_precision", "highest")  # float32 is what is compared

@@ -34,13 +34,9 @@ class Metabench(Contestant):
         self.overrides = overrides
 
     def open(self, job: Job) -> Components:
-        data = [] if job.workload.regression else [self.data]
-        overrides = [*data, *job.workload.overrides, f"device={job.device}", f"optim.lr={OUTER_LR}", *self.overrides]
-        return Components(compose(*overrides), Display())
-
-    @property
-    def data(self) -> str:
-        return os.environ.get("METABENCH_PEERS_DATA", "data=omniglot")
+        settings = job.workload.configuration(os.environ.get("METABENCH_PEERS_DATA", "omniglot"))
+        common = (f"device={job.device}", f"optim.lr={OUTER_LR}")
+        return Components(compose(*settings, *common, *self.overrides), Display())
 
     def export(self, job: Job) -> None:
         """Write the weights to begin with and the batches to go round."""

@@ -8,7 +8,9 @@ decides what is right.
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peers.worker import Job
-from peers.workloads import WORKLOADS, Workload
+from peers.reference_memory import dnc, lstm
+from peers.worker import Arrays, Job
+from peers.workloads import WORKLOADS, Kind, Workload
 
 Weights = dict[str, Tensor]
 
@@ -69,9 +72,35 @@ def protonet(workload: Workload, weights: Weights, xs: Tensor, ys: Tensor, xq: T
     return F.cross_entropy(-(query.unsqueeze(1) - prototypes).square().sum(-1), yq)
 
 
-def main(key: str, folder: Path, device: str = "cpu") -> None:
-    workload = WORKLOADS[key]
-    job = Job(workload, folder, device)
+def perceptron(weights: Weights, name: str, count: int, x: Tensor) -> Tensor:
+    for i in range(count):
+        x = F.linear(F.relu(x) if i else x, weights[f"{name}.linears.{i}.weight"], weights[f"{name}.linears.{i}.bias"])
+    return x
+
+
+def cnp(workload: Workload, weights: Weights, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> Tensor:
+    """Garnelo et al. 2018: mean negative log-likelihood of support set and queries, given the support set."""
+    x, y = torch.cat([xs, xq]), torch.cat([ys, yq])
+    layers = {name: len(widths) for name, widths in workload.sizes.items()}
+    r = perceptron(weights, "encoder", layers["encoder"], torch.cat([xs, ys], dim=1)).mean(0)
+    out = perceptron(weights, "decoder", layers["decoder"] + 1, torch.cat([r.repeat(len(x), 1), x], dim=1))
+    mean, std = out[:, :1], 0.1 + 0.9 * F.softplus(out[:, 1:])
+    return (((y - mean) / std).square() / 2 + std.log() + math.log(2 * math.pi) / 2).mean()
+
+
+LOSSES: dict[Kind, Callable[..., Tensor]] = {
+    "maml": maml,
+    "start": maml,
+    "protonet": protonet,
+    "lstm": lstm,
+    "dnc": dnc,
+    "cnp": cnp,
+}
+
+
+def gradients(job: Job) -> Arrays:
+    """The gradient of the mean loss over the tasks of the first batch, by the names of the weights."""
+    workload, device = job.workload, job.device
     weights = {
         name: torch.from_numpy(array).to(device).double().requires_grad_()
         for name, array in job.weights().items()
@@ -80,12 +109,15 @@ def main(key: str, folder: Path, device: str = "cpu") -> None:
     batch = {name: torch.from_numpy(array).to(device) for name, array in job.batches()[0].items()}
     batch = {name: t.double() if t.is_floating_point() else t for name, t in batch.items()}
     count = len(batch["support_x"])
-    task_loss = protonet if workload.kind == "protonet" else maml
     for i in range(count):
         parts = [batch[name][i] for name in ("support_x", "support_y", "query_x", "query_y")]
-        (task_loss(workload, weights, *parts) / count).backward()
-    gradients = {name: w.grad.cpu().numpy() for name, w in weights.items() if w.grad is not None}
-    np.savez(folder / "reference.npz", **gradients)  # type: ignore[arg-type]
+        (LOSSES[workload.kind](workload, weights, *parts) / count).backward()
+    return {name: w.grad.cpu().numpy() for name, w in weights.items() if w.grad is not None}
+
+
+def main(key: str, folder: Path, device: str = "cpu") -> None:
+    found = gradients(Job(WORKLOADS[key], folder, device))
+    np.savez(folder / "reference.npz", **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Result:
     memory: int | None = None  # bytes
     reason: str | None = None
     episodes: int | None = None  # drawn in that time, where that is the work
+    other_equations: bool = False  # of a model like metabench's: its gradient is not compared
 
     @property
     def name(self) -> str:
@@ -56,7 +57,8 @@ def worst(tables: dict[str, list[Result]]) -> str:
     if not found:
         return "worst ratio to best peer: none measured"
     ratio, peer, key = min(found, key=lambda entry: entry[0])
-    return f"worst ratio to best peer: {ratio:.2f} ({key}, {peer.contestant})"
+    words = [key, peer.contestant, *(["other equations"] if peer.other_equations else [])]
+    return f"worst ratio to best peer: {ratio:.2f} ({', '.join(words)})"
 
 
 HEADINGS = ("", "median", "quartiles", "of metabench", "gradient error", "memory", "steps")
@@ -68,7 +70,9 @@ def cells(result: Result, ours: Result | None) -> list[str]:
         return [result.name, f"– {result.reason or 'not measured'}", "", "", "", "", ""]
     low, high = quartiles(result.seconds)
     ratio = f"{result.median / ours.median:.2f}" if ours and ours.seconds else ""
-    error = "" if result.error is None else f"{result.error:.1e}{'' if result.right else ' WRONG'}"
+    error = "other equations" if result.other_equations else ""
+    if result.error is not None:
+        error = f"{result.error:.1e}{'' if result.right else ' WRONG'}"
     memory = "" if result.memory is None else f"{result.memory / 2**20:.0f} MB"
     spread = f"{clock(low)} to {clock(high)}"
     return [result.name, clock(result.median), spread, ratio, error, memory, str(len(result.seconds))]

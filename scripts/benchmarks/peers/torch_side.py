@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peers.worker import Arrays, Contestant, Job, UnsupportedError
+from peers.worker import Arrays, Contestant, Job
 from peers.workloads import OUTER_LR, Workload
 
 FILTERS, BLOCKS, HIDDEN = 64, 4, 40
@@ -84,10 +84,23 @@ def criterion(workload: Workload) -> Any:
     return F.mse_loss if workload.regression else F.cross_entropy
 
 
+LAYERS = (
+    *("convs", "norms", "linears", "head"),
+    *("given", "kept", "interface", "readout"),  # of a recurrent network: its gates by inputs and by state
+    *("encoder", "decoder"),
+)
+LSTM = {
+    "weight_ih_l0": "given.weight", "bias_ih_l0": "given.bias",
+    "weight_hh_l0": "kept.weight", "bias_hh_l0": "kept.bias",
+}  # fmt: skip
+
+
 def plain_name(name: str) -> str:
-    """metabench's name of a weight, whatever a library puts before it."""
+    """metabench's name of a weight, whatever a library puts before it; nn.LSTM's weights have names of their own."""
     parts = name.split(".")
-    first = next(i for i, part in enumerate(parts) if part in ("convs", "norms", "linears", "head"))
+    if parts[-1] in LSTM:
+        return LSTM[parts[-1]]
+    first = next(i for i, part in enumerate(parts) if part in LAYERS)
     return ".".join(parts[first:])
 
 
@@ -134,8 +147,7 @@ class TorchContestant(Contestant):
         """One meta-step, Adam included."""
 
     def build_loader(self) -> None:
-        """Make what `draw` needs."""
-        raise UnsupportedError("has no loader of its own")
+        """Make what `draw` needs, where the library has a loader."""
 
     def draw(self) -> None:
         """Draw one batch of episodes."""
@@ -156,6 +168,23 @@ class TorchContestant(Contestant):
 
     def versions(self) -> dict[str, str]:
         return {"torch": version("torch")}
+
+
+class OneLoss(TorchContestant):
+    """A peer whose module has the `loss` of a whole batch, a mean over its tasks."""
+
+    def meta_step(self, batch: dict[str, Tensor]) -> None:
+        loss = self.module.loss(batch)  # type: ignore[operator]
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+
+
+def stream(batch: dict[str, Tensor], ways: int) -> tuple[Tensor, Tensor]:
+    """Inputs `[T, L, pixels + ways]`, each drawing with the label of the one before, and the labels `[T, L]`."""
+    x, y = batch["query_x"].flatten(2), batch["query_y"]
+    before = F.pad(F.one_hot(y[:, :-1], ways), (0, 0, 1, 0))
+    return torch.cat([x, before.to(x.dtype)], dim=-1), y
 
 
 def first_gradient(adam: torch.optim.Optimizer, named: dict[str, Any]) -> Arrays:

@@ -7,15 +7,13 @@ import torchopt
 from torch import Tensor, nn
 
 from peers.torch_side import Network, TorchContestant, criterion, load, tasks
-from peers.worker import Arrays, UnsupportedError, serve
+from peers.worker import Arrays, serve
 
 
 class TorchOpt(TorchContestant):
     """One backward pass of the mean loss over tasks."""
 
     def build(self, weights: Arrays) -> nn.Module:
-        if self.workload.kind == "protonet":
-            raise UnsupportedError("has no prototypical network")
         network = Network(self.workload)
         load(network, weights)
         return network

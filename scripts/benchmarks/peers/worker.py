@@ -31,7 +31,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class UnsupportedError(Exception):
-    """The contestant has nothing of its own for a workload; the message says what is missing."""
+    """The contestant cannot do a workload here; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Job:
     """A workload with the weights to start from and the batches to go round, the same for every contestant.
 
     Weights are named as in metabench without the path to the backbone: `convs.0.weight`, `norms.0.bias`, `head.bias`.
-    A batch has `support_x`, `support_y`, `query_x`, `query_y`, tasks first.
+    A batch has `support_x`, `support_y`, `query_x`, `query_y`, tasks first; a stream is both support and query.
     """
 
     workload: Workload
@@ -60,6 +60,8 @@ class Job:
 
 class Contestant(ABC):
     """One library's way to do the work: the path that its documentation shows."""
+
+    other_equations = False  # True: its model is not that of metabench, so that gradients cannot be compared
 
     @abstractmethod
     def prepare(self, job: Job) -> None:
@@ -111,9 +113,10 @@ class Server:
                 return {}
             case "first":
                 seconds = self.timed()
-                if request["gradient"]:
+                other = self.contestant.other_equations
+                if request["gradient"] and not other:
                     np.savez(request["gradient"], **self.contestant.gradient())  # type: ignore[arg-type]
-                return {"seconds": seconds}
+                return {"seconds": seconds, "other_equations": other}
             case "run":
                 return {"seconds": [self.timed() for _ in range(request["count"])]}
             case "memory":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 OUTER_LR = 1e-3  # of Adam, everywhere
 BATCHES = 4  # different batches that repetitions go round
@@ -17,6 +17,29 @@ BATCHES = 4  # different batches that repetitions go round
 SHIFT = 3.0
 CONV_INNER_LR = 0.02
 
+Kind = Literal["maml", "protonet", "sampling", "start", "lstm", "dnc", "cnp"]
+NAMES: dict[Kind, str] = {  # what a contestant needs for a kind of work
+    "maml": "MAML",
+    "protonet": "prototypical network",
+    "sampling": "loader of its own",
+    "start": "MAML",
+    "lstm": "LSTM",
+    "dnc": "differentiable neural computer",
+    "cnp": "conditional neural process",
+}
+MAML: tuple[Kind, ...] = ("maml", "start")
+PEERS: dict[str, tuple[Kind, ...]] = {  # the peers, and what each has
+    "learn2learn": (*MAML, "protonet", "sampling"),
+    "higher": MAML,
+    "torchopt": MAML,
+    "torchmeta": (*MAML, "protonet", "sampling"),
+    "parallel-metalearn": (*MAML, "protonet", "sampling"),
+    "jax": (*MAML, "protonet"),
+    "torch": ("lstm", "cnp"),
+    "dnc": ("dnc",),
+    "neuralprocesses": ("cnp",),
+}
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -24,14 +47,24 @@ class Workload:
 
     key: str
     title: str
-    kind: Literal["maml", "protonet", "sampling", "start"]
-    overrides: tuple[str, ...]  # of metabench's configuration, `data=` apart
-    regression: bool = False
+    kind: Kind
+    overrides: tuple[str, ...]  # of metabench's configuration, data and sizes apart
+    data: str = "{images}"  # metabench's name of it; {images} is omniglot or glyphs
+    sizes: dict[str, Any] = field(default_factory=dict)  # of a network, by metabench's keys of `algo`
     ways: int = 1
     queries: int = 10  # of a class; of a task in a regression
     tasks: int = 25
     inner_steps: int = 1
     inner_lr: float = 0.01
+
+    @property
+    def regression(self) -> bool:
+        return self.data == "sinusoid"
+
+    def configuration(self, images: str) -> tuple[str, ...]:
+        """All overrides of metabench's configuration; `images` are omniglot or glyphs."""
+        sizes = (f"algo.{name}={size}" for name, size in self.sizes.items())
+        return (f"data={self.data.format(images=images)}", *self.overrides, *sizes)
 
 
 def _maml(key: str, title: str, *, ways: int, queries: int, tasks: int, inner_steps: int) -> Workload:
@@ -51,8 +84,14 @@ def _maml(key: str, title: str, *, ways: int, queries: int, tasks: int, inner_st
 
 
 def _sinusoid(key: str, title: str, inner_steps: int) -> Workload:
-    overrides = ("algo=maml", "data=sinusoid", "train.tasks=25", f"algo.inner_steps={inner_steps}")
-    return Workload(key, title, "maml", overrides, regression=True, inner_steps=inner_steps)
+    overrides = ("algo=maml", "train.tasks=25", f"algo.inner_steps={inner_steps}")
+    return Workload(key, title, "maml", overrides, data="sinusoid", inner_steps=inner_steps)
+
+
+def _stream(key: Kind, title: str, **sizes: int) -> Workload:
+    """A network that reads pixels. Gradients are not clipped, so that Adam is given them as they are."""
+    overrides = (f"algo={key}", "backbone=mlp_pixels", "train.tasks=16", "train.clip=null")
+    return Workload(key, title, key, overrides, data="{images}_sequence", sizes=sizes, ways=5, tasks=16)
 
 
 _SINUSOID = _sinusoid("sinusoid1", "MAML sinusoid, MLP 40-40, 10 + 10 points, 1 inner step, 25 tasks", 1)
@@ -97,6 +136,19 @@ WORKLOADS = {
             title="Cold start: from launching the process to the end of the first meta-step of sinusoid MAML",
             kind="start",
             overrides=(*_SINUSOID.overrides, "train.steps=1"),  # a long run would first wait for the compiler
+        ),
+        _stream("lstm", "LSTM on 16 Omniglot streams, 50 drawings of 5 classes, 20x20 pixels, 200 units", units=200),
+        _stream(
+            "dnc",
+            "DNC on 16 such streams, controller of 200 units, 64 rows of 40 numbers, 4 read heads",
+            units=200, slots=64, width=40, heads=4,
+        ),
+        Workload(
+            "cnp",
+            "CNP sinusoid, encoder 128-128-128-128, decoder 128-128, 10 context points of 20 targets, 64 tasks",
+            "cnp",
+            ("algo=cnp", "train.tasks=64", "algo.min_context=null"),  # the context is the support set
+            data="sinusoid", sizes={"encoder": [128] * 4, "decoder": [128] * 2}, tasks=64,
         ),
     )
 }  # fmt: skip
