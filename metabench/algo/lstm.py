@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from metabench.algo.recurrent import Controller, Recurrent
 from metabench.backbone.base import Backbone
@@ -25,7 +27,23 @@ class Cell(NamedTuple):
 
 
 class PlainCore(Controller):
-    """The controller alone."""
+    """The controller alone. On a CPU torch's own LSTM reads a sequence: one call for all of its steps."""
+
+    def forward(self, z: Tensor, memory: Cell | None = None) -> tuple[Cell, Tensor]:
+        """The memory after `z [T, L, inputs]`, and h after every step `[T, L, units]`."""
+        if z.shape[1] == 1 or z.device.type != "cpu" or is_in_torch_dispatch_mode():
+            return super().forward(z, memory)  # sooner for one step; what the compiler and the count of work see
+        h, c = self.start(len(z)) if memory is None else memory
+        weights = [self.given.weight, self.kept.weight, self.given.bias, self._forget_little()]
+        state = (h.unsqueeze(0), c.unsqueeze(0))
+        features, h, c = torch.lstm(z, state, weights, True, 1, 0.0, self.training, False, True)  # see nn.LSTM
+        return Cell(h.squeeze(0), c.squeeze(0)), features
+
+    def _forget_little(self) -> Tensor:
+        """The constant 1 of `control` at the gates that forget, the second of four."""
+        bias = self.full(0, 4, self.units)
+        bias[1] = 1
+        return bias.flatten()
 
     def start(self, tasks: int) -> Cell:
         """Zeros."""

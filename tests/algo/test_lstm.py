@@ -6,11 +6,14 @@ import pytest
 import torch
 from binding import learned
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from metabench.algo.lstm import PlainCore
+from metabench.algo.recurrent import Controller
 
 
-def test_the_controller_is_torchs_lstm():
+@pytest.mark.parametrize("read", [PlainCore.__call__, Controller.forward], ids=["fused", "step by step"])
+def test_the_controller_is_torchs_lstm(read):
     torch.manual_seed(0)
     core, torchs = PlainCore(3, units=5).double(), nn.LSTM(3, 5, batch_first=True).double()
     z = torch.randn(4, 7, 3).double()
@@ -21,7 +24,7 @@ def test_the_controller_is_torchs_lstm():
         torchs.weight_hh_l0.copy_(core.kept.weight)
         torchs.bias_ih_l0.copy_(core.given.bias + forget)
         torchs.bias_hh_l0.zero_()
-    (h, c), found = core(z)
+    (h, c), found = read(core, z)
     expected, (last_h, last_c) = torchs(z)
     for a, b in ((found, expected), (h, last_h[0]), (c, last_c[0])):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -29,6 +32,17 @@ def test_the_controller_is_torchs_lstm():
     expected.square().sum().backward()
     torch.testing.assert_close(core.kept.weight.grad, torchs.weight_hh_l0.grad, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(core.given.bias.grad, torchs.bias_ih_l0.grad, rtol=1e-10, atol=1e-10)
+
+
+def test_a_sequence_is_one_call_and_the_count_of_work_sees_its_steps(monkeypatch):
+    core, z = PlainCore(3, units=5), torch.randn(2, 6, 3)
+    steps = []
+    monkeypatch.setattr(core, "step", lambda *given: steps.append(1) or PlainCore.step(core, *given))
+    core(z)
+    assert not steps
+    with FlopCounterMode(display=False):
+        core(z)
+    assert len(steps) == 6
 
 
 def test_reading_in_two_parts_is_reading_at_once():
