@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,17 @@ from metabench.data.loader import TaskLoader
 from metabench.engine.device import open_device
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError, DataError, last_line
+from metabench.errors import ConfigError, DataError, UserError, last_line
 from metabench.evaluation.evaluate import evaluate
 from metabench.evaluation.protocol import protocol_card
 from metabench.runs.inputs import find_inputs, load_init
+from metabench.runs.reader import RunReader
 from metabench.runs.run_dir import UNFIT
-from metabench.tasks import Metrics
+from metabench.tasks import Metrics, TaskSpec
 from metabench.utils.console import Display
 from metabench.utils.distributed import SINGLE, Distributed
 from metabench.utils.dynamo import skip_dynamo_import
+from metabench.utils.files import DamagedError
 from metabench.utils.oom import oom_advice
 from metabench.utils.paths import expanded
 
@@ -68,7 +71,7 @@ class Components:
         self.device = open_device(config.device)
         torch.manual_seed(config.seed)
         self.source: TaskSource = make_source(config.seed, self.device, **source_args)
-        spec = self.source.spec
+        spec = self._as_trained(self.source.spec)
         backbone = make_backbone(spec.input_shape, **backbone_args)
         self.algo: Algorithm = make_algo(spec, backbone, **algo_args).to(self.device)
         self.init: dict[str, Any] | None = None  # the checkpoint that the run begins with
@@ -92,6 +95,17 @@ class Components:
             raise ConfigError("validate.early_stopping", config.validation.early_stopping, valid)
         self.loader = TaskLoader(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
+
+    def _as_trained(self, spec: TaskSpec) -> TaskSpec:
+        """`spec`; where a trained model is only tested, with the number of classes that it was trained on."""
+        if self.config.init is None or self.config.train.steps:
+            return spec
+        try:
+            make_source, arguments = component(RunReader(expanded(self.config.init)).config["data"], TaskSource, "data")
+        except (UserError, DamagedError):  # the folder holds a checkpoint alone
+            return spec
+        trained: TaskSpec = make_source(self.config.seed, torch.device("cpu"), **arguments).spec
+        return replace(spec, num_classes=trained.num_classes)
 
     def _start_from(self, run: Path) -> None:
         weights, self.init = load_init(run)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from build import make_source
 from made_runs import write_run
 from program import GLYPHS, SINUSOID, only_run, run_metabench, summary
 
 from metabench.config.build import component
-from metabench.config.compose import compose_plain
+from metabench.config.compose import compose, compose_plain
 from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError
+from metabench.evaluation.evaluate import evaluate
+from metabench.inference.model import Model
 from metabench.report.expected import conform
 from metabench.runs.groups import training_differences, with_training
 from metabench.runs.reader import RunReader
@@ -91,6 +95,23 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
     for run in ("nowhere", "."):
         done = run_metabench("test", run, cwd=tmp_path / "work")
         assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("algo", ["baselinepp", pytest.param("pretrainnn", marks=pytest.mark.slow), "memorymodule"])
+def test_data_of_another_number_of_training_classes(algo, tmp_path):
+    """A classifier of training classes stays as it was trained; the model loaded from Python predicts the same."""
+    (tmp_path / "work").mkdir()
+    assert run_metabench(*GLYPHS, f"algo={algo}", "data.rotations=none", cwd=tmp_path / "work").code == 0
+    run = only_run(tmp_path / "work")
+    for others in ("data.characters=44", "data.rotations=classes_all"):
+        done = run_metabench("test", str(run), others, cwd=tmp_path / "work")
+        assert (done.code, done.err) == (0, "")
+        (path,) = (path for path in made(tmp_path / "work") if others in path.read_text())
+        model = Model(run, torch.device("cpu"))
+        source = make_source(compose(*GLYPHS, f"algo={algo}", "data.rotations=none", others))
+        episode = source.spec.eval
+        found = evaluate(model.build(episode), source, "test", 8, batch=4)["accuracy"]
+        assert json.loads(path.read_text())["test"]["mean"] == pytest.approx(found[:, -1].double().mean().item())
 
 
 def test_a_suite_skips_what_a_head_of_fixed_size_cannot_do(tmp_path):
