@@ -97,7 +97,7 @@ class Board:
 
 
 def _one_by_one(run: RunReader) -> Any:
-    """How many queries of a class were predicted one by one; None where all or none were."""
+    """The number of queries of a class that were predicted one by one; None where all or none were."""
     return run.summary.protocol.test.get("inductive_queries")
 
 

@@ -57,7 +57,7 @@ def protocol_card(
 
 
 def _one_by_one(config: Config, source: TaskSource, algo: Algorithm) -> dict[str, int]:
-    """How many queries of a class are predicted one by one; empty where all or none are."""
+    """The number of queries of a class that are predicted one by one; empty where all or none are."""
     count = config.test.inductive_queries
     if count in (None, source.spec.eval.queries) or source.online is not None or algo.modes[0] == "inductive":
         return {}
