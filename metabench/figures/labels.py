@@ -13,10 +13,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 FAR = 40  # rings of places that are tried
 TURNS = [(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24, endpoint=False)]
 APART = 3.0  # pixels between the pieces that a line is taken for
+BESIDE = 2  # rings whose names stand beside their points; those further away have a line
 
 
 def label_points(
@@ -42,16 +44,23 @@ def label_points(
         for at_x, at_y, ring in _places(x, y, wide, high, radius, on_point):
             if not (edge.x0 <= at_x - wide and at_x + wide <= right and edge.y0 <= at_y - high <= edge.y1 - 2 * high):
                 continue
-            if (met := _met(taken, at_x, at_y, wide, high)) < best:
+            met = _met(taken, at_x, at_y, wide, high)
+            if ring > BESIDE and boxes:  # its line should cross no name
+                met += _crossed(_pieces((x, y), (at_x, at_y)), boxes)
+            if met < best:
                 best, place = met, (at_x, at_y, ring)
             if met == 0:
                 break
         at_x, at_y, ring = place
         boxes.append(Bbox.from_extents(at_x - wide, at_y - high, at_x + wide, at_y + high))
         taken = np.concatenate([taken, [[at_x - wide, at_y - high, at_x + wide, at_y + high]]])
+        if ring > BESIDE:
+            taken = np.concatenate([taken, _around(_pieces((x, y), (at_x, at_y)), 1.0)])
         # in data units, so that the text stays there at every resolution
         (from_x, from_y), (to_x, to_y) = axes.transData.inverted().transform([(x, y), (at_x, at_y)]).tolist()
-        arrow = {"arrowstyle": "-", "color": line, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0} if ring > 2 else None
+        arrow = (
+            {"arrowstyle": "-", "color": line, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0} if ring > BESIDE else None
+        )
         axes.annotate(
             name, (from_x, from_y), (to_x, to_y), textcoords="data", fontsize=size, color=ink, parse_math=False,
             va="center", ha="center", zorder=5, annotation_clip=False, arrowprops=arrow,
@@ -85,9 +94,22 @@ def _met(taken: ndarray, x: float, y: float, wide: float, high: float) -> int:
     return int(((left < x + wide) & (right > x - wide) & (low < y + high) & (top > y - high)).sum())
 
 
+def _crossed(line: ndarray, boxes: Sequence[Bbox]) -> int:
+    """Number of `boxes` that a line of pieces `[N, 2]` crosses."""
+    x, y = line.T
+    return sum(bool(((box.x0 < x) & (x < box.x1) & (box.y0 < y) & (y < box.y1)).any()) for box in boxes)
+
+
 def _around(pixels: ndarray, radius: float) -> ndarray:
     """Boxes `[N, 4]` around points."""
     return np.concatenate([pixels - radius, pixels + radius], axis=1) if radius else np.empty((0, 4))
+
+
+def _pieces(one: ArrayLike, other: ArrayLike) -> ndarray:
+    """Points `[N, 2]` along a line."""
+    start, way = np.asarray(one), np.subtract(other, one)
+    count = max(2, int(np.hypot(*way) / APART))
+    return start + way * np.linspace(0, 1, count)[:, None]
 
 
 def _lines(axes: Axes) -> ndarray:
@@ -105,6 +127,5 @@ def _lines(axes: Axes) -> ndarray:
         ends = axes.transData.transform(path)
         for one, other in pairwise(ends):
             if np.isfinite([one, other]).all():
-                count = max(2, int(np.hypot(*(other - one)) / APART))
-                found.append(one + (other - one) * np.linspace(0, 1, count)[:, None])
+                found.append(_pieces(one, other))
     return _around(np.concatenate(found), 1.0)

@@ -41,6 +41,8 @@ TIMES = (
     *(DAY * days for days in (1, 2, 5, 10, 20, 50, 100)),
 )  # that an axis may show
 SIZE = (5.4, 3.3)  # inches
+ACCURACIES = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # marked where an axis is logarithmic in the error
+OFFSET = 0.05  # percent, added to errors there, so that one of 0 has a place
 DIVERGED = 100  # times the middle of the best errors: beyond that an axis ends
 LOOK = {**look(ink=INK, axis=GRID, label=MUTED, grid=GRID), "svg.fonttype": "none", "axes.facecolor": "none"}
 Lines = Sequence[Mapping[str, Any]]  # of metrics.jsonl: step, metric, ci95
@@ -137,8 +139,7 @@ def scale_metric(axes: Axes, metric: str, values: np.ndarray, what: str) -> None
     """Name and limit the axis of the metric."""
     axes.set_ylabel(f"{what} {'accuracy (%)' if metric == 'accuracy' else 'error (mse)'}")
     if metric == "accuracy":
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0), min(high, 100.5))
+        _scale_accuracy(axes, values)
         return
     positive = values[values > 0]
     if positive.size and positive.max() > 8 * positive.min():
@@ -150,6 +151,23 @@ def scale_metric(axes: Axes, metric: str, values: np.ndarray, what: str) -> None
         axes.yaxis.minorticks_off()
     else:
         axes.set_ylim(bottom=0)
+
+
+def _scale_accuracy(axes: Axes, values: np.ndarray) -> None:
+    """Limit an axis of accuracies; where their errors differ much it is logarithmic in the error."""
+    wrong = 100 - values[np.isfinite(values)] + OFFSET
+    if not wrong.size or wrong.max() <= 8 * wrong.min():
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0), min(high, 100.5))
+        return
+
+    def up(accuracy: np.ndarray) -> np.ndarray:
+        return -np.log10(np.maximum(100 + OFFSET - np.asarray(accuracy), 1e-9))
+
+    axes.set_yscale("function", functions=(up, lambda height: 100 + OFFSET - 10 ** -np.asarray(height)))
+    axes.set_ylim(*(100 + OFFSET - error for error in (min(1.2 * wrong.max(), 105), wrong.min() / 1.4)))
+    axes.yaxis.set_major_locator(FixedLocator(ACCURACIES))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def time_text(seconds: float) -> str:

@@ -22,6 +22,8 @@ SAID = (
     "Of {} published results rerun at the paper's length, {} match, {} are better, {} are worse and {} are undecided."
 )
 
+SHIFTS = ("wrong_labels", "rotated", "inverted", "thicker", "noise", "coarse", "glyphs")  # of the table on Omniglot
+
 Cells = list[dict[str, Any]]
 
 
@@ -98,6 +100,16 @@ def test_omniglot_in_the_findings_is_recorded():
 def in_words(run: Path, mode: str) -> str:
     found = json.loads((run / "summary.json").read_text())["test"]["modes"][mode]
     return f"{100 * found['mean']:.2f} ± {100 * found['ci95']:.2f}"
+
+
+def test_the_shifts_of_omniglot_in_the_findings_are_recorded():
+    tests = ("", *(f"tests/{name}" for name in SHIFTS))
+    rows = section("Omniglot: what shift breaks")
+    assert len(rows) > 4
+    for method, *figures in rows:
+        for test, figure in zip(tests, figures, strict=True):
+            mean = in_words(ROOT / f"outputs/reference/bench/omniglot/{method}/seed0" / test, "inductive").split()[0]
+            assert float(figure) == pytest.approx(float(mean), abs=0.051), (method, test)
 
 
 @pytest.mark.parametrize("heading", ["Sinusoids: inner steps at test", "Sinusoids: what shift breaks"])

@@ -48,3 +48,17 @@ def test_numbers_stand_on_their_points_where_that_is_free(count):
     # the error bar of the point goes through it, so that it is no free place; the nearest is beside it
     assert len(axes.texts) == count
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_line_to_a_label_crosses_another_label(seed):
+    points = np.random.default_rng(seed).random((7, 2)) * [0.3, 0.12] + [0.3, 0.8]
+    _, axes, boxes = labelled(points)
+    lines = [text for text in axes.texts if text.arrow_patch is not None]
+    assert lines
+    for text in lines:
+        own = axes.texts.index(text)
+        ends = axes.transData.transform([text.xy, text.get_position()])
+        for share in np.linspace(0, 1, 100):
+            at = ends[0] + share * (ends[1] - ends[0])
+            assert not any(box.contains(*at) for i, box in enumerate(boxes) if i != own)
