@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 FAR = 40  # rings of places that are tried
 TURNS = [(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24, endpoint=False)]
 APART = 3.0  # pixels between the pieces that a line is taken for
+LINE = 1e-3  # a name on the line to another is this bad, where one on another name is 1
 BESIDE = 2  # rings whose names stand beside their points; those further away have a line
 
 
@@ -37,6 +38,7 @@ def label_points(
     radius = dot * figure.dpi / 72
     taken = np.concatenate([_around(pixels, 0 if on_point else radius), _lines(axes)])
     edge, right = axes.get_window_extent(renderer), figure.bbox.x1
+    leaders = np.empty((0, 4))  # the lines from points to their names
     boxes: list[Bbox] = []
     for name, (x, y) in zip(names, pixels, strict=True):
         wide, high = _half_size(axes, name, size, renderer)
@@ -44,9 +46,9 @@ def label_points(
         for at_x, at_y, ring in _places(x, y, wide, high, radius, on_point):
             if not (edge.x0 <= at_x - wide and at_x + wide <= right and edge.y0 <= at_y - high <= edge.y1 - 2 * high):
                 continue
-            met = _met(taken, at_x, at_y, wide, high)
-            if ring > BESIDE and boxes:  # its line should cross no name
-                met += _crossed(_pieces((x, y), (at_x, at_y)), boxes)
+            met = _met(taken, at_x, at_y, wide, high) + LINE * _met(leaders, at_x, at_y, wide, high)
+            if ring > BESIDE:
+                met += LINE * _crossed(_pieces((x, y), (at_x, at_y)), boxes)
             if met < best:
                 best, place = met, (at_x, at_y, ring)
             if met == 0:
@@ -55,7 +57,7 @@ def label_points(
         boxes.append(Bbox.from_extents(at_x - wide, at_y - high, at_x + wide, at_y + high))
         taken = np.concatenate([taken, [[at_x - wide, at_y - high, at_x + wide, at_y + high]]])
         if ring > BESIDE:
-            taken = np.concatenate([taken, _around(_pieces((x, y), (at_x, at_y)), 1.0)])
+            leaders = np.concatenate([leaders, _around(_pieces((x, y), (at_x, at_y)), 1.0)])
         # in data units, so that the text stays there at every resolution
         (from_x, from_y), (to_x, to_y) = axes.transData.inverted().transform([(x, y), (at_x, at_y)]).tolist()
         arrow = (
