@@ -10,8 +10,8 @@ from metabench.errors import format_value
 from metabench.runs.experiment import FULL
 from metabench.runs.reader import RunReader, Skipped
 from metabench.runs.run_id import flat
+from metabench.runs.summary import OF_MODES
 
-OF_MODES = ("prediction", "inductive_queries")  # of the test card: which mode is first, and how the other was made
 NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
 
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from metabench.board import ranks
 from metabench.board.columns import BUDGET, COLUMNS, Column
@@ -82,7 +81,8 @@ class Board:
             "Inner hyperparameters are those of each method's file, not tuned for this board; those that the command "
             "line set are named beside the method.",
         ]
-        if some := {count for below in self.tests.values() for test in below.values() if (count := _one_by_one(test))}:
+        cards = [test.summary.protocol.test for below in self.tests.values() for test in below.values()]
+        if some := {card["inductive_queries"] for card in cards if "inductive_queries" in card}:
             lines.append(
                 f"Where batch norm uses the statistics of the queries, inductive results of further tests are of "
                 f"{', '.join(map(str, sorted(some)))} of the queries of each class, predicted one by one."
@@ -94,11 +94,6 @@ class Board:
         ):
             lines.append(f"{title}: {', '.join(sorted({str(value) for value in values}))}.")
         return lines
-
-
-def _one_by_one(run: RunReader) -> Any:
-    """The number of queries of a class that were predicted one by one; None where all or none were."""
-    return run.summary.protocol.test.get("inductive_queries")
 
 
 def make_boards(

@@ -16,7 +16,6 @@ import numpy as np
 from numpy import ndarray
 
 from metabench.board.columns import COLUMNS, SHIFT
-from metabench.board.eligible import OF_MODES
 from metabench.board.leaderboard import Board, make_boards
 from metabench.board.row import Row
 from metabench.config.compose import compose_plain
@@ -24,6 +23,7 @@ from metabench.errors import UserError
 from metabench.report.verdict import Figure
 from metabench.runs.reader import RunReader, Skipped, read_refused
 from metabench.runs.run_id import flat
+from metabench.runs.summary import OF_MODES
 from metabench.utils.files import DamagedError
 from metabench.utils.interval import FEWEST, crossed, half_width
 

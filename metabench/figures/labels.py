@@ -56,13 +56,12 @@ def label_points(
         at_x, at_y, ring = place
         boxes.append(Bbox.from_extents(at_x - wide, at_y - high, at_x + wide, at_y + high))
         taken = np.concatenate([taken, [[at_x - wide, at_y - high, at_x + wide, at_y + high]]])
+        arrow = None
         if ring > BESIDE:
             leaders = np.concatenate([leaders, _around(_pieces((x, y), (at_x, at_y)), 1.0)])
+            arrow = {"arrowstyle": "-", "color": line, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0}
         # in data units, so that the text stays there at every resolution
         (from_x, from_y), (to_x, to_y) = axes.transData.inverted().transform([(x, y), (at_x, at_y)]).tolist()
-        arrow = (
-            {"arrowstyle": "-", "color": line, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0} if ring > BESIDE else None
-        )
         axes.annotate(
             name, (from_x, from_y), (to_x, to_y), textcoords="data", fontsize=size, color=ink, parse_math=False,
             va="center", ha="center", zorder=5, annotation_clip=False, arrowprops=arrow,

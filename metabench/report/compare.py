@@ -14,6 +14,7 @@ from metabench.report.paired_tests import Paired, chance, compare, over_seeds
 from metabench.runs.groups import facts, same_cell
 from metabench.runs.reader import RunReader, find
 from metabench.runs.run_id import flat
+from metabench.runs.summary import OF_MODES
 from metabench.utils.console import format_metric
 from metabench.utils.files import DamagedError
 
@@ -82,8 +83,8 @@ def _same_test(a: Side, b: Side, chosen: str | None) -> None:
     cards = [flat(side.runs[0].summary.protocol.test) for side in (a, b)]
     keys = [key for key in dict.fromkeys([*cards[0], *cards[1]]) if cards[0].get(key) != cards[1].get(key)]
     if chosen:
-        other = {"prediction"} if chosen == "inductive" else {"prediction", "inductive_queries"}
-        keys = [key for key in keys if key not in other]
+        free = OF_MODES[:1] if chosen == "inductive" else OF_MODES
+        keys = [key for key in keys if key not in free]
     if not keys:
         return
     differ = ", ".join(f"{key} ({' and '.join(format_value(card.get(key), 60) for card in cards)})" for key in keys[:6])

@@ -17,6 +17,7 @@ from metabench.runs.untrusted import clean
 from metabench.utils.files import DamagedError
 
 REQUIRED = {"data", "prediction", "metric", "episodes", "shots"}  # of the test part of a protocol card
+OF_MODES = ("prediction", "inductive_queries")  # of it: which mode is first, and how many queries the other is of
 
 Values = dict[str, Any]
 
