@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 import torch
-from build import ALGOS, DATA, Setup, build, class_of, needs_stream, pairs, small
+from build import ALGOS, DATA, ONLINE, Setup, accepts, build, class_of, needs_stream, small
 from cases import CASES, NOT_TRAINED, over
 from scipy.stats import binom
 from torch import Tensor
@@ -22,10 +22,10 @@ from metabench.algo.base import Algorithm
 from metabench.algo.recurrent import Recurrent
 from metabench.backbone.base import batch_norms
 from metabench.engine.cost import saved_bytes
+from metabench.errors import UnreadTasksError
 from metabench.evaluation.evaluate import evaluate
 from metabench.tasks import Examples, Tasks
 
-REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes under changing labels do not have
 POSTERIOR = {"np", "anp"}  # in training the latent variable is inferred from the targets, as the bound wants it
 TOLD = {"toe"}  # beside its labels, which of all classes a task has
 NOT_A_GRADIENT = {  # of the value that `forward` returns
@@ -72,11 +72,15 @@ def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
 
 
-def test_only_those_that_say_so_refuse_regression():
-    refused = {(algo, data) for algo in ALGOS if not needs_stream(algo) for data in DATA} - set(pairs())
-    metric = {(algo, "sinusoid") for algo in ALGOS if class_of(algo).classifies}
-    of_a_prior = {("gp", data) for data in DATA}  # curves of a Gaussian process alone
-    assert refused == metric | of_a_prior | {(algo, "glyphs") for algo in REGRESSES}
+@pytest.mark.slow  # a build each
+@pytest.mark.parametrize("algo", ALGOS)
+def test_what_can_be_built_is_what_the_classes_say(algo):
+    for data in ONLINE if needs_stream(algo) else DATA:
+        if accepts(algo, data):
+            build(*small(algo, data))
+        else:
+            with pytest.raises(UnreadTasksError):
+                build(*small(algo, data))
 
 
 @trained

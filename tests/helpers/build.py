@@ -24,11 +24,11 @@ from metabench.data import glyphs
 from metabench.data.base import TaskSource
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan
-from metabench.errors import ConfigError
 from metabench.tasks import SplitName, Tasks
 
 ALGOS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
 DATA = ("sinusoid", "glyphs")  # the kinds that need no download
+REGRESSES = {"joint", "oracle"}  # one function for all tasks, which classes under changing labels do not have
 ONLINE = ("sinusoid_online", "glyphs_online")
 WHOLE = 1 << 20  # the number of a training task of an online stream that has come whole
 GROUPS = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
@@ -146,12 +146,22 @@ def _fits(configured: object, value: object) -> bool:
     return configured not in (None, []) and isinstance(configured, list) == listed
 
 
-@cache
 def pairs() -> list[tuple[str, str]]:
-    """Every algorithm with every kind of data that it accepts, and with online streams where it needs one."""
-    return [(algo, data) for algo in ALGOS for data in (ONLINE if needs_stream(algo) else DATA) if _accepts(algo, data)]
+    """Every algorithm with every kind of data that it accepts, and with online streams where it needs one.
+
+    Known from classes: to build all would take every process that collects tests a quarter of a minute.
+    """
+    return [(algo, data) for algo in ALGOS for data in (ONLINE if needs_stream(algo) else DATA) if accepts(algo, data)]
 
 
+def accepts(algo: str, data: str) -> bool:
+    """Whether it reads such tasks; `tests/algo/test_contract.py` holds this to what can be built."""
+    if algo == "gp":  # curves of its prior alone
+        return False
+    return not class_of(algo).classifies if data.startswith("sinusoid") else algo not in REGRESSES
+
+
+@cache
 def class_of(algo: str) -> type[Algorithm]:
     """The class that its file names; nothing is composed."""
     return get_class(OmegaConf.load(CONF / f"algo/{algo}.yaml")["_target_"])
@@ -160,11 +170,3 @@ def class_of(algo: str) -> type[Algorithm]:
 def needs_stream(algo: str) -> bool:
     """Whether it is for tasks that come one after the other."""
     return class_of(algo).settings == ("online",)
-
-
-def _accepts(algo: str, data: str) -> bool:
-    try:
-        build(*small(algo, data))
-    except ConfigError:
-        return False
-    return True
