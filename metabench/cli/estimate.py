@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial, wraps
-from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -97,27 +96,17 @@ def expect(job: list[str], seconds: float | None = None, *, config_dir: str | No
     Nothing that is wrong with it is raised, for the job itself will say it.
     """
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from metabench.config.build import check, settled
     from metabench.config.compose import composition
     from metabench.config.explain import explain
-    from metabench.config.schema import Config
     from metabench.errors import UserError
-    from metabench.runs.inputs import find_inputs
-    from metabench.runs.run_id import identity
-    from metabench.training.components import find_components
     from metabench.training.estimate import estimate
-    from metabench.utils.paths import expanded
+    from metabench.training.execute import plan_run
 
     try:
-        composed, hydra_config = composition(*job, config_dir=config_dir)
-        config = check(Config, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))  # type: ignore[arg-type]
-        components = find_components(config)
-        key = identity(settled(config, components), find_inputs(config.init, (cls for cls, _ in components.values())))
-        names = [hydra_config.runtime.choices.get(group, "custom") for group in ("data", "algo")]
-        if config.resume and (expanded(config.run_dir or Path("outputs", *names, key)) / "summary.json").exists():
+        config, run = plan_run(*composition(*job, config_dir=config_dir), command=job)
+        if config.resume and (run.path / "summary.json").exists():
             return Expected(job, word="finished before")
         return Expected(job, estimate(config).total if seconds is None else seconds)
     except UserError as fault:

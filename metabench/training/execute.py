@@ -15,7 +15,30 @@ from metabench.errors import system_refusals
 from metabench.utils.starting import Starting
 
 if TYPE_CHECKING:
+    from metabench.config.schema import Config
+    from metabench.training.runner import RunSpec
     from metabench.utils.console import Display
+
+
+def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[Config, RunSpec]:
+    """Check what was composed, and say which run it is and where it lies; nothing is written."""
+    from metabench.config.build import check, settled
+    from metabench.config.schema import Config
+    from metabench.runs.experiment import cell
+
+    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    config = check(Config, plain)
+    Starting.say("loading torch")
+
+    from metabench.training.components import find_components, run_inputs
+    from metabench.training.runner import RunSpec
+
+    components = find_components(config)
+    inputs = run_inputs(config, components)
+    choices = hydra_config.runtime.choices
+    names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
+    about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
+    return config, RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
 
 
 @system_refusals()
@@ -27,24 +50,11 @@ def execute(
     `hydra_config` says how it was composed, `command` is what a person would give the program for it, and `display`
     shows it, on standard output by default.
     """
-    from metabench.config.build import check, settled
-    from metabench.config.schema import Config
-    from metabench.runs.experiment import cell
+    config, spec = plan_run(composed, hydra_config, command)
 
-    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    config = check(Config, plain)
-    Starting.say("loading torch")
-
-    from metabench.training.components import find_components, run_inputs
-    from metabench.training.runner import RunSpec, run
+    from metabench.training.runner import run
     from metabench.utils.console import Display
 
-    components = find_components(config)
-    inputs = run_inputs(config, components)
-    choices = hydra_config.runtime.choices
-    names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
-    about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
-    spec = RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
     display = display or Display()
     summary = run(config, spec, display)
     if config.tests:

@@ -6,9 +6,10 @@ import pytest
 
 from metabench.cli import estimate as of_sweeps
 from metabench.cli.estimate import expect
-from metabench.config.compose import compose
+from metabench.config.compose import compose, composition
 from metabench.training import estimate as of_runs
 from metabench.training.estimate import estimate
+from metabench.training.execute import execute
 
 SMALL = ("data=sinusoid", "engine=eager", "device=cpu", "log.pictures=false")
 
@@ -53,6 +54,15 @@ def test_a_job_of_a_sweep_that_cannot_be_done_says_why(tmp_path, monkeypatch):
     assert found.word.startswith("skipped: algo=ProtoNet: classification method")
     assert expect(["data=sinusoid", "algo.inner_lr=0"]).word.startswith("fails: algo.inner_lr=0")
     assert expect(["algo=nonsense"]).word.startswith("fails: algo=nonsense: no such algo")
+
+
+@pytest.mark.parametrize("more", ["seed=1", "name=try", "run_dir=here"])
+def test_a_run_that_is_there_is_finished_before_however_it_is_named(more, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = [*SMALL, "train.steps=1", "train.tasks=2", "test.episodes=2", "validate.episodes=2", "validate.every=1", more]
+    assert expect(job).seconds
+    execute(*composition(*job), command=job)
+    assert expect(job).word == "finished before"
 
 
 def test_jobs_that_differ_in_the_seed_alone_are_measured_once(monkeypatch, tmp_path):
