@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from graphlib import TopologicalSorter
 from itertools import chain
@@ -71,6 +72,12 @@ def test_algorithms_know_no_data():
     assert not {
         other for module in FILES if room(module) == "algo" for other in IMPORTS[module] if room(other) == "data"
     }
+
+
+def test_the_tour_has_the_layers():
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", (ROOT / "docs/tour.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = {int(number): set(re.findall(r"`metabench/(\w+)", rooms)) for number, rooms in rows}
+    assert told == {number: {*layer} - {"__main__"} for number, layer in enumerate(LAYERS, start=1)}
 
 
 def test_there_is_no_circle():

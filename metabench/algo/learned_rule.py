@@ -64,7 +64,7 @@ class LearnedRule(FastWeights):
 
 
 def flat(weights: Weights) -> Tensor:
-    """Weights `[T, *shape]` in one row a task, `[T, P]`."""
+    """Weights `[T, *shape]` in one row per task, `[T, P]`."""
     return torch.cat([w.flatten(1) for w in weights.values()], dim=1)
 
 

@@ -14,7 +14,7 @@ Keys, strengths, gates, shifts, e and a are linear in the state of an LSTM contr
 begin at row 0 of a memory that is nearly empty: from equal weightings no shift could ever move them apart.
 
 Before training the interface is that of a memory (`start=sharp`; `algo.addressing.Start` has the reason): the writer
-goes on by one row a step and readers go by content. The paper does not say how it starts its own; `start=null` leaves
+goes on by one row per step and readers go by content. The paper does not say how it starts its own; `start=null` leaves
 it as drawn.
 """
 

@@ -73,12 +73,12 @@ def record(cell: Cell) -> dict[str, Any]:
 
 
 def as_csv(report: Report) -> str:
-    """One row a cell; what each seed has a value of is in `as_runs`."""
+    """One row per cell; what each seed has a value of is in `as_runs`."""
     return csv_text([_without_seeds(record(cell)) for cell in report.cells])
 
 
 def as_runs(report: Report) -> str:
-    """One row a run: the cell that it is of, its seed, its own result and where it comes from."""
+    """One row per run: the cell that it is of, its seed, its own result and where it comes from."""
     rows = []
     for cell in report.cells:
         found = record(cell)

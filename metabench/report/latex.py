@@ -1,4 +1,4 @@
-r"""The report in LaTeX: a `table` for each paper, board or data set, one line a method.
+r"""The report in LaTeX: a `table` for each paper, board or data set, one line per method.
 
 Needs \usepackage{booktabs,siunitx,graphicx} and UTF-8 input. Results stand in columns of siunitx, aligned at the
 point. A table wider than the text is scaled down to it, and a long one goes on in the next.

@@ -1,4 +1,4 @@
-"""The report on a terminal: one line a cell on one screen, or with `full` everything."""
+"""The report on a terminal: one line per cell on one screen, or with `full` everything."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ METRICS = ("step", "split", "metric", "value")
 
 
 class Csv(Tracker):
-    """CSV files: `parameters`, `protocol` and `test` have a name and a value a row; `metrics` is in long form."""
+    """CSV files: `parameters`, `protocol` and `test` have a name and a value per row; `metrics` is in long form."""
 
     folder: Path
 

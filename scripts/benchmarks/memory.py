@@ -69,7 +69,7 @@ def draw() -> Figure:
         memory = by_steps(remat)
         print(f"remat {remat}: " + "  ".join(f"{n} steps {mb:.1f} MB" for n, mb in zip(STEPS, memory, strict=True)))
         right.plot(STEPS, memory, marker="o", label=f"remat={str(remat).lower()}")
-    left.set(xlabel="tasks a meta-step", ylabel="kept for the gradient, MB", title="one inner step")
+    left.set(xlabel="tasks per meta-step", ylabel="kept for the gradient, MB", title="one inner step")
     right.set(xlabel="inner steps", title="one task")
     for axes in (left, right):
         axes.set_ylim(bottom=0)

@@ -23,7 +23,7 @@ WORKLOADS = {
 
 
 def rate(source: TaskSource, batch: int, batches: int = 200) -> float:
-    """Median tasks a second over `batches` batches, after a warm-up."""
+    """Median tasks per second over `batches` batches, after a warm-up."""
     times = []
     for i in range(batches + 20):
         began = time.perf_counter()

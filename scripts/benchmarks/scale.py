@@ -63,7 +63,7 @@ def of_both(overrides: Callable[[int], tuple[str, ...]]) -> dict[str, Callable[[
 
 
 AXES = {
-    "tasks": Axis("tasks a meta-step", (1, 2, 4, 8, 16, 32, 64), of_both(lambda n: (f"train.tasks={n}",))),
+    "tasks": Axis("tasks per meta-step", (1, 2, 4, 8, 16, 32, 64), of_both(lambda n: (f"train.tasks={n}",))),
     "ways": Axis(
         "ways", (2, 5, 10, 20, 50, 100, 200), of_both(lambda n: (f"data.ways={n}", f"data.train.ways={n}"))
     ),

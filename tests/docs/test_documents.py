@@ -82,6 +82,14 @@ def test_paths_in_documents_and_comments_exist():
     assert not missing, "\n".join(missing)
 
 
+PROVENANCE = re.compile(r"`python scripts/benchmarks/[^`]*`[^:|]{0,40}\bsame (commit|machine|day|date)")
+
+
+def test_figures_name_their_own_commit_and_date():
+    """A section that is moved or put between two others keeps its own."""
+    assert not [f"{name(p)}: {found[0]}" for p in DOCUMENTS if (found := PROVENANCE.search(p.read_text()))]
+
+
 def test_modules_and_names_in_documents_and_comments_exist():
     missing = [
         f"{name(path)}: {found}" for path, text in texts() for found in NAMED_MODULE.findall(text) if not known(found)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from paths import ROOT
 
+from metabench.config.published import rows as published_rows
+from metabench.config.schema import mark
 from metabench.report.csv_json import record
 from metabench.report.expected import Experiments
 from metabench.report.tables import make_report
@@ -62,13 +64,37 @@ def test_every_row_of_the_results_is_a_judged_cell(cells):
     assert len(rows) == sum(cell["verdict"] in JUDGED for cell in cells)
 
 
-def test_every_figure_of_the_readme_is_a_recorded_one(cells):
-    section = (ROOT / "README.md").read_text().partition("## Results")[2].partition("| time per meta-step")[0]
-    ours = [row.split(" | ")[2] for row in section.splitlines() if row.count(" | ") >= 2]
-    figures = [figure for text in ours for figure in re.findall(FIGURE, text)]
-    assert len(figures) > 8
+README_RUNS = {  # its rows on Omniglot: run, published cell
+    "ProtoNet": ("omniglot_protonet_5w1s", "protonet_5w1s"),
+    "MAML": ("omniglot_maml_5w1s", "maml_5w1s"),
+    "relation network": ("omniglot/relationnet", "relationnet_5w1s"),
+    "SNAIL": ("omniglot/snail", "snail_5w1s"),
+    "Baseline": ("omniglot/baseline_5w1s/seed0", "baseline_5w1s"),
+}
+
+
+def readme_rows(heading: str) -> list[list[str]]:
+    """The rows of the table of README.md whose head begins so."""
+    _, _, table = (ROOT / "README.md").read_text().partition(f"| {heading}")
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.partition("\n\n")[0].splitlines()[2:]]
+
+
+def test_the_omniglot_rows_of_the_readme_are_recorded():
+    rows = readme_rows("Omniglot 5-way 1-shot")
+    assert [row[0] for row in rows] == list(README_RUNS)
+    for method, published, ours, mode, _ in rows:
+        run, name = README_RUNS[method]
+        assert ours == in_words(ROOT / "outputs/reference" / run, mode), method
+        (paper,) = [row for row in published_rows() if row["experiment"] == f"omniglot/{name}"]
+        interval = f" ± {paper['ci95']}" if paper["ci95"] else ""
+        assert published == f"{paper['value']}{interval}{mark(paper['verified'])}", method
+
+
+def test_the_sinusoid_rows_of_the_readme_are_recorded(cells):
+    figures = [figure for row in readme_rows("sinusoid mean squared error") for figure in re.findall(FIGURE, row[2])]
+    assert len(figures) == 3 + 2 + 3
     for figure in figures:
-        assert is_written(figure, cells), figure
+        assert is_written(figure, [cell for cell in cells if cell["data"] == "sinusoid"]), figure
 
 
 def section(heading: str) -> list[list[str]]:
