@@ -102,8 +102,11 @@ def test_every_algorithm_is_built_for_every_kind_of_task_or_says_why_not(algo, d
     assert not found.misfit or re.search(MISFITS, found.misfit)
 
 
+FOLLOWERS = [name for name in names("backbone") if "recipe/norm" in str(raw(f"backbone/{name}").get("defaults"))]
+
+
 def recipe_of(name: str) -> tuple[str, str, str]:
-    """What a recipe is for: task or backbone, which of them, and the algorithm."""
+    """What a recipe is for: a task, a kind of normalisation or a backbone, which of them, and the algorithm."""
     _, layer, choice, algo = name.split("/")
     return layer, choice, algo
 
@@ -111,7 +114,8 @@ def recipe_of(name: str) -> tuple[str, str, str]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_for_something_there_is(name):
     layer, choice, algo = recipe_of(name)
-    assert choice in {"task": {*DATA.values()}, "backbone": {*names("backbone")}, "bench": {*names("bench")}}[layer]
+    known = {"task": DATA.values(), "norm": ["batch"], "backbone": names("backbone"), "bench": names("bench")}
+    assert choice in known[layer]
     assert algo in ALGOS
 
 
@@ -123,11 +127,22 @@ def test_a_recipe_is_what_a_run_gets(name):
         return  # sets lengths by the budget; tests/config/test_one_test_for_all.py
     expected = raw(name)
     expected.pop("defaults", None)
-    for task, data in FIRST.items():
-        if task == ("few_shot" if layer == "backbone" else choice):
-            options = [f"algo={algo}", f"data={data}", *([f"backbone={choice}"] if layer == "backbone" else [])]
-            config = composed(*options).model_dump(by_alias=True)
-            assert_within(expected, config, config)
+    data = FIRST[choice if layer == "task" else "few_shot"]
+    for backbone in {"task": [], "norm": FOLLOWERS, "backbone": [choice]}[layer] or [None]:
+        options = [f"algo={algo}", f"data={data}", *([f"backbone={backbone}"] if backbone else [])]
+        config = composed(*options).model_dump(by_alias=True)
+        assert_within(expected, config, config)
+
+
+@pytest.mark.parametrize("backbone", names("backbone"))
+def test_a_backbone_of_running_statistics_has_those_that_the_method_needs(backbone):
+    """One that its file does not let follow trains MAML with running statistics, and nothing says so."""
+
+    def statistics(algo: str) -> str:
+        return composed(f"algo={algo}", "data=glyphs", f"backbone={backbone}").backbone["statistics"]
+
+    if statistics("protonet") == "running":
+        assert (statistics("maml"), statistics("lstm")) == ("batch", "pooled")
 
 
 def assert_within(expected: dict, found: dict, root: dict) -> None:

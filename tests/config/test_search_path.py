@@ -69,10 +69,11 @@ def test_a_users_file_wins_and_may_include_the_programs(name, tmp_path):
         ("algo/maml.yaml", "algo.inner_lr", ["data=omniglot"]),
         ("algo/maml.yaml", "algo.inner_lr", ["bench=omniglot"]),
         ("backbone/conv4.yaml", "backbone.pool", ["data=omniglot", "algo=anil"]),
+        ("backbone/conv4.yaml", "backbone.statistics", ["data=omniglot", "algo=anil"]),
     ],
 )
 def test_a_recipe_of_the_program_sets_nothing_over_a_users_file(name, key, command, tmp_path):
-    value = {"algo.inner_lr": 0.7, "backbone.pool": "max"}[key]
+    value = {"algo.inner_lr": 0.7, "backbone.pool": "max", "backbone.statistics": "running"}[key]
     mine = write(tmp_path, name, f"{key.partition('.')[2]}: {value}")
     assert OmegaConf.select(OmegaConf.create(compose_plain(*command)), key) != value
     assert OmegaConf.select(OmegaConf.create(compose_plain(*command, config_dir=str(mine))), key) == value
@@ -82,6 +83,13 @@ def test_a_recipe_that_another_includes_is_read_whatever_the_user_has_of_its_nam
     mine = write(tmp_path, "algo/maml.yaml", "inner_lr: 0.7")
     command = ["data=omniglot", "algo=anil"]  # its recipes include those of maml
     assert compose_plain(*command, config_dir=str(mine))["backbone"] == compose_plain(*command)["backbone"]
+
+
+def test_a_users_variant_of_a_backbone_has_the_statistics_that_the_method_needs(tmp_path):
+    write(tmp_path, "backbone/conv4.yaml", "filters: 32")
+    (tmp_path / "backbone/mine.yaml").write_text("defaults: [conv4, _self_]\nfilters: 16\n")
+    for command in (["data=omniglot"], ["data=omniglot", "backbone=mine"]):
+        assert compose_plain(*command, config_dir=str(tmp_path))["backbone"]["statistics"] == "batch"
 
 
 def test_a_users_recipe_is_read_beside_a_users_algorithm(tmp_path):
