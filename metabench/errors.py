@@ -38,6 +38,10 @@ class UnreadTasksError(ConfigError):
     status = "skipped"
 
 
+class UnfitBackboneError(ConfigError):
+    """A backbone that a method cannot use on such data."""
+
+
 class BusyError(UserError):
     """A run that another process writes."""
 

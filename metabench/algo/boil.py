@@ -14,17 +14,17 @@ from torch import nn
 
 from metabench.algo.maml import MAML, Descent
 from metabench.backbone.base import Backbone
-from metabench.errors import ConfigError
+from metabench.errors import UnfitBackboneError
 from metabench.tasks import TaskSpec
 
 
 class BOIL(MAML):
-    """MAML on the body alone. Raises `ConfigError` for a backbone without parameters."""
+    """MAML on the body alone. Raises `UnfitBackboneError` for one without parameters."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, **descent: Unpack[Descent]) -> None:
         super().__init__(spec, backbone, **descent)
         if not self.adapted():
-            raise ConfigError("backbone.hidden", [], "needs at least one layer: boil adapts only the backbone")
+            raise UnfitBackboneError("backbone.hidden", [], "needs at least one layer: boil adapts only the backbone")
 
     def adapted(self) -> dict[str, nn.Parameter]:
         """The parameters of the body."""

@@ -20,7 +20,7 @@ from metabench.backbone.base import Backbone, kept_statistics
 from metabench.backbone.layers import Conv2d, Init, Linear, max_pool
 from metabench.backbone.norm import Statistics, make_norm
 from metabench.config.types import Count
-from metabench.errors import ConfigError
+from metabench.errors import UnfitBackboneError
 from metabench.objective import one_hot
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
@@ -43,7 +43,7 @@ class RelationNet(Algorithm):
     ) -> None:
         super().__init__(spec, backbone)
         if backbone.map_shape is None:
-            raise ConfigError("backbone", type(backbone).__name__, "has no feature maps; use backbone=conv4")
+            raise UnfitBackboneError("backbone", type(backbone).__name__, "has no feature maps; use backbone=conv4")
         self.mean = of_class == "mean"
         convolutions: Init = None if init is None else "he"
         self.relation = Relation(backbone.map_shape, filters, hidden, kept_statistics(backbone), convolutions)
@@ -80,7 +80,7 @@ class Relation(nn.Module):
         channels, height, width = shape
         if min(height, width) < 4:
             valid = f"gives maps of {height}x{width}; the relation module pools twice and needs 4x4 or more"
-            raise ConfigError("backbone", "conv4", f"{valid}: fewer backbone.halvings, or a larger data.size")
+            raise UnfitBackboneError("backbone", "conv4", f"{valid}: fewer backbone.halvings, or a larger data.size")
         self.of_class, self.of_query = (Conv2d(channels, filters, stride=1, bias=False, init=init) for _ in range(2))
         self.second = Conv2d(filters, filters, stride=1, bias=False, init=init)
         self.norms = nn.ModuleList(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from program import run_metabench
 
+from metabench.cli.commands import validate
+from metabench.cli.commands.validate import Checked, check
+from metabench.config.catalog import entries, program_folders
+
 BASE = "# @package _global_\n# of a test\ndefaults:\n  - override /data: sinusoid\n  - _self_\n\n"
 ROW = "row: MAML, column: 5-shot, source: a paper"
 FAULTS = {
@@ -59,6 +63,36 @@ def test_a_value_from_memory_is_marked_and_an_ensemble_said(tmp_path):
     assert "95.30%† Garnelo et al. 2018" in said
     assert "97.65% Antoniou et al. 2019, table 1; an ensemble of 3 models" in said
     assert "† quoted from memory" in said
+
+
+def test_every_algorithm_is_built_with_every_backbone_on_one_data_set(monkeypatch, capsys):
+    asked, unfit = [], ("algo=boil", "backbone=mlp_pixels")
+
+    def check_all(lines, config_dir):
+        asked.extend(lines)
+        return [Checked(line, misfit="no" if line[:2] == unfit else None) for line in lines]
+
+    monkeypatch.setattr(validate, "check_all", check_all)
+    validate.main([])
+    pairs = [line for line in asked if len(line) == 3]
+    assert ("algo=maml", "backbone=resnet12", "data=omniglot") in pairs
+    assert len({*pairs}) == len(entries("algo", program_folders())) * len(entries("backbone", program_folders()))
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{len(pairs)} pairs, {len(pairs) - 1} built; -: they do not fit" in said
+    assert f"{len(asked)} configurations, all can be built" in said
+
+
+def test_a_backbone_that_a_method_cannot_use_is_no_fault_where_it_is_asked_for():
+    assert check(("algo=maml", "backbone=resnet12", "data=omniglot"))[2:] == (None, None)
+    assert "no feature maps" in check(("algo=relationnet", "backbone=mlp", "data=omniglot")).misfit
+    assert "needs 4x4 or more" in check(("algo=relationnet", "data=omniglot", "backbone.halvings=4")).fault
+
+
+def test_a_backbone_whose_statistics_a_method_cannot_use_is_a_fault(tmp_path):
+    (tmp_path / "backbone").mkdir()
+    (tmp_path / "backbone/mine.yaml").write_text("# mine\ndefaults: [conv4, _self_]\nstatistics: pooled\n")
+    found = check(("algo=maml", "backbone=mine", "data=omniglot"), str(tmp_path))
+    assert "MAML adapts them per task" in found.fault
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose
 from metabench.config.explain import explain
 from metabench.config.schema import FOOTNOTE, Config, Published
-from metabench.errors import ConfigError, UserError, suggest
+from metabench.errors import ConfigError, UnfitBackboneError, UserError, suggest
 from metabench.runs.experiment import cost
 from metabench.utils.console import Display, format_metric, open_console
 from metabench.utils.exit import leave
 
+PLACE = "omniglot"  # the data on which every backbone is built
 FEW = 16  # that other processes are not worth starting for
 
 
@@ -30,14 +31,15 @@ class Checked(NamedTuple):
     overrides: tuple[str, ...]
     config: Config | None = None  # None where it does not compose
     fault: str | None = None
-    misfit: str | None = None  # what an algorithm says of data that is not for it
+    misfit: str | None = None  # what an algorithm says of data or a backbone that is not for it
 
 
 def main(arguments: list[str]) -> None:
-    """Check experiments, and every algorithm on every data set; exits with 1 if anything is at fault."""
+    """Check experiments, and every algorithm on every data set and backbone; exits with 1 if anything is at fault."""
     parser = Parser(
         prog="metabench validate",
-        description="Build every experiment, and every algorithm for every data set; no data is read, nothing trained.",
+        description="Build every experiment, and every algorithm for every data set and with every backbone; "
+        "no data is read, nothing trained.",
     )
     parser.add_argument("experiment", nargs="*", help="only these; by default all, and all pairs")
     parser.take_config_dir()
@@ -49,15 +51,19 @@ def main(arguments: list[str]) -> None:
     for name in options.experiment:
         if name not in known:
             parser.error(f"experiment={name}: {suggest(name, known, 'no such experiment')}")
-    algos, data = ([] if options.experiment else list(entries(group, places)) for group in ("algo", "data"))
+    algos, data, backbones = (
+        [] if options.experiment else list(entries(group, places)) for group in ("algo", "data", "backbone")
+    )
     names = options.experiment or list(known)
     experiments = [(f"experiment={name}",) for name in names]
     pairs = [(f"algo={a}", f"data={d}") for d in data for a in algos]
+    models = [(f"algo={a}", f"backbone={b}", f"data={PLACE}") for b in backbones for a in algos]
     try:
-        found = check_all([*experiments, *pairs], options.config_dir)
+        found = check_all([*experiments, *pairs, *models], options.config_dir)
     except OSError as unreadable:
         parser.error(explain(unreadable))
     cells, matrix = found[: len(experiments)], found[len(experiments) :]
+    on_data, on_backbones = matrix[: len(pairs)], matrix[len(pairs) :]
     cells = [cell._replace(fault=cell.fault or cell.misfit) for cell in cells]
     console = open_console()
     with_others = {one: lead for lead, cell in zip(names, cells, strict=True) for one in tested_with(cell.config)}
@@ -67,7 +73,10 @@ def main(arguments: list[str]) -> None:
     if any(cell.config and cell.config.published and cell.config.published.mark for cell in cells):
         console.print(FOOTNOTE)
     if matrix:
-        console.print("", _matrix(algos, data, matrix))
+        console.print("", _matrix("algorithms on data", algos, data, on_data))
+        console.print("", _matrix(f"algorithms with backbones, on {PLACE}", algos, backbones, on_backbones))
+        built = sum(not one.fault and not one.misfit for one in on_backbones)
+        console.print(f"{len(on_backbones)} pairs, {built} built; -: they do not fit")
     faults = [f"{' '.join(one.overrides)}: {one.fault}" for one in (*cells, *matrix) if one.fault]
     for fault in faults:
         print(fault)
@@ -104,8 +113,9 @@ def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:
     try:
         parts = Components(config, Display())
     except ConfigError as fault:
+        chosen = isinstance(fault, UnfitBackboneError) and any(one.startswith("backbone=") for one in overrides)
         ours = fault.key.partition(".")[0] == "algo" or (fault.key, config.data.get("root", "")) == ("data.root", None)
-        return Checked(overrides, config, *((None, str(fault)) if ours else (str(fault), None)))
+        return Checked(overrides, config, *((None, str(fault)) if ours or chosen else (str(fault), None)))
     except Exception as fault:
         return Checked(overrides, config, f"{type(fault).__name__}: {fault}")
     return Checked(overrides, config, _of_published(config.published, parts.metric, parts.algo.modes, parts.columns))
@@ -150,10 +160,10 @@ def _cells(cells: Sequence[Checked], leads: Mapping[str, str]) -> Table:
     return table
 
 
-def _matrix(algos: Sequence[str], data: Sequence[str], pairs: Sequence[Checked]) -> Table:
-    """A row an algorithm, a column a data set: yes, - where they do not fit."""
-    table = Table(title="algorithms on data", title_justify="left", box=None, pad_edge=False)
-    for heading in ("", *data):
+def _matrix(title: str, algos: Sequence[str], others: Sequence[str], pairs: Sequence[Checked]) -> Table:
+    """A row an algorithm, a column a data set or a backbone: yes, - where they do not fit."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("", *others):
         table.add_column(heading)
     for i, algo in enumerate(algos):
         row = pairs[i :: len(algos)]
