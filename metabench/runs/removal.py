@@ -7,15 +7,14 @@ left, and the folder with it.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from metabench.errors import UserError
-from metabench.runs.reader import TESTS, RunReader
-from metabench.runs.run_dir import FILES, FOLDERS, RunDirectory, held_identity
+from metabench.runs.reader import RunReader
+from metabench.runs.run_dir import TESTS, RunDirectory, held_identity, remove_files, remove_lock
 from metabench.runs.untrusted import read_content
 from metabench.utils.files import DamagedError
 
@@ -71,22 +70,20 @@ def remove_run(path: Path) -> list[str]:
     Raises `UserError` where that is no run, another process writes it, or the system refuses.
     """
     check_run(path)
-    with held(path), _refusals(path):
-        tests = path / TESTS
-        if tests.is_dir() and not tests.is_symlink():
-            for test in sorted(tests.iterdir()):
-                if test.is_dir() and not test.is_symlink() and isinstance(held_identity(test), str):
-                    remove_run(test)
-            _remove_if_empty(tests)
-        for name in FOLDERS:
-            _remove(path / name)
-        for name in sorted(FILES, key=lambda name: name == "environment.json"):  # last: until then it is a run
-            _remove(path / name)
-            _remove(path / f".{name}.part")
-    for name in (".owner", ".lock"):
-        (path / name).unlink(missing_ok=True)
-    _remove_if_empty(path)
+    with _refusals(path):
+        for test in _tests(path):
+            check_free(test)
+        with held(path):
+            remove_files(path)
+        remove_lock(path)
     return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+def _tests(path: Path) -> list[Path]:
+    """The tests below a run."""
+    tests = path / TESTS
+    found = sorted(tests.iterdir()) if tests.is_dir() and not tests.is_symlink() else []
+    return [test for test in found if test.is_dir() and not test.is_symlink() and held_identity(test) is not None]
 
 
 def prune_checkpoints(path: Path) -> int:
@@ -110,16 +107,3 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except OSError as fault:
         raise UserError(f"{fault.filename or path}: cannot be removed: {fault.strerror or fault}") from None
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a folder with what is in it, or a link but not what it leads to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _remove_if_empty(path: Path) -> None:
-    if not any(path.iterdir()):
-        path.rmdir()

@@ -20,7 +20,8 @@ def meta_test(training: Training) -> dict[str, Any]:
     """
     components, directory, rounds = training.components, training.directory, training.rounds
     if components.steps:
-        best = directory.best()["algo"]
+        assert training.best is not None
+        best = directory.best(training.best["step"])["algo"]
         with checked_state(directory.path / "checkpoints" / "best.pt"):
             components.algo.load_state_dict(best)
     modes = components.algo.modes[:1] if rounds else components.algo.modes

@@ -118,7 +118,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
         try:
             _introduce(spec, where, card, display, ranks, config.train.tasks)
             training = Training(components, directory, signals, trackers)
-            checkpoint, warnings = directory.resume()
+            checkpoint, warnings = directory.resume() if config.resume else (None, [])
             then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
             for warning in warnings:
                 display.say(f"warning: {warning}; {then}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
-from metabench.errors import ConfigError, UserError
+from metabench.errors import ConfigError, DataError, UserError
 from metabench.runs.run_dir import RunDirectory, load_best
 from metabench.utils.files import read_json
 
@@ -146,4 +147,63 @@ def test_a_finished_run_has_a_summary_and_its_best_checkpoint(run):
     run.finish({"status": "complete", "test": {"mean": 0.5}})
     assert run.summary() == {"status": "complete", "test": {"mean": 0.5}}
     assert read_json(run.path / "status.json")["status"] == "complete"
-    assert run.best()["step"] == load_best(run.path)["step"] == 4
+    assert run.best(4)["step"] == load_best(run.path)["step"] == 4
+
+
+def test_a_chosen_checkpoint_of_another_run_or_meta_step_is_not_tested(run, tmp_path):
+    run.save_best({"step": 4, "algo": {"w": torch.ones(2)}})
+    with pytest.raises(DataError, match=r"best.pt: is of meta-step 4, not 2, which was chosen; resume=false"):
+        run.best(2)
+    other = RunDirectory(run.path, "another")
+    with pytest.raises(DataError, match=r"best.pt: belongs to another run; resume=false"):
+        other.best(4)
+
+
+def test_clear_removes_the_tests_of_the_weights_that_go(run):
+    test = RunDirectory(run.path / "tests" / "t1", "t1")
+    with test:
+        test.begin("", {})
+        test.finish({"status": "complete"})
+    (run.path / "tests" / "refused.json").write_text("{}")
+    run.clear()
+    assert not (run.path / "tests").exists()
+
+
+def test_clear_leaves_what_a_link_leads_to_and_says_what_is_refused(run, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (elsewhere / "last.pt").write_text("old")
+    run.checkpoints.rmdir()
+    run.checkpoints.symlink_to(elsewhere)
+    run.clear()
+    assert not run.checkpoints.is_symlink()
+    assert (elsewhere / "last.pt").exists()
+    run.checkpoints.mkdir()
+
+    def refuses(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", refuses)
+    with pytest.raises(UserError, match="checkpoints: cannot be removed: Permission denied"):
+        run.clear()
+
+
+def test_what_is_cleared_in_part_is_still_a_run(run, monkeypatch):
+    run.begin("", {})
+    run.finish({"status": "complete"})
+    removed = []
+    unlink = Path.unlink
+
+    def killed_after_two(path, missing_ok=False):
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        run.clear()
+    monkeypatch.undo()
+    assert removed[0] == "summary.json"
+    run.check({})
+    assert run.summary() is None

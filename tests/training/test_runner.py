@@ -65,7 +65,7 @@ def test_the_test_is_of_the_weights_that_validation_chose(parts, tmp_path):
         directory.begin("", {})
         training = Training(parts, directory, stop)
         training.run()
-        chosen = directory.best()
+        chosen = directory.best(training.best["step"])
         for parameter in parts.algo.parameters():
             parameter.data.zero_()
         meta_test(training)
