@@ -19,28 +19,41 @@ REFERENCE = Path(__file__).parents[1] / "outputs" / "reference"
 
 
 def record(run: Path, name: str | None, pictures: list[str]) -> Path:
-    """The folder written; raises `SystemExit` for a run that cannot be a reference."""
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    if "+changes" in (summary["environment"]["git"] or "+changes"):
-        raise SystemExit(f"{run}: ran on code that is in no commit; a reference can be run again")
-    if name is None:
-        name = _name(run, summary)
-    folder = REFERENCE / name
-    _copy(run, folder, pictures)
-    for test in sorted(run.glob("tests/*/summary.json")):
-        of = json.loads(test.read_text(encoding="utf-8")).get("test_of") or {}
-        if of.get("name"):
-            _copy(test.parent, folder / "tests" / of["name"], [])
+    """The folder written, in place of what it was; raises `SystemExit` for a run that cannot be a reference."""
+    summary = _sound(run)
+    folder = REFERENCE / (name or _name(run, summary))
+    tests = {of["name"]: test for test in _tests(run) if (of := _sound(test).get("test_of") or {}).get("name")}
+    fresh = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    _copy(run, fresh, pictures)
+    for test, path in tests.items():
+        _copy(path, fresh / "tests" / test, [])
     refused = run / "tests" / "refused.json"  # why others of a suite were not made
     if refused.exists():
-        (folder / "tests").mkdir(exist_ok=True)
-        shutil.copy(refused, folder / "tests")
+        (fresh / "tests").mkdir(exist_ok=True)
+        shutil.copy(refused, fresh / "tests")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
     return folder
+
+
+def _tests(run: Path) -> list[Path]:
+    return [path.parent for path in sorted(run.glob("tests/*/summary.json"))]
+
+
+def _sound(run: Path) -> dict[str, Any]:
+    """The summary of a run of committed code."""
+    summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    if "+changes" in (summary["environment"]["git"] or "+changes"):
+        raise SystemExit(f"{run}: ran on code that is in no commit; a reference can be run again")
+    return summary
 
 
 def _name(run: Path, summary: dict[str, Any]) -> str:
     """Where a run that has a place of its own is kept; raises `SystemExit` for another."""
     seed = f"seed{summary['protocol']['training']['seed']}"
+    if summary.get("budget") not in (None, "full"):
+        raise SystemExit(f"{run}: ran at budget={summary['budget']}; give --name")
     if summary.get("experiment") and not summary["changes"]:
         return f"{summary['experiment']}/{seed}"
     if summary.get("board") and not summary["changes"] and not summary.get("tuned"):
@@ -66,6 +79,8 @@ def main() -> None:
     parser.add_argument("--name")
     parser.add_argument("--pictures", nargs="*", default=[])
     options = parser.parse_args()
+    if options.name and len(options.runs) > 1:
+        parser.error("--name: is of one RUN")
     for run in options.runs:
         print(record(run, options.name, options.pictures))
 

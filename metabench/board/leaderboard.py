@@ -75,8 +75,9 @@ class Board:
             f"validation tasks chose; {what}. A small budget: these are not the papers' results.",
             f"{self.prediction} prediction; ± is a 95% interval of the mean over test tasks, of three seeds or more "
             f"over seeds and tasks; two seeds have the mean alone. Methods: {said}.",
-            f"rank: by the mean of {first}. Methods that share a letter cannot be told apart on the same tasks: paired "
-            f"tests of {first} for all pairs, Holm-corrected, 5%; a single seed's test says nothing of other seeds.",
+            f"rank: by the mean of {first}. Models that share a letter cannot be told apart on the same tasks: paired "
+            f"tests of {first}, the seeds' mean on each task, for all pairs, Holm-corrected, 5%. Other seeds are other "
+            "models: for them see ±.",
             "An empty cell was not run, or the method has no such result. train: core seconds of one seed; test: "
             f"seconds per 1,000 tasks; memory: the largest of the process; costs: {self._beside}.",
             "Inner hyperparameters are those of each method's file, not tuned for this board; those that the command "

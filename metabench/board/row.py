@@ -100,12 +100,17 @@ def make_row(
         if column.test is not None:
             below = [tests.get(run.summary.identity, {}).get(column.test) for run in runs]
             shown = tuple(run for run in below if run is not None)
+            if shown:
+                missing = [run for run, test in zip(runs, below, strict=True) if test is None]
+                left_out += [Skipped(run.path, f"has no test {column.test}: the cell is without it") for run in missing]
         for mode in MODES:
-            found = [(run, figure_of(run, mode, column.at)) for run in shown]
-            whole = [(run, figure) for run, figure in found if figure is not None]
-            if whole:
-                members, figures = zip(*whole, strict=True)
-                cells[mode][column.title] = over_seeds(members, figures, mode, column.at is None)
+            figures = [figure_of(run, mode, column.at) for run in shown]
+            found = tuple(figure for figure in figures if figure is not None)
+            if found and len(found) == len(shown):
+                cells[mode][column.title] = over_seeds(shown, found, mode, column.at)
+            elif found and mode == prediction:  # the mean of the seeds that came through would be of no method
+                lost = [run for run, figure in zip(shown, figures, strict=True) if figure is None]
+                left_out += [Skipped(run.path, f"has no result of {column.title}: the cell is empty") for run in lost]
     values = None
     if columns[0].title in cells[prediction]:
         try:

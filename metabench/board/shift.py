@@ -8,7 +8,7 @@ share no more than that, and the interval is as wide as that of two independent 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from metabench.board.leaderboard import Board, make_boards
 from metabench.board.row import Row
 from metabench.config.compose import compose_plain
 from metabench.errors import UserError
+from metabench.report.cells import figure_of, over_seeds
 from metabench.report.verdict import Figure
 from metabench.runs.reader import RunReader, Skipped, read_refused
 from metabench.runs.run_id import flat
@@ -78,7 +79,8 @@ def _make(board: Board, names: Sequence[str]) -> Shifted:
     losses: dict[str, dict[str, Loss]] = {}
     refused: dict[str, dict[str, str]] = {}
     left_out = list(board.left_out)
-    for row in board.rows:
+    rows = [_complete(board, row, names) for row in board.rows]
+    for row in rows:
         for name in names:
             found = _tests(board, row, name)
             if not found:
@@ -88,9 +90,20 @@ def _make(board: Board, names: Sequence[str]) -> Shifted:
             except (DamagedError, KeyError) as fault:
                 left_out.append(Skipped(found[0][1].path, f"{fault}; not set against the home test"))
         said = {name: reason for run in row.runs for name, reason in read_refused(run.path).items() if name in names}
-        refused[row.name] = {name: said[name] for name in said if name not in losses.get(row.name, {})}
+        refused[row.name] = said
     there = [name for name in names if any(name in found for found in losses.values())]
-    return Shifted(board, there, losses, refused, left_out)
+    return Shifted(replace(board, rows=rows), there, losses, refused, left_out)
+
+
+def _complete(board: Board, row: Row, names: Sequence[str]) -> Row:
+    """The row of the seeds that have the most tests, so that all its numbers are of the same models."""
+    count = {run.path: sum(name in board.tests.get(run.summary.identity, {}) for name in names) for run in row.runs}
+    runs = tuple(run for run in row.runs if count[run.path] == max(count.values()))
+    home = [figure_of(run, board.prediction, None) for run in runs]
+    found = tuple(figure for figure in home if figure is not None)
+    title = board.columns[0].title
+    cells = {title: over_seeds(runs, found, board.prediction, None)} if len(found) == len(runs) else {}
+    return replace(row, runs=runs, cells=cells)
 
 
 def _tests(board: Board, row: Row, name: str) -> list[tuple[RunReader, RunReader]]:

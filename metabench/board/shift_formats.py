@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +35,7 @@ def sheet(shifted: Shifted) -> Sheet:
         home = row.cells.get(board.columns[0].title)
         losses, refused = shifted.losses[row.name], shifted.refused.get(row.name, {})
         texts = [
-            loss_text(board.metric, losses[name].loss) if name in losses else CANNOT if name in refused else ""
+            CANNOT if name in refused else loss_text(board.metric, losses[name].loss) if name in losses else ""
             for name in shifted.names
         ]
         lines.append([row.name, _text(board.metric, home), *texts])
@@ -70,7 +70,7 @@ def notes(shifted: Shifted) -> list[str]:
     lines = [
         f"{HOME}: {board.columns[0].title}, the test of the board. Others: {what}, over the same test tasks; a minus "
         "is a gain. ± is the 95% interval of the mean of the paired differences, of three seeds or more over seeds and "
-        "tasks.",
+        f"tasks. A row is of the seeds that have all its tests: {_seeds(shifted.rows)}.",
         f"{board.prediction} prediction. The shifts are those of conf/suite/shift/{board.name}.yaml.",
     ]
     if against:
@@ -85,6 +85,12 @@ def notes(shifted: Shifted) -> list[str]:
             f"{CANNOT}: {why}: " + ", ".join(f"{row} ({', '.join(names)})" for row, names in rows.items()) + "."
         )
     return lines
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    """How many seeds the rows have."""
+    counts = Counter(len(row.runs) for row in rows)
+    return ", ".join(f"{count} row{'s' * (count > 1)} of {n} seed{'s' * (n > 1)}" for n, count in sorted(counts.items()))
 
 
 def cause(reason: str) -> str:

@@ -161,15 +161,18 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
         fault = fault or Verdict(Kind.NOT_COMPARABLE, said)
         mode, final = test.prediction, True
         figures = tuple(_final(run, mode) for run in runs)
-    ours = over_seeds(runs, figures, mode, final)
+    ours = over_seeds(runs, figures, mode, None if final else at)
     verdict = Verdict(Kind.NONE)
     if paper is not None:
         verdict = fault or judge(ours, paper.value, paper.ci95, test.metric, figures)
     return Cell(*place, runs, mode, figures, final, ours, paper, verdict)
 
 
-def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, final: bool) -> Figure:
-    """The mean over seeds and its interval; see `verdict.METHOD`."""
+def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, at: int | None) -> Figure:
+    """The mean over seeds and its interval, of the results after `at` steps, the final ones if None.
+
+    See `verdict.METHOD`.
+    """
     if len(runs) == 1:
         return figures[0]
     means, tasks = [figure.mean for figure in figures], figures[0].tasks
@@ -177,7 +180,7 @@ def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, final: bool) 
     if len(runs) < FEWEST or tasks < 2:
         return Figure(mean, None, len(runs), tasks, "each seed")
     try:
-        if not final:
+        if not _is_final(runs[0], at):
             raise DamagedError("episodes.json has the final values alone")
         values = np.array([run.episodes(mode) for run in runs])
         return Figure(mean, crossed(values).half_width(), len(runs), tasks, "seeds and tasks")

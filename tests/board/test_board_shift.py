@@ -23,9 +23,11 @@ TASKS = np.arange(40)
 VALUES = 0.8 + 0.1 * np.sin(TASKS)
 
 
-def made(path, values, **more):
+def made(path, values, *, overrides=(), **more):
     """A run of the Omniglot board, or a test of it."""
-    path = write_run(path, *BOARD, values=values.tolist(), metric="accuracy", board="omniglot", changes=[], **more)
+    path = write_run(
+        path, *BOARD, *overrides, values=values.tolist(), metric="accuracy", board="omniglot", changes=[], **more
+    )
     change(path, "environment", "metabench", to="0.1.0")
     return path
 
@@ -69,6 +71,15 @@ def test_a_shift_is_set_against_the_test_that_differs_in_it_alone(tested):
         (np.minimum(VALUES + 0.1, 1) - VALUES + 0.2).mean()
     )
     assert any("wrong_labels against shots5" in note for note in sheet(shifted).notes)
+
+
+def test_a_row_is_of_the_seeds_that_have_all_its_tests(tested):
+    made(tested / "other", VALUES - 0.1, overrides=("seed=1",))
+    (shifted,) = make_shifts([tested], None, "inductive")
+    (row,) = shifted.rows
+    assert [run.seed for run in row.runs] == [0]
+    assert row.cells["5-way 1-shot"].mean == pytest.approx(VALUES.mean())
+    assert any("1 row of 1 seed" in note for note in sheet(shifted).notes)
 
 
 def test_losses_of_three_seeds_have_an_interval_over_seeds_and_tasks_and_those_of_two_have_none():

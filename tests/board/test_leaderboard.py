@@ -17,18 +17,18 @@ from tex import needs_latex, set_in_latex
 from metabench.board.formats import sheet
 from metabench.board.leaderboard import make_boards
 from metabench.board.pictures import ON_PAPER, figures, put_on_paper
-from metabench.board.ranks import critical_difference, holm, letters, mean_ranks
+from metabench.board.ranks import critical_difference, holm, letters, mean_ranks, told_apart
 from metabench.report.charts import VARIABLES
 
 BOARD = ("bench=sinusoid",)
 FORMATS = ("md", "csv", "json", "latex", "html")
 
 
-def made(folder, algo: str, mean: float, **more):
+def made(folder, algo: str, mean: float, *, overrides=(), **more):
     """A finished run of the sinusoid board whose 40 tasks lie around `mean`."""
     values = mean + 0.01 * np.sin(np.arange(40))
     path = write_run(
-        folder / algo, *BOARD, f"algo={algo}", values=values.tolist(), board="sinusoid", changes=[], **more
+        folder / algo, *BOARD, f"algo={algo}", *overrides, values=values.tolist(), board="sinusoid", changes=[], **more
     )
     change(path, "environment", "metabench", to="0.1.0")
     change(path, "test", "seconds", to=2.0)
@@ -52,6 +52,30 @@ def test_letters_are_shared_exactly_by_those_not_told_apart():
     apart = {frozenset(pair) for pair in (("a", "c"), ("a", "d"), ("b", "d"))}
     assert letters("abcd", apart) == {"a": "a", "b": "ab", "c": "bc", "d": "c"}
     assert letters("ab", set()) == {"a": "a", "b": "a"}
+
+
+def test_more_seeds_do_not_tell_fewer_models_apart():
+    tasks = np.sin(np.arange(40))
+    values = {
+        "a": np.array([0.0, 0.01, 0.02])[:, None] + 0.01 * tasks,
+        "b": np.array([1.5, 1.6, 1.7])[:, None] + 0.3 * tasks,
+        "c": np.array([[0.5]]) + 0.1 * tasks,
+    }
+    assert told_apart(values) == {frozenset(pair) for pair in ("ab", "ac", "bc")}
+
+
+def test_a_seed_without_a_test_is_said(tmp_path):
+    for seed in range(3):
+        run = made(tmp_path / str(seed), "maml", 0.3, overrides=(f"seed={seed}",))
+        of = json.loads((run / "summary.json").read_text())["identity"]
+        if seed < 2:
+            test = {"run": of, "name": "k5", "overrides": []}
+            made(run / "tests", "maml", 0.4 + seed / 10, test_of=test, overrides=(f"seed={seed}",))
+    (board,) = make_boards([tmp_path], None, "inductive")
+    (row,) = board.rows
+    assert row.cells["K=5"].mean == pytest.approx(0.45, abs=0.01)
+    said = [fault.reason for fault in board.left_out]
+    assert any("has no test k5" in reason for reason in said), said
 
 
 def test_ranks_and_the_critical_difference_are_those_of_demsar():

@@ -100,7 +100,7 @@ def _pack(packs: ImageCache, listing: Listing, how: Preparation) -> str:
                 for at, (of_file, picture) in enumerate(read, start):
                     pixels[at] = picture
                     content.update(of_file)
-                phase.update(min(start + _AT_ONCE, len(paths)), "images")
+                phase.update(min(start + _AT_ONCE, len(paths)))
         digest = content.hexdigest()
         with write_errors(aside):
             pixels.flush()
