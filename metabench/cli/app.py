@@ -28,7 +28,7 @@ from metabench.sweep.isolate import Channel
 from metabench.sweep.launcher import register_launcher
 from metabench.sweep.local import LocalLauncher
 from metabench.sweep.record import SWEEP, JobRecord, watch_launchers
-from metabench.utils.exit import leave
+from metabench.utils.exit import continued, leave
 from metabench.utils.oom import OutOfMemoryError
 from metabench.utils.output import guard_output
 from metabench.utils.signals import Interrupted, LauncherExit
@@ -60,8 +60,6 @@ def hydra_main() -> None:
         glob_subfolders()
         check_command(sys.argv[1:])
         _job()
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
     except Interrupted as stopped:
         if SWEEP.jobs:
             leave(str(stopped), stopped.exit_code)
@@ -111,6 +109,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
         raise
 
 
+@continued()
 def _run_alone(composed: DictConfig) -> dict[str, Any]:
     """Make one run; ends the process where it fails."""
     try:
@@ -118,8 +117,6 @@ def _run_alone(composed: DictConfig) -> dict[str, Any]:
     except (UserError, OmegaConfBaseException) as fault:
         alone = isinstance(fault, OutOfMemoryError)  # of this rank
         leave(_reason(fault), getattr(fault, "exit_code", UserError.exit_code), alone=alone)
-    except Interrupted as stopped:
-        leave(str(stopped), stopped.exit_code)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -38,10 +38,19 @@ def main() -> None:
         leave("stopped", 130)
     except UserError as fault:
         leave(str(fault), fault.exit_code)
-    except Interrupted as stopped:  # no run is under way
+    except Interrupted as stopped:  # nothing is under way that the same command continues
         if stopped.number == PIPE:
             sys.exit(stopped.exit_code)  # a reader that has read enough is told nothing
         leave(stopped.why, stopped.exit_code)
+    except Exception as fault:
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
+        from metabench.config.explain import explain
+
+        if not isinstance(fault, (HydraException, OmegaConfBaseException)):
+            raise  # a bug
+        leave(explain(fault), UserError.exit_code)
 
 
 @system_refusals()

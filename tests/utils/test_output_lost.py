@@ -56,3 +56,14 @@ def test_a_run_stops_with_a_checkpoint_and_continues(kind, code, why, tmp_path):
 def test_other_commands_end_without_a_traceback(words, kind, code, said, tmp_path):
     done = run_metabench(*words, cwd=tmp_path, patch=partial(output_lost, kind))
     assert (done.code, done.err) == (code, said)
+
+
+TUNE = ("tune", *SINUSOID, "algo.inner_lr=0.1,0.2", "trials=1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(TUNE, f"metabench: {CLOSED}; the same command continues\n"), (("tune", "--help"), "")]
+)
+def test_what_the_same_command_continues_says_so(words, said, tmp_path):
+    done = run_metabench(*words, cwd=tmp_path, patch=partial(output_lost, "closed"))
+    assert (done.code, done.err) == (141, said)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from metabench.cli.arguments import Parser
-from metabench.errors import UserError
-from metabench.utils.exit import leave
 
 
 def main(arguments: list[str]) -> None:
@@ -24,8 +22,5 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     from metabench.report.compare import versus
 
-    try:
-        for line in versus(options.a, options.b, options.prediction):
-            print(line)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    for line in versus(options.a, options.b, options.prediction):
+        print(line)

@@ -6,8 +6,7 @@ import sys
 
 from metabench.cli.arguments import Parser
 from metabench.utils.console import open_console
-from metabench.utils.exit import leave
-from metabench.utils.signals import Interrupted
+from metabench.utils.exit import continued
 
 
 def main(arguments: list[str]) -> None:
@@ -22,10 +21,8 @@ def main(arguments: list[str]) -> None:
 
     console, problems = open_console(), 0
     for check in CHECKS:
-        try:
+        with continued():
             finding = examine(check)
-        except Interrupted as stopped:
-            leave(str(stopped), stopped.exit_code)
         problems += finding.mark == "problem"
         line = f"{finding.mark:<8} {check.__name__.replace('_', ' '):<12} {' '.join(finding.said.split())}"
         console.print(line, markup=False)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError
-from metabench.utils.exit import leave
 
 
 def main(arguments: list[str]) -> None:
@@ -24,10 +23,7 @@ def main(arguments: list[str]) -> None:
     from metabench.runs.export import export
     from metabench.runs.reader import RunReader
 
-    try:
-        if not options.run.is_dir():
-            raise UserError(f"{options.run}: no such folder; give the directory of a finished run")
-        for path in export(RunReader(options.run), options.output):
-            print(f"written to {path}")
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    if not options.run.is_dir():
+        raise UserError(f"{options.run}: no such folder; give the directory of a finished run")
+    for path in export(RunReader(options.run), options.output):
+        print(f"written to {path}")

@@ -12,7 +12,6 @@ from metabench.board.columns import BOARDS, SHIFT
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError, suggest
 from metabench.report.formats import SUFFIXES
-from metabench.utils.exit import leave
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,12 +37,9 @@ def main(arguments: list[str]) -> None:
         "--picture-format", choices=("svg", "pdf", "png"), default="svg", help="of these files; png has 300 dpi"
     )
     options = parser.parse_args(arguments)
-    try:
-        kind = _kind(options.format, options.output, options.pictures)
-        view = _shifts if options.suite else _boards
-        _write(view(options.folder or [Path("outputs")], options.board, options.prediction), kind, options)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    kind = _kind(options.format, options.output, options.pictures)
+    view = _shifts if options.suite else _boards
+    _write(view(options.folder or [Path("outputs")], options.board, options.prediction), kind, options)
 
 
 def _kind(kind: str | None, output: Path | None, folder: Path | None) -> str | None:

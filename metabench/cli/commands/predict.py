@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import UserError
-from metabench.utils.exit import leave
 from metabench.utils.paths import expanded
 
 if TYPE_CHECKING:
@@ -42,16 +41,13 @@ def main(arguments: list[str]) -> None:
     )
     options = parser.parse_args(arguments)
     find_own_packages()
-    try:
-        outputs = [_writable(expanded(output)) for output in options.output]
-        from metabench.inference.learner import load
+    outputs = [_writable(expanded(output)) for output in options.output]
+    from metabench.inference.learner import load
 
-        learner = load(options.run)
-        of_images = len(learner.spec.input_shape) == 3
-        support, queries = expanded(options.support), expanded(options.queries)
-        (_predict_images if of_images else _predict_points)(learner, support, queries, outputs)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    learner = load(options.run)
+    of_images = len(learner.spec.input_shape) == 3
+    support, queries = expanded(options.support), expanded(options.queries)
+    (_predict_images if of_images else _predict_points)(learner, support, queries, outputs)
 
 
 def _writable(path: Path) -> Path:

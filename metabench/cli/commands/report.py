@@ -28,10 +28,7 @@ def main(arguments: list[str]) -> None:
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
-    try:
-        _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir, options.full)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir, options.full)
 
 
 def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None, full: bool) -> None:

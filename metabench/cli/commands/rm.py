@@ -24,10 +24,7 @@ def main(arguments: list[str]) -> None:
         help="of finished runs, remove the checkpoints but for the chosen weights (best.pt); keep all else",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
-        _remove([expanded(run) for run in options.runs], options.checkpoints, options.yes)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    _remove([expanded(run) for run in options.runs], options.checkpoints, options.yes)
 
 
 def _remove(paths: list[Path], checkpoints: bool, sure: bool) -> None:

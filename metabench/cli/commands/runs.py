@@ -11,7 +11,6 @@ from metabench.cli.arguments import Parser
 from metabench.errors import UserError, suggest
 from metabench.runs.listing import SORTS, Row, age_text, rows_of, size_text
 from metabench.utils.csv_text import csv_text
-from metabench.utils.exit import leave
 from metabench.utils.paths import expanded
 
 SUFFIXES = {".csv": "csv", ".json": "json"}
@@ -34,10 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
     options = parser.parse_args(arguments)
-    try:
-        _runs(options)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    _runs(options)
 
 
 def _runs(options: Any) -> None:

@@ -11,7 +11,6 @@ from metabench.errors import UserError
 from metabench.runs.listing import COMPLETE, age_text, row_of, size_text
 from metabench.runs.reader import MARKS, RunReader
 from metabench.runs.run_dir import TESTS
-from metabench.utils.exit import leave
 from metabench.utils.files import DamagedError
 from metabench.utils.paths import expanded
 
@@ -26,10 +25,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("run", metavar="RUN", help="the directory of a run, finished or not")
     options = parser.parse_args(arguments)
-    try:
-        _show(expanded(options.run))
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
+    _show(expanded(options.run))
 
 
 def _show(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import UserError
-from metabench.utils.exit import leave
+from metabench.utils.exit import continued
 
 EPILOG = """\
   metabench test outputs/omniglot/protonet/ID data.ways=20
@@ -36,22 +36,10 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
     find_own_packages()
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from metabench.config.explain import explain
-    from metabench.utils.signals import Interrupted
-
-    try:
-        _test(options.run, options.overrides, options.config_dir)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException) as fault:
-        leave(explain(fault), 2)
-    except Interrupted as stopped:
-        leave(str(stopped), stopped.exit_code)
+    _test(options.run, options.overrides, options.config_dir)
 
 
+@continued()
 def _test(path: Path, overrides: list[str], config_dir: str | None) -> None:
     from metabench.runs.reader import RunReader
     from metabench.training.retest import retest

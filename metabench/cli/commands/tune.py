@@ -9,16 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import ConfigError, UserError
 from metabench.sweep.isolate import POSSIBLE
-from metabench.utils.exit import leave
+from metabench.utils.exit import continued, leave
 from metabench.utils.install import pip_install
 from metabench.utils.paths import expanded
-from metabench.utils.signals import Interrupted
 
 DEFAULTS = {"trials": "20", "parallel": "1", "prune": "false", "study": ""}  # keys of a search, not of a run
 EPILOG = """\
@@ -48,25 +44,17 @@ def main(arguments: list[str]) -> None:
     find_own_packages()
     own = DEFAULTS | {key: value for key, _, value in (o.partition("=") for o in options.overrides) if key in DEFAULTS}
     overrides = [o for o in options.overrides if o.partition("=")[0] not in own]
-    try:
-        for key in ("trials", "parallel"):
-            if not own[key].isdigit() or int(own[key]) < 1:
-                raise ConfigError(key, own[key], "should be a whole number, 1 or more")
-        if own["prune"] not in ("true", "false"):
-            raise ConfigError("prune", own["prune"], "should be true or false")
-        if own["parallel"] != "1" and not POSSIBLE:
-            raise ConfigError("parallel", own["parallel"], "should be 1 on this system: trials side by side need Linux")
-        _search(overrides, options.config_dir, own)
-    except UserError as fault:
-        leave(str(fault), fault.exit_code)
-    except (HydraException, OmegaConfBaseException) as fault:
-        from metabench.config.explain import explain
-
-        leave(explain(fault), 2)
-    except Interrupted as stopped:
-        leave(str(stopped), stopped.exit_code)
+    for key in ("trials", "parallel"):
+        if not own[key].isdigit() or int(own[key]) < 1:
+            raise ConfigError(key, own[key], "should be a whole number, 1 or more")
+    if own["prune"] not in ("true", "false"):
+        raise ConfigError("prune", own["prune"], "should be true or false")
+    if own["parallel"] != "1" and not POSSIBLE:
+        raise ConfigError("parallel", own["parallel"], "should be 1 on this system: trials side by side need Linux")
+    _search(overrides, options.config_dir, own)
 
 
+@continued()
 def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, str]) -> None:
     from metabench.config.explain import OPTIMIZED
     from metabench.runs.run_id import digest
