@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from metabench.board.columns import BOARDS, SHIFT
 from metabench.cli.arguments import Parser
-from metabench.errors import UserError, suggest
+from metabench.cli.output import emit, pick_format
+from metabench.errors import UserError
 from metabench.report.formats import SUFFIXES
 
 if TYPE_CHECKING:
@@ -37,20 +38,11 @@ def main(arguments: list[str]) -> None:
         "--picture-format", choices=("svg", "pdf", "png"), default="svg", help="of these files; png has 300 dpi"
     )
     options = parser.parse_args(arguments)
-    kind = _kind(options.format, options.output, options.pictures)
+    kind, pictures = pick_format(options.format, options.output, SUFFIXES), options.pictures
+    if pictures is not None and pictures.exists() and not pictures.is_dir():
+        raise UserError(f"--pictures={pictures}: is not a folder")
     view = _shifts if options.suite else _boards
     _write(view(options.folder or [Path("outputs")], options.board, options.prediction), kind, options)
-
-
-def _kind(kind: str | None, output: Path | None, folder: Path | None) -> str | None:
-    """The format to write; None for the terminal's. Raises `UserError` for one that there is not."""
-    if kind is not None and kind not in SUFFIXES.values():
-        raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
-    if output is not None and kind is None and output.suffix not in SUFFIXES:
-        raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise UserError(f"--pictures={folder}: is not a folder")
-    return kind or (SUFFIXES[output.suffix] if output else None)
 
 
 @dataclass(frozen=True)
@@ -124,14 +116,7 @@ def _write(view: View, kind: str | None, options: argparse.Namespace) -> None:
         "json": view.json,
         "csv": view.csv,
     }
-    text = writers[kind]()
-    if output is None:
-        print(text, end="")
-    else:
-        from metabench.utils.files import write_bytes
-
-        write_bytes(output, text.encode())
-        print(f"written to {output}")
+    emit(writers[kind](), output)
 
 
 def _write_pictures(

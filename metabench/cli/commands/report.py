@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from metabench.cli.arguments import Parser
-from metabench.errors import UserError, suggest
+from metabench.cli.output import emit, pick_format
+from metabench.errors import UserError
 from metabench.report.formats import MODULES, SUFFIXES, writer
 from metabench.utils.exit import leave
 
@@ -32,29 +33,20 @@ def main(arguments: list[str]) -> None:
 
 
 def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None, full: bool) -> None:
-    if kind is not None and kind not in MODULES:
-        raise UserError(f"--format={kind}: {suggest(kind, MODULES, 'no such format')}")
-    if output is not None and kind is None and output.suffix not in SUFFIXES:
-        raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
+    kind = pick_format(kind, output, SUFFIXES, MODULES)
     from metabench.report.expected import Experiments
     from metabench.report.tables import make_report
 
     report = make_report(folders, Experiments(config_dir))
     if not report.cells and not report.skipped:
         raise UserError(f"{', '.join(map(str, folders))}: holds no run, which is a folder with a summary.json")
-    kind = kind or (SUFFIXES[output.suffix] if output else None)
     if kind is None:
         from metabench.report.terminal import show
         from metabench.utils.console import open_console
 
         show(report, open_console(), full=full)
-    elif output is None:
-        print(writer(kind)(report), end="")
     else:
-        from metabench.utils.files import write_bytes
-
-        write_bytes(output, writer(kind)(report).encode())
-        print(f"written to {output}")
+        emit(writer(kind)(report), output)
     if not report.cells:
         first, *more = report.skipped
         others = f"; and {len(more)} more" if more else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metabench.cli.arguments import Parser
+from metabench.cli.output import emit, pick_format
 from metabench.errors import UserError, suggest
 from metabench.runs.listing import SORTS, Row, age_text, rows_of, size_text
 from metabench.utils.csv_text import csv_text
@@ -37,11 +38,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _runs(options: Any) -> None:
-    kind, output = options.format, options.output
-    if kind is not None and kind not in SUFFIXES.values():
-        raise UserError(f"--format={kind}: {suggest(kind, SUFFIXES.values(), 'no such format')}")
-    if output is not None and kind is None and output.suffix not in SUFFIXES:
-        raise UserError(f"--output={output}: {suggest(output.suffix, SUFFIXES, 'says no format; --format does')}")
+    kind = pick_format(options.format, options.output, SUFFIXES)
     if options.sort not in SORTS:
         raise UserError(f"--sort={options.sort}: {suggest(options.sort, SORTS, 'no such column')}")
     filters = [word for word in options.words if "=" in word and not Path(word).is_dir()]
@@ -50,20 +47,12 @@ def _runs(options: Any) -> None:
 
     found, skipped = find(folders, tests=False)
     rows = rows_of(found, filters, options.sort)[:: -1 if options.reverse else 1]
-    kind = kind or (SUFFIXES[output.suffix] if output else None)
     if kind is None:
         _show(rows, len(found))
         for skip in skipped:
             print(f"left out: {skip}")
         return
-    text = _json(rows) if kind == "json" else _csv(rows)
-    if output is None:
-        print(text, end="")
-    else:
-        from metabench.utils.files import write_bytes
-
-        write_bytes(output, text.encode())
-        print(f"written to {output}")
+    emit(_json(rows) if kind == "json" else _csv(rows), options.output)
 
 
 def _json(rows: Sequence[Row]) -> str:
