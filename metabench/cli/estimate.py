@@ -5,7 +5,6 @@ In processes of its own, for the one that starts jobs must not compute.
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,8 @@ from typing import Any
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+
+from metabench.cli.arguments import split_config_dir
 
 Jobs = Sequence[Sequence[str]]
 
@@ -63,7 +64,7 @@ def say(jobs: Jobs) -> None:
 
     console = open_console()
     console.print(f"estimating the time of {len(jobs)} jobs from a few meta-steps of each")
-    found = _all(jobs, _config_dir(sys.argv[1:]))
+    found = _all(jobs, split_config_dir(sys.argv[1:])[1])
     table = Table(title="estimate", title_justify="left", box=None, pad_edge=False)
     for heading in ("job", "time"):
         table.add_column(heading)
@@ -123,10 +124,3 @@ def _quiet() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-
-
-def _config_dir(arguments: Sequence[str]) -> str | None:
-    """The folder of `--config-dir` of a command line."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd")
-    return parser.parse_known_args(list(arguments))[0].config_dir

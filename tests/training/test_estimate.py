@@ -71,9 +71,3 @@ def test_jobs_that_differ_in_the_seed_alone_are_measured_once(monkeypatch, tmp_p
     a, b = of_sweeps._all([*jobs, ["data=sinusoid", "algo=protonet", "seed=1"]], None)[:2]
     assert a.seconds == b.seconds > 0
     assert (a.overrides, b.overrides) == tuple(jobs)
-
-
-def test_the_folder_of_configs_is_read_off_the_command_line():
-    assert of_sweeps._config_dir(["-m", "--config-dir", "mine", "algo=maml"]) == "mine"
-    assert of_sweeps._config_dir(["-m", "--config-dir=mine"]) == "mine"
-    assert of_sweeps._config_dir(["-m", "algo=maml"]) is None
