@@ -89,8 +89,8 @@ def notes(shifted: Shifted) -> list[str]:
 
 def _seeds(rows: Sequence[Row]) -> str:
     """How many seeds the rows have."""
-    counts = Counter(len(row.runs) for row in rows)
-    return ", ".join(f"{count} row{'s' * (count > 1)} of {n} seed{'s' * (n > 1)}" for n, count in sorted(counts.items()))
+    counts = sorted(Counter(len(row.runs) for row in rows).items())
+    return ", ".join(f"{count} row{'s' * (count > 1)} of {n} seed{'s' * (n > 1)}" for n, count in counts)
 
 
 def cause(reason: str) -> str:
