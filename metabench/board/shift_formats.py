@@ -88,7 +88,7 @@ def notes(shifted: Shifted) -> list[str]:
 
 
 def _seeds(rows: Sequence[Row]) -> str:
-    """How many seeds the rows have."""
+    """The number of rows by their number of seeds."""
     counts = sorted(Counter(len(row.runs) for row in rows).items())
     return ", ".join(f"{count} row{'s' * (count > 1)} of {n} seed{'s' * (n > 1)}" for n, count in counts)
 
