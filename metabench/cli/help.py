@@ -17,13 +17,13 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench test RUN [KEY=VALUE]...            the chosen weights of a run on other tasks; nothing is trained
        metabench report [DIR]... [-o FILE]          paper, ours, difference, verdict; md, latex, csv, json, html too
        metabench leaderboard [DIR]... [-o FILE]     the boards: every method on one test, after one training budget
-       metabench compare A B                        two runs over the same test tasks: difference, interval, chance
+       metabench compare A B                        paired difference over the same test tasks, 95% interval, p-values
        metabench tune KEY=log(A,B) ... trials=20    a search by validation; the same command continues it
-       metabench validate [EXPERIMENT]...           whether all that is configured can be built; nothing is run
+       metabench validate [EXPERIMENT]...           check that every configuration builds; runs nothing
        metabench export RUN [-o FILE]               the chosen weights as safetensors, with a card
        metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
        metabench predict RUN --support DIR --queries DIR    a trained model on your own images; -o FILE.csv, FILE.png
-       metabench doctor                             is this machine fit to run: what is wrong, and what to do
+       metabench doctor                             check the installation and say how to fix each problem
        metabench --full ...                         a run that shows its whole protocol
        metabench --cfg job [KEY=VALUE]...           the composed configuration, and nothing run
 
@@ -39,11 +39,11 @@ Keys most used (metabench --cfg job shows all of them, with their values)
   algo.inner_lr  algo.inner_steps  algo.eval_inner_steps  optim.lr
 
 Examples
-  metabench                                         MAML on sinusoids, half a minute on a CPU core
+  metabench                                         MAML on sinusoids, less than a minute on a CPU core
   metabench algo=protonet data=omniglot             prototypical networks on Omniglot, 5-way 1-shot
   metabench algo=maml data=omniglot data.shots=5 device=cuda
   metabench -m algo=maml,protonet data=glyphs seed=0,1,2 train.steps=500
-  metabench -m seed=0,1,2 hydra.launcher.parallel=4   so many jobs side by side; by default as many as are fastest
+  metabench -m seed=0,1,2 hydra.launcher.parallel=4   4 jobs at once; default: what cores and memory allow
   metabench -m seed=0,1,2 hydra/launcher=submitit_slurm    on a cluster; also submitit_local, ray
   torchrun --nproc-per-node=4 -m metabench device=ddp algo=maml data=omniglot    one run on four GPUs
   metabench test outputs/omniglot/protonet/ID data.ways=20    the chosen checkpoint of a run, tested another way

@@ -11,11 +11,12 @@ def main(arguments: list[str]) -> None:
     """Print how A stands to B."""
     parser = Parser(
         prog="metabench compare",
-        description="A and B, each a run directory or a folder with the same run over several seeds, "
-        "set against each other task by task.",
+        description="Compare A with B on the same test tasks, task by task: how much better or worse A is, "
+        "with its 95% interval, and p-values.",
     )
-    parser.add_argument("a", metavar="A", type=Path)
-    parser.add_argument("b", metavar="B", type=Path)
+    side = "the directory of a run, or a folder of runs that differ only in the seed"
+    parser.add_argument("a", metavar="A", type=Path, help=side)
+    parser.add_argument("b", metavar="B", type=Path, help="the same, of what A is compared with")
     parser.add_argument(
         "--prediction", choices=("transductive", "inductive"), help="by default the one that the runs report first"
     )

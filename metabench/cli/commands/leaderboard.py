@@ -24,8 +24,9 @@ def main(arguments: list[str]) -> None:
     """Print the boards, or write them."""
     parser = Parser(
         prog="metabench leaderboard",
-        description="The finished runs of bench=NAME below some folders: a row per method, with its results, rank, the "
-        "methods that it cannot be told apart from, and cost. What is of another test or budget is left out and named.",
+        description="The finished runs of bench=NAME below some folders: a row per method, with its results, rank, "
+        "the methods that it cannot be told apart from, and cost. "
+        "Runs with another test or budget are left out and listed.",
     )
     parser.add_argument("folder", nargs="*", type=Path, metavar="DIR", help="outputs by default")
     parser.add_argument("--board", choices=BOARDS, help="by default every board that has runs")

@@ -50,9 +50,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="metabench plot", description="Draw runs: configurations that differ in their seed alone are one line."
-    )
+    parser = Parser(prog="metabench plot", description="Plot runs. Runs that differ only in the seed share one curve.")
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     made = {}
     for kind, (draw, needed, text) in KINDS.items():

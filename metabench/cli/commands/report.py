@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--full", action="store_true", help="on the terminal: reasons, protocols and provenance too")
     parser.add_argument(
         "--format",
-        help=f"{', '.join(MODULES)}; csv is a row a cell, runs a row a run; that of FILE's name, else the terminal's",
+        help=f"{', '.join(MODULES)}; csv: one row per cell; runs: one row per run. Default: by FILE's suffix, else "
+        "terminal tables",
     )
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
     parser.take_config_dir()

@@ -19,8 +19,8 @@ from metabench.utils.paths import expanded
 DEFAULTS = {"trials": "20", "parallel": "1", "prune": "false", "study": ""}  # keys of a search, not of a run
 EPILOG = """\
 KEY=log(1e-4,1e-1)  KEY=interval(0,1)  KEY=int(interval(1,5))  KEY=a,b,c   vary a key; KEY=VALUE fixes one.
-trials=20 is how many; parallel=4 runs four side by side; prune=true gives a trial up where its validations are worse
-than the median of earlier trials; study=FOLDER is where the search lies, outputs/tune/ID by default.
+trials=20 is how many; parallel=4 runs four side by side; prune=true stops a trial whose best validation is worse than
+the median of earlier trials at the same meta-step; study=FOLDER is where the search lies, outputs/tune/ID by default.
 
   metabench tune algo=maml data=sinusoid 'algo.inner_lr=log(1e-4,1e-1)' trials=20
 
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     """Search; exits with 0, 1 (no trial has a value), 2 (bad input) or 128 + signal."""
     parser = Parser(
         prog="metabench tune",
-        description=__doc__.partition(": ")[2],
+        description="Search hyperparameters by the validation metric; test tasks are never used.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
