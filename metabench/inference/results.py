@@ -15,8 +15,7 @@ from rich.console import Console
 from metabench.config.compose import checked_composition
 from metabench.errors import UserError
 from metabench.evaluation.evaluate import Estimate
-from metabench.runs.reader import RunReader
-from metabench.runs.run_dir import TESTS
+from metabench.runs.reader import TESTS, RunReader
 from metabench.training.execute import execute
 from metabench.training.retest import retest
 from metabench.utils.console import Display, format_metric

@@ -7,14 +7,15 @@ left, and the folder with it.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from metabench.errors import UserError
-from metabench.runs.reader import RunReader
-from metabench.runs.run_dir import TESTS, RunDirectory, held_identity, remove_files, remove_lock
+from metabench.runs.reader import REFUSED, TESTS, RunReader
+from metabench.runs.run_dir import FILES, FOLDERS, RunDirectory, held_identity
 from metabench.runs.untrusted import read_content
 from metabench.utils.files import DamagedError
 
@@ -67,16 +68,42 @@ def _owner_elsewhere(path: Path) -> str | None:
 def remove_run(path: Path) -> list[str]:
     """Remove a run and the tests below it; returns what else lies in its folder and is left.
 
-    Raises `UserError` where that is no run, another process writes it, or the system refuses.
+    Raises `UserError` where that is no run, another process writes it or a test of it, or the system refuses.
     """
     check_run(path)
-    with _refusals(path):
-        for test in _tests(path):
-            check_free(test)
-        with held(path):
-            remove_files(path)
-        remove_lock(path)
+    for test in _tests(path):
+        check_free(test)
+    _remove_free_run(path)
     return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+def clear_run(path: Path) -> None:
+    """Remove the files of a run, which the caller holds, and its tests: the summary first, that it is a run last.
+
+    Of a link the link alone goes. Raises `UserError` where another process writes a test, or the system refuses.
+    """
+    with _refusals(path):
+        _remove(path / "summary.json")
+        for test in _tests(path):
+            _remove_free_run(test)
+        if (path / TESTS).is_dir() and not (path / TESTS).is_symlink():
+            _remove(path / TESTS / REFUSED)
+            _remove_if_empty(path / TESTS)
+        for name in FOLDERS:
+            _remove(path / name)
+        for name in sorted(FILES, key=lambda name: name == "environment.json"):
+            _remove(path / name)
+            _remove(path / f".{name}.part")
+
+
+def _remove_free_run(path: Path) -> None:
+    """Remove a run that no other process writes, and its folder if nothing else lies there."""
+    with held(path):
+        clear_run(path)
+    with _refusals(path):
+        for name in (".owner", ".lock"):
+            _remove(path / name)
+        _remove_if_empty(path)
 
 
 def _tests(path: Path) -> list[Path]:
@@ -107,3 +134,16 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except OSError as fault:
         raise UserError(f"{fault.filename or path}: cannot be removed: {fault.strerror or fault}") from None
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder with what is in it, or a link but not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(path: Path) -> None:
+    if not any(path.iterdir()):
+        path.rmdir()

@@ -2,7 +2,7 @@
 
 config.yaml        the composed configuration
 environment.json   command, versions, git state, device; written first
-metrics.jsonl      one line a log interval and one a validation
+metrics.jsonl      one line per log interval and one per validation
 run.log            what was shown, as plain lines; a run that goes on adds to it
 checkpoints/       last.pt, previous.pt (the one before, until the run is finished), best.pt (on validation)
 status.json        running | stopped | failed | nonfinite | oom | complete, and why
@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -50,7 +49,6 @@ FILES = (
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 MOST = 3  # keys that a message names
 FOLDERS = ("checkpoints", "pictures", "tensorboard", "trackers")
-TESTS, REFUSED = "tests", "refused.json"  # the tests of a run below it, and why others of a suite were not made
 
 
 class RunDirectory:
@@ -138,13 +136,6 @@ class RunDirectory:
         except DamagedError:
             return None
         return found if isinstance(found, dict) else None
-
-    def clear(self) -> None:
-        """Remove the files of a run and its tests, nothing else that lies here; raises `UserError` where refused."""
-        try:
-            remove_files(self.path)
-        except OSError as fault:
-            raise UserError(f"{fault.filename}: cannot be removed: {fault.strerror or fault}") from None
 
     def begin(self, config_yaml: str, environment: dict[str, Any]) -> None:
         """Record what is about to run."""
@@ -250,49 +241,6 @@ def held_identity(path: Path) -> str | None:
         return read_json(path / "environment.json").get("identity")
     except (DamagedError, AttributeError):
         return None
-
-
-def remove_files(path: Path) -> None:
-    """Remove the files of a run and of its tests: the summary first, the record that it is a run last.
-
-    Of a link the link alone goes. Raises `OSError`, and `UserError` where another process writes a test.
-    """
-    remove(path / "summary.json")
-    tests = path / TESTS
-    if tests.is_dir() and not tests.is_symlink():
-        for test in sorted(tests.iterdir()):
-            if test.is_dir() and not test.is_symlink() and held_identity(test) is not None:
-                with RunDirectory(test, ""):
-                    remove_files(test)
-                remove_lock(test)
-        remove(tests / REFUSED)
-        remove_if_empty(tests)
-    for name in FOLDERS:
-        remove(path / name)
-    for name in sorted(FILES, key=lambda name: name == "environment.json"):  # last: until then it is a run
-        remove(path / name)
-        remove(path / f".{name}.part")
-
-
-def remove_lock(path: Path) -> None:
-    """Remove what a released lock leaves, and the folder if nothing is left in it."""
-    for name in (".owner", ".lock"):
-        (path / name).unlink(missing_ok=True)
-    remove_if_empty(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a folder with what is in it, or a link but not what it leads to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def remove_if_empty(path: Path) -> None:
-    """Remove a folder in which nothing is left."""
-    if not any(path.iterdir()):
-        path.rmdir()
 
 
 def load_best(path: Path) -> dict[str, Any]:

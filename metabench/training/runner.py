@@ -16,6 +16,7 @@ from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell_line
 from metabench.runs.inputs import check_same_data
+from metabench.runs.removal import clear_run
 from metabench.runs.run_dir import LOG, RunDirectory, checked_state, held_identity
 from metabench.runs.run_id import Inputs, first_identity, identity
 from metabench.runs.shared import shared_directory
@@ -109,7 +110,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
     log = path / LOG if ranks.rank == 0 else None
     with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory, display.logged(log):
         if not config.resume:
-            directory.clear()
+            ranks.on_rank_zero(lambda: clear_run(path))
         settle_threads(components, directory)
         where = environment(components.device, spec.command, ranks)
         about = {"inputs": dict(spec.inputs), "data": card["test"]["data"], "protocol": card}

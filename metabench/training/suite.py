@@ -11,8 +11,7 @@ from rich.table import Table
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
 from metabench.errors import ConfigError, UserError, suggest
-from metabench.runs.reader import RunReader, read_refused
-from metabench.runs.run_dir import REFUSED, TESTS
+from metabench.runs.reader import REFUSED, TESTS, RunReader, read_refused
 from metabench.training.retest import finished_summary, retest
 from metabench.utils.console import Display, format_metric
 from metabench.utils.files import write_errors, write_json

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from metabench.errors import ConfigError, DataError, UserError
+from metabench.runs.removal import clear_run
 from metabench.runs.run_dir import RunDirectory, load_best
 from metabench.utils.files import read_json
 
@@ -137,9 +138,9 @@ def test_clear_removes_the_files_of_a_run_and_no_others(run):
     run.finish({"status": "complete"})
     (run.path / "pictures").mkdir()
     (run.path / "notes.txt").write_text("mine")
-    run.clear()
+    clear_run(run.path)
     assert {path.name for path in run.path.iterdir()} - {".lock", ".owner"} == {"notes.txt"}
-    run.clear()
+    clear_run(run.path)
 
 
 def test_a_finished_run_has_a_summary_and_its_best_checkpoint(run):
@@ -165,7 +166,7 @@ def test_clear_removes_the_tests_of_the_weights_that_go(run):
         test.begin("", {})
         test.finish({"status": "complete"})
     (run.path / "tests" / "refused.json").write_text("{}")
-    run.clear()
+    clear_run(run.path)
     assert not (run.path / "tests").exists()
 
 
@@ -175,7 +176,7 @@ def test_clear_leaves_what_a_link_leads_to_and_says_what_is_refused(run, tmp_pat
     (elsewhere / "last.pt").write_text("old")
     run.checkpoints.rmdir()
     run.checkpoints.symlink_to(elsewhere)
-    run.clear()
+    clear_run(run.path)
     assert not run.checkpoints.is_symlink()
     assert (elsewhere / "last.pt").exists()
     run.checkpoints.mkdir()
@@ -185,7 +186,7 @@ def test_clear_leaves_what_a_link_leads_to_and_says_what_is_refused(run, tmp_pat
 
     monkeypatch.setattr("shutil.rmtree", refuses)
     with pytest.raises(UserError, match="checkpoints: cannot be removed: Permission denied"):
-        run.clear()
+        clear_run(run.path)
 
 
 def test_what_is_cleared_in_part_is_still_a_run(run, monkeypatch):
@@ -202,7 +203,7 @@ def test_what_is_cleared_in_part_is_still_a_run(run, monkeypatch):
 
     monkeypatch.setattr(Path, "unlink", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
-        run.clear()
+        clear_run(run.path)
     monkeypatch.undo()
     assert removed[0] == "summary.json"
     run.check({})

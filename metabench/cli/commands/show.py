@@ -9,8 +9,7 @@ from typing import Any
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError
 from metabench.runs.listing import COMPLETE, age_text, row_of, size_text
-from metabench.runs.reader import MARKS, RunReader
-from metabench.runs.run_dir import TESTS
+from metabench.runs.reader import MARKS, TESTS, RunReader
 from metabench.utils.files import DamagedError
 from metabench.utils.paths import expanded
 
