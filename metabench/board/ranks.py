@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy import ndarray
 
-from metabench.report.paired_tests import p_value
+from metabench.report.paired_tests import paired_p
 
 LEVEL = 0.05
 
@@ -33,9 +33,9 @@ def told_apart(values: Mapping[str, ndarray]) -> set[frozenset[str]]:
     One hypothesis for all: these models, over other tasks. With three seeds a test over other seeds too has two degrees
     of freedom, and a method of a single seed has none: more seeds would tell fewer pairs apart.
     """
-    means = {name: each.mean(0, keepdims=True) for name, each in values.items()}  # of the seeds, on each task
+    means = {name: each.mean(0) for name, each in values.items()}  # of the seeds, on each task
     pairs = list(combinations(means, 2))
-    adjusted = holm([p_value(means[a], means[b]) for a, b in pairs])
+    adjusted = holm([paired_p(means[a] - means[b]) for a, b in pairs])
     return {frozenset(pair) for pair, p in zip(pairs, adjusted, strict=True) if p <= LEVEL}
 
 

@@ -97,8 +97,8 @@ def _make(board: Board, names: Sequence[str]) -> Shifted:
 
 def _complete(board: Board, row: Row, names: Sequence[str]) -> Row:
     """The row of the seeds that have the most tests, so that all its numbers are of the same models."""
-    count = {run.path: sum(name in board.tests.get(run.summary.identity, {}) for name in names) for run in row.runs}
-    runs = tuple(run for run in row.runs if count[run.path] == max(count.values()))
+    counts = [len({*names} & board.tests.get(run.summary.identity, {}).keys()) for run in row.runs]
+    runs = tuple(run for run, count in zip(row.runs, counts, strict=True) if count == max(counts))
     home = [figure_of(run, board.prediction, None) for run in runs]
     found = tuple(figure for figure in home if figure is not None)
     title = board.columns[0].title

@@ -152,20 +152,19 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
     mode, at = (paper.prediction or test.prediction, paper.at) if paper else (test.prediction, None)
     found = [figure_of(run, mode, at) for run in runs]
     figures = tuple(figure for figure in found if figure is not None)
-    final = _is_final(runs[0], at)
     fault = _incomparable(runs[0], paper, experiments)
     if len(figures) < len(runs):  # there is no such result: shown is the one that the runs end with
         where = f"{mode} prediction{'' if at is None else f' at {at}'}"
         lost = max(run.summary.test.modes[mode].nonfinite if mode in run.summary.test.modes else 0 for run in runs)
         said = f"{lost} test tasks are not finite with {where}" if lost else f"has no result of {where}"
         fault = fault or Verdict(Kind.NOT_COMPARABLE, said)
-        mode, final = test.prediction, True
+        mode, at = test.prediction, None
         figures = tuple(_final(run, mode) for run in runs)
-    ours = over_seeds(runs, figures, mode, None if final else at)
+    ours = over_seeds(runs, figures, mode, at)
     verdict = Verdict(Kind.NONE)
     if paper is not None:
         verdict = fault or judge(ours, paper.value, paper.ci95, test.metric, figures)
-    return Cell(*place, runs, mode, figures, final, ours, paper, verdict)
+    return Cell(*place, runs, mode, figures, _is_final(runs[0], at), ours, paper, verdict)
 
 
 def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, at: int | None) -> Figure:

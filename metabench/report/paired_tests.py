@@ -33,19 +33,17 @@ class Paired:
 
 def compare(a: ndarray, b: ndarray) -> Paired:
     """Paired statistics of values `a [E]` and `b [E]` of the same E ≥ 2 tasks."""
-    from scipy import special, stats
+    from scipy import stats
 
     differences = a - b
     if not differences.any():
         return Paired(float(a.mean()), float(b.mean()), 0.0, 0.0, 1.0, 1.0, 1.0, len(a))
-    with np.errstate(divide="ignore"):  # the same difference in every task is no work of chance
-        t = np.sqrt(len(a)) * differences.mean() / differences.std(ddof=1)
     return Paired(
         float(a.mean()),
         float(b.mean()),
         float(differences.mean()),
         half_width(differences),
-        float(2 * special.stdtr(len(a) - 1, -abs(t))),
+        paired_p(differences),
         _sign_flips(differences),
         float(stats.wilcoxon(differences).pvalue),
         len(a),
@@ -63,21 +61,16 @@ def _sign_flips(differences: ndarray) -> float:
     return (beyond + 1) / (FLIPS + 1)
 
 
-def p_value(a: ndarray, b: ndarray) -> float:
-    """The two-sided p of equal means, of `a [S, E]` and `b [S', E]` over the same E ≥ 2 tasks.
-
-    Over other seeds and other tasks where both sides have two seeds or more, else over other tasks (paired t).
-    """
+def paired_p(differences: ndarray) -> float:
+    """The two-sided p of a paired t test, of the differences `[E]` of E ≥ 2 tasks."""
     from scipy import special
 
-    differences = a.mean(0) - b.mean(0)
     if not differences.any():
         return 1.0
-    if (crossed_over := over_seeds(a, b)) is not None:
-        return crossed_over[1]
+    count = len(differences)
     with np.errstate(divide="ignore"):  # the same difference in every task is no work of chance
-        t = np.sqrt(len(differences)) * differences.mean() / differences.std(ddof=1)
-    return float(2 * special.stdtr(len(differences) - 1, -abs(t)))
+        t = np.sqrt(count) * differences.mean() / differences.std(ddof=1)
+    return float(2 * special.stdtr(count - 1, -abs(t)))
 
 
 def over_seeds(a: ndarray, b: ndarray) -> tuple[float, float] | None:
