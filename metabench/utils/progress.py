@@ -102,7 +102,7 @@ class Phase:
         if self._drawn is not None:
             self._drawn.stop()
 
-    def update(self, done: int, notes: Sequence[str] = ()) -> None:
+    def update(self, done: int, notes: list[str] | tuple[str, ...] = ()) -> None:
         """`done` units are behind us; `notes` are worth watching, the most important first."""
         self.clock.update(done)
         self.notes = notes or self.notes

@@ -106,7 +106,7 @@ FOLLOWERS = [name for name in names("backbone") if "recipe/norm" in str(raw(f"ba
 
 
 def recipe_of(name: str) -> tuple[str, str, str]:
-    """What a recipe is for: a task, a kind of normalisation or a backbone, which of them, and the algorithm."""
+    """The kind of a recipe (task, normalisation or backbone), which of them it is for, and the algorithm."""
     _, layer, choice, algo = name.split("/")
     return layer, choice, algo
 

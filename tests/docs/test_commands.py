@@ -78,20 +78,21 @@ def filled(word: str, folder: Path) -> str:
         images = folder / "birds"
         return f"data.root={images if images.exists() else image_sets.write(images, range(26), images=18, fewer=0)}"
     if word == "RUN":
-        return str(finished(folder, "omniglot")[0])
+        return str(finished(folder, "omniglot", 0))
     if word in ("RUN_A", "RUN_B"):
-        return str(finished(folder, "glyphs")[word == "RUN_B"])
+        return str(finished(folder, "glyphs", int(word == "RUN_B")))
     if word.endswith("/RUN"):
-        return f"{word[:-3]}{sorted((folder / 'outputs/omniglot/protonet').glob('*'))[0].name}"
+        return f"{word[:-3]}{finished(folder, 'omniglot', 0).name}"
     return word
 
 
-def finished(folder: Path, data: str) -> list[Path]:
-    """Two or more runs that earlier commands left; made here where another process did those commands."""
-    for seed in (0, 1):
-        found = [path.parent for path in sorted((folder / f"outputs/{data}/protonet").glob("*/summary.json"))]
-        if len(found) > seed:
-            continue
+def finished(folder: Path, data: str, number: int) -> Path:
+    """A run that earlier commands left, made here where another process did those commands."""
+
+    def runs() -> list[Path]:
+        return [path.parent for path in sorted((folder / f"outputs/{data}/protonet").glob("*/summary.json"))]
+
+    for seed in range(len(runs()), number + 1):
         words = ("algo=protonet", f"data={data}", f"seed={seed}", *SHORT)
         run_metabench(*words, cwd=folder, env={"METABENCH_DATA": str(omniglot_root())})
-    return [path.parent for path in sorted((folder / f"outputs/{data}/protonet").glob("*/summary.json"))]
+    return runs()[number]

@@ -155,7 +155,7 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def accepts(algo: str, data: str) -> bool:
-    """Whether it reads such tasks; `tests/algo/test_contract.py` holds this to what can be built."""
+    """True for tasks that it reads; `tests/algo/test_contract.py` holds this to what can be built."""
     if algo == "gp":  # curves of its prior alone
         return False
     return not class_of(algo).classifies if data.startswith("sinusoid") else algo not in REGRESSES

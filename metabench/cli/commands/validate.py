@@ -161,7 +161,7 @@ def _cells(cells: Sequence[Checked], leads: Mapping[str, str]) -> Table:
 
 
 def _matrix(title: str, algos: Sequence[str], others: Sequence[str], pairs: Sequence[Checked]) -> Table:
-    """A row an algorithm, a column a data set or a backbone: yes, - where they do not fit."""
+    """A row per algorithm, a column per data set or backbone: yes, - where they do not fit."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("", *others):
         table.add_column(heading)
