@@ -31,13 +31,13 @@ class Conditional(NeuralProcess):
         """The path's encoding of the context."""
         return self.path(context)
 
-    def decode(self, state: Any, z: Tensor) -> Tensor:
+    def read(self, state: Any, z: Tensor) -> Tensor:
         """Predictions g([r(z), z])."""
         return self.distribution(self.decoder(torch.cat([self.path.read(state, z), z], dim=-1)))
 
     def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
         """The negative log-likelihood, and the predictions."""
-        prediction = self.decode(self.represent(context), targets.z)
+        prediction = self.read(self.represent(context), targets.z)
         return self.objective.loss(prediction, y), prediction
 
 

@@ -13,7 +13,11 @@ from metabench.tasks import Examples
 
 
 class Embedder(Algorithm):
-    """The backbone embeds support and queries, `[T, N, F]`; a subclass defines `fit` and `read` on the embeddings."""
+    """Support and queries are embedded, `[T, N, F]`; a subclass defines `fit` and `read` on the embeddings."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The features `[T, N, F]` of examples: the backbone's."""
+        return self.backbone(x)
 
     @abstractmethod
     def fit(self, z: Tensor, y: Tensor) -> State:
@@ -25,17 +29,17 @@ class Embedder(Algorithm):
 
     def adapt(self, support: Examples) -> State:
         """Embed and fit the support set."""
-        return self.fit(self.backbone(support.x), support.y)
+        return self.fit(self.embed(support.x), support.y)
 
     def predict(self, state: State, x: Tensor) -> Tensor:
         """Embed and read the queries."""
-        return self.read(state, self.backbone(x))
+        return self.read(state, self.embed(x))
 
     def together(self, support: Examples, x: Tensor) -> tuple[Tensor, Tensor]:
         """Embed support and queries in one pass, so that batch statistics cover both, as in the papers' code."""
         size = support.x.shape[1]
         with support_first(self.backbone, size):
-            z = self.backbone(torch.cat([support.x, x], dim=1))
+            z = self.embed(torch.cat([support.x, x], dim=1))
         return z[:, :size], z[:, size:]
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:

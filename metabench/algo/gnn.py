@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.base import Algorithm
+from metabench.algo.embedder import Embedder
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count, Widths
 from metabench.objective import one_hot
-from metabench.tasks import Examples, TaskSpec
+from metabench.tasks import TaskSpec
 
 
 class Labelled(NamedTuple):
@@ -34,7 +34,7 @@ class Labelled(NamedTuple):
     onehot: Tensor
 
 
-class GNN(Algorithm):
+class GNN(Embedder):
     """`layers` layers that add `features` numbers to a node, then one that gives logits; `edge` is the MLP's widths."""
 
     classifies = True
@@ -49,24 +49,12 @@ class GNN(Algorithm):
         self.norms = nn.ModuleList(nn.LayerNorm(features) for _ in range(layers))
         self.last = nn.Linear(2 * sizes[-1], ways)
 
-    def adapt(self, support: Examples) -> Labelled:
-        """Embed the support set."""
-        return self._labelled(self.backbone(support.x), support.y)
-
-    def predict(self, state: Labelled, x: Tensor) -> Tensor:
-        """Logits of each query, from a graph of its own."""
-        return self._answer(state, self.backbone(x))
-
-    def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Adapt and predict from embeddings of one pass, so that batch statistics cover support and queries."""
-        size = support.x.shape[1]
-        z = self.backbone(torch.cat([support.x, x], dim=1))
-        return self._answer(self._labelled(z[:, :size], support.y), z[:, size:])
-
-    def _labelled(self, z: Tensor, y: Tensor) -> Labelled:
+    def fit(self, z: Tensor, y: Tensor) -> Labelled:
+        """The support set with its labels."""
         return Labelled(z, one_hot(y, self.spec.eval.outputs, z.dtype))
 
-    def _answer(self, state: Labelled, z: Tensor) -> Tensor:
+    def read(self, state: Labelled, z: Tensor) -> Tensor:
+        """Logits of each query, from a graph of its own."""
         ways = self.spec.eval.outputs
         query = torch.cat([z, z.new_full((*z.shape[:2], ways), 1 / ways)], dim=-1).unsqueeze(2)
         support = torch.cat(state, dim=-1).unsqueeze(1).expand(-1, z.shape[1], -1, -1)

@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.base import Algorithm
+from metabench.algo.embedder import Embedder
 from metabench.backbone.base import Backbone
 from metabench.backbone.perceptron import Perceptron
 from metabench.errors import ConfigError
 from metabench.objective import OBJECTIVES, one_hot
 from metabench.rng import NOISE, noise_keys, uniform
-from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
+from metabench.tasks import Metrics, Tasks, TaskSpec
 
 MIN_STD = 0.1
 INIT: Literal["glorot"] = "glorot"
@@ -83,8 +83,8 @@ class Mean(Path):
         return kept.unsqueeze(1).expand(-1, z.shape[1], -1)
 
 
-class NeuralProcess(Algorithm):
-    """Subclasses define the representation of a context (`represent`) and its decoding (`decode`)."""
+class NeuralProcess(Embedder):
+    """Subclasses define the representation of a context (`represent`) and what is read from it (`read`)."""
 
     def __init__(
         self,
@@ -114,13 +114,13 @@ class NeuralProcess(Algorithm):
         outputs = spec.eval.outputs * (1 if self.classes else 2)
         self.decoder = Perceptron([path.size + beside + backbone.feature_size, *decoder, outputs], INIT)
 
+    def fit(self, z: Tensor, y: Tensor) -> Any:
+        """The representation of the whole support set."""
+        return self.represent(self.context(z, y))
+
     @abstractmethod
     def represent(self, context: Context) -> Any:
         """The task state: the representation of the context."""
-
-    @abstractmethod
-    def decode(self, state: Any, z: Tensor) -> Tensor:
-        """Predictions `[T, M, O]` for embedded queries `[T, M, F]`: logits, or means and standard deviations."""
 
     def distribution(self, decoded: Tensor) -> Tensor:
         """Convert decoder outputs to logits, or to means and standard deviations."""
@@ -128,20 +128,6 @@ class NeuralProcess(Algorithm):
             return decoded
         mean, s = decoded.chunk(2, dim=-1)
         return torch.cat([mean, MIN_STD + (1 - MIN_STD) * F.softplus(s)], dim=-1)
-
-    def adapt(self, support: Examples) -> Any:
-        """The representation of the whole support set."""
-        return self.represent(self.context(self.backbone(support.x), support.y))
-
-    def predict(self, state: Any, x: Tensor) -> Tensor:
-        """Embed the queries and decode."""
-        return self.decode(state, self.backbone(x))
-
-    def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Adapt and predict from embeddings of one pass, so that batch statistics cover both, as in training."""
-        size = support.x.shape[1]
-        z = self.backbone(torch.cat([support.x, x], dim=1))
-        return self.decode(self.represent(self.context(z[:, :size], support.y)), z[:, size:])
 
     def context(self, z: Tensor, y: Tensor) -> Context:
         """A context of all given embedded examples."""

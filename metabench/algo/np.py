@@ -77,7 +77,7 @@ class NP(NeuralProcess):
         """Encode the context with both paths."""
         return Belief(self.path(context), self.latent(context))
 
-    def decode(self, state: Belief, z: Tensor) -> Tensor:
+    def read(self, state: Belief, z: Tensor) -> Tensor:
         """The average prediction over samples of the latent variable."""
         r, (mean, std) = self.path.read(state.kept, z), state.z
         if not len(self.noise):

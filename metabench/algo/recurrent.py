@@ -1,23 +1,27 @@
 """The memory family: a recurrent network reads a task example by example, and what it keeps of it is the adaptation.
 
-At step t it is given x_t with the label of the step before (Santoro et al. 2016) and predicts the label of x_t:
+In a stream, step t is given x_t with the label of the step before (Santoro et al. 2016) and predicts the label of x_t:
 
-    (m_t, o_t) = core(m_{t-1}, [f(x_t), y_{t-1}]),   ŷ_t = W o_t + b,   y_0 = 0.
+    (m_t, o_t) = core(m_{t-1}, [f(x_t), y_{t-1}]),   ŷ_t = W o_t + b,   y_0 = 0
 
-A stream is read once, and every step's prediction counts. Where queries follow a support set, each is one more step
-from where the support set left the memory, so that queries do not inform each other. The encoder f runs once over all.
+A stream is read once, and every step's prediction counts. Where queries follow a support set, an example comes with its
+own label and a query with none, as in SNAIL (Mishra et al. 2018):
+
+    (m_i, o_i) = core(m_{i-1}, [f(x_i), y_i])   over the support set,   (·, o*) = core(m_N, [f(x*), 0])
+
+Each query is one more step from where the support set left the memory, so that queries do not inform each other.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.base import Algorithm
+from metabench.algo.embedder import Embedder
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count
 from metabench.tasks import Examples, TaskSpec
@@ -77,13 +81,6 @@ class Controller(Core):
         return leave.sigmoid() * c.tanh(), c
 
 
-class Read(NamedTuple):
-    """A support set as a recurrent method keeps it: the memory, and the last label `[T, O]`, which is still to come."""
-
-    memory: Memory
-    label: Tensor
-
-
 class Sizes(TypedDict):
     """Sizes of a controller and of its memory: `slots` rows of `width` numbers, and how many heads read them."""
 
@@ -93,7 +90,7 @@ class Sizes(TypedDict):
     heads: Count
 
 
-class Recurrent(Algorithm):
+class Recurrent(Embedder):
     """Encoder, core, linear readout."""
 
     settings = ("few_shot", "online", "sequence")
@@ -105,44 +102,24 @@ class Recurrent(Algorithm):
         self.core = core(backbone.feature_size + spec.eval.outputs, **sizes)
         self.readout = nn.Linear(self.core.features, spec.eval.outputs)
 
-    def adapt(self, support: Examples) -> Read:
-        """Read the support set, in its order."""
-        return self._read(self.backbone(support.x), support.y)
+    def fit(self, z: Tensor, y: Tensor) -> Memory:
+        """The memory after the support set, in its order."""
+        return self.core(torch.cat([z, self._labels(y, z)], dim=-1))[0]
 
-    def predict(self, state: Read, x: Tensor) -> Tensor:
-        """Each query one step on from the support set."""
-        return self._answer(state, self.backbone(x))
+    def read(self, state: Memory, z: Tensor) -> Tensor:
+        """Predictions for embedded queries, T * M sequences of one step."""
+        queries = z.shape[1]
+        memory = type(state)(*(kept.unsqueeze(1).expand(-1, queries, *kept.shape[1:]).flatten(0, 1) for kept in state))
+        step = F.pad(z.flatten(0, 1), (0, self.spec.eval.outputs)).unsqueeze(1)
+        return self.readout(self.core(step, memory)[1]).view(-1, queries, self.spec.eval.outputs)
 
     def solve(self, support: Examples, x: Tensor) -> Tensor:
         """A stream's predictions, made on the way; or those for queries, embedded in one pass with the support set."""
-        if self.spec.setting == "sequence":
-            z = self.backbone(x)
-            return self.readout(self.core(self._inputs(z, self._labels(support.y, z)))[1])
-        size = support.x.shape[1]
-        z = self.backbone(torch.cat([support.x, x], dim=1))
-        return self._answer(self._read(z[:, :size], support.y), z[:, size:])
+        if self.spec.setting != "sequence":
+            return super().solve(support, x)
+        z = self.backbone(x)
+        before = F.pad(self._labels(support.y, z)[:, :-1], (0, 0, 1, 0))
+        return self.readout(self.core(torch.cat([z, before], dim=-1))[1])
 
     def _labels(self, y: Tensor, z: Tensor) -> Tensor:
         return self.objective.encode(y, self.spec.eval.outputs, z.dtype)
-
-    def _inputs(self, z: Tensor, labels: Tensor) -> Tensor:
-        """[f(x_t), y_{t-1}] `[T, L, F + O]`."""
-        before = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], dim=1)
-        return torch.cat([z, before], dim=-1)
-
-    def _read(self, z: Tensor, y: Tensor) -> Read:
-        labels = self._labels(y, z)
-        memory, _ = self.core(self._inputs(z, labels))
-        return Read(memory, labels[:, -1])
-
-    def _answer(self, state: Read, z: Tensor) -> Tensor:
-        """Predictions `[T, M, O]` for embedded queries `[T, M, F]`: T * M sequences of one step."""
-        queries = z.shape[1]
-
-        def each(kept: Tensor) -> Tensor:
-            return kept.unsqueeze(1).expand(-1, queries, *kept.shape[1:]).flatten(0, 1)
-
-        memory = type(state.memory)(*map(each, state.memory))
-        step = torch.cat([z.flatten(0, 1), each(state.label)], dim=-1).unsqueeze(1)
-        _, features = self.core(step, memory)
-        return self.readout(features).view(-1, queries, self.spec.eval.outputs)

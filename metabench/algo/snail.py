@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.base import Algorithm
+from metabench.algo.embedder import Embedder
 from metabench.backbone.base import Backbone
 from metabench.config.types import Count
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
-from metabench.tasks import Examples, TaskSpec
+from metabench.tasks import TaskSpec
 
 
-class SNAIL(Algorithm):
+class SNAIL(Embedder):
     """Attention, temporal convolutions, attention, …; `keys` and `values` give one size per attention."""
 
     def __init__(
@@ -62,36 +62,25 @@ class SNAIL(Algorithm):
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(channels, labels)
 
-    def adapt(self, support: Examples) -> list[Tensor]:
-        """Inputs of each block for the support set, `[T, N, C]`."""
-        return self._read(self._embed(support.x), support.y)
-
-    def predict(self, state: list[Tensor], x: Tensor) -> Tensor:
-        """Predict each query as the last element of its own sequence."""
-        return self._answer(state, self._embed(x))
-
-    def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Adapt and predict from embeddings of one pass, so that batch statistics cover support and queries."""
-        size = support.x.shape[1]
-        z = self._embed(torch.cat([support.x, x], dim=1))
-        return self._answer(self._read(z[:, :size], support.y), z[:, size:])
-
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
-    def _embed(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
+        """A linear map of the backbone's features."""
         return self.embedding(self.backbone(x))
 
-    def _read(self, z: Tensor, y: Tensor) -> list[Tensor]:
+    def fit(self, z: Tensor, y: Tensor) -> list[Tensor]:
+        """Inputs of each block for the support set, `[T, N, C]`."""
         labels = y if y.is_floating_point() else one_hot(y, self.spec.train.outputs, z.dtype)
         seen = [torch.cat([z, labels], dim=-1)]
         for block in self._blocks()[:-1]:
             seen.append(torch.cat([seen[-1], block.read(seen[-1])], dim=-1))
         return seen
 
-    def _answer(self, seen: list[Tensor], z: Tensor) -> Tensor:
+    def read(self, state: list[Tensor], z: Tensor) -> Tensor:
+        """Predict each query as the last element of its own sequence."""
         query = F.pad(z, (0, self.spec.train.outputs))
-        for block, support in zip(self._blocks(), seen, strict=True):
+        for block, support in zip(self._blocks(), state, strict=True):
             query = torch.cat([query, block.answer(support, query)], dim=-1)
         return self.head(query)
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.base import Algorithm
+from metabench.algo.embedder import Embedder
 from metabench.algo.gaussian import Normal, divergence
 from metabench.backbone.base import Backbone, kept_statistics, running_statistics
 from metabench.backbone.dense import Dense, dense
@@ -57,7 +57,7 @@ class StatisticNetwork(nn.Module):
         return as_normal(self.vector(torch.cat([e, count], dim=-1)))
 
 
-class Statistician(Algorithm):
+class Statistician(Embedder):
     """The state is the posterior of each class's context, `[T, ways, context]`."""
 
     classifies = True
@@ -91,26 +91,13 @@ class Statistician(Algorithm):
 
     # ---- classification
 
-    def adapt(self, support: Examples) -> Normal:
-        """q(c | D_k) of each class."""
-        return self.of_classes(self.backbone(support.x), support.y)
+    def fit(self, z: Tensor, y: Tensor) -> Normal:
+        """q(c | D_k) of each class, from embedded examples and their labels."""
+        return self.statistic(z, one_hot(y, self.episode.outputs, z.dtype))
 
-    def predict(self, state: Normal, x: Tensor) -> Tensor:
+    def read(self, state: Normal, z: Tensor) -> Tensor:
         """Logits `[T, M, ways]`: minus the divergence from each class."""
-        return -divergences(state, self.statistic(self.backbone(x)))
-
-    def solve(self, support: Examples, x: Tensor) -> Tensor:
-        """Adapt and predict from embeddings of one pass, so that batch statistics cover both, as in training."""
-        size = support.x.shape[1]
-        return self.classify(self.backbone(torch.cat([support.x, x], dim=1)), support.y, size)
-
-    def classify(self, h: Tensor, y: Tensor, size: int) -> Tensor:
-        """Logits of the examples after the first `size`, whose labels are y."""
-        return -divergences(self.of_classes(h[:, :size], y), self.statistic(h[:, size:]))
-
-    def of_classes(self, h: Tensor, y: Tensor) -> Normal:
-        """q(c | D_k) of embedded examples and their labels."""
-        return self.statistic(h, one_hot(y, self.episode.outputs, h.dtype))
+        return -divergences(state, self.statistic(z))
 
     # ---- the bound
 
@@ -120,7 +107,7 @@ class Statistician(Algorithm):
         keys, size = noise_keys(tasks.keys), tasks.support.x.shape[1]
         h = self.backbone(x)
         with torch.no_grad(), running_statistics(self.statistic):
-            prediction = self.classify(h, tasks.support.y, size)
+            prediction = self.read(self.fit(h[:, :size], tasks.support.y), h[:, size:])
         loss = self.bound(x, h, one_hot(y, self.episode.outputs, h.dtype), keys)
         if self.training:
             self.meta_steps.add_(1)

@@ -1,10 +1,11 @@
-"""Networks that read a task as a sequence: what a prediction may see, and that a support set is read as a stream is."""
+"""Networks that read a task as a sequence: what a prediction may see, and which label comes with it."""
 
 from __future__ import annotations
 
 import pytest
 import test_contract as contract
 import torch
+import torch.nn.functional as F
 from build import ALGOS, build, class_of, composed, make_source, small
 
 from metabench.algo.recurrent import Recurrent
@@ -59,18 +60,19 @@ def test_a_prediction_sees_the_drawings_so_far_and_the_labels_before(algo):
 
 
 @every
-def test_a_query_is_the_last_step_of_a_stream_that_the_support_set_begins(algo):
-    shot, stream = double(algo, "glyphs"), double(algo, STREAM)
-    stream.algo.load_state_dict(shot.algo.state_dict())
-    shot.algo.eval()
-    stream.algo.eval()
-    support, query = shot.tasks("test")[:2]
+@pytest.mark.parametrize("data", ["glyphs", "sinusoid"])
+def test_an_example_comes_with_its_own_label_and_a_query_with_none(algo, data):
+    setup = double(algo, data)
+    model = setup.algo.eval()
+    support, query = setup.tasks("test")[:2]
     with torch.no_grad():
-        found = shot.algo.solve(support, query.x)
+        found = model.solve(support, query.x)
+        z, y = model.backbone(support.x), support.y
+        labelled = torch.cat([z, y if y.is_floating_point() else F.one_hot(y, 4).to(z)], dim=-1)
         for j in range(query.x.shape[1]):
-            x = torch.cat([support.x, query.x[:, j : j + 1]], dim=1)
-            y = torch.cat([support.y, query.y[:, j : j + 1]], dim=1)
-            expected = stream.algo.solve(Examples(x, y), x)[:, -1]
+            step = model.backbone(query.x[:, j : j + 1])
+            step = torch.cat([step, torch.zeros_like(labelled[:, :1, step.shape[-1] :])], dim=-1)
+            expected = model.readout(model.core(torch.cat([labelled, step], dim=1))[1])[:, -1]
             torch.testing.assert_close(found[:, j], expected, rtol=1e-10, atol=1e-10)
 
 

@@ -63,5 +63,5 @@ def test_what_is_not_of_the_context_has_no_part_in_it():
     with torch.no_grad():
         for size in range(6):
             member = (torch.arange(5) < size).double().view(1, 5, 1).expand(3, -1, -1)
-            masked = setup.algo.decode(setup.algo.represent(context._replace(member=member)), query.x)
+            masked = setup.algo.read(setup.algo.represent(context._replace(member=member)), query.x)
             same(masked, setup.algo.solve(Examples(x[:, :size], y[:, :size]), query.x))
