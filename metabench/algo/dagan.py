@@ -34,6 +34,7 @@ from metabench.backbone.image_decoder import image_shape
 from metabench.backbone.layers import Conv2d, Linear
 from metabench.backbone.norm import make_norm
 from metabench.config.types import Count, NonNegative, Positive
+from metabench.objective import one_hot
 from metabench.rng import noise_keys, normal, task_keys
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
@@ -127,14 +128,9 @@ class DAGAN(ProtoNet):
         return discriminator.mean(1), generator.mean(1)
 
     def first(self, part: Examples) -> Tensor:
-        """The first example of each class, `[T, ways, C, H, W]`; classes have equally many examples."""
-        ways = self.episode.outputs
-        order = part.y.argsort(dim=1, stable=True).unflatten(1, (ways, -1))[:, :, 0]
-        return (
-            part.x.flatten(2)
-            .gather(1, order.unsqueeze(-1).expand(-1, -1, part.x[0, 0].numel()))
-            .unflatten(2, part.x.shape[2:])
-        )
+        """The first example of each class, `[T, ways, C, H, W]`."""
+        at = one_hot(part.y, self.episode.outputs, part.x.dtype).argmax(1)  # the first of equal ones
+        return part.x.flatten(2).take_along_dim(at.unsqueeze(-1), dim=1).unflatten(2, part.x.shape[2:])
 
     def generate(self, support: Examples, count: int) -> Tensor:
         """`count` images from the first of each class: `[T, ways, count, *input_shape]`."""

@@ -31,6 +31,7 @@ from metabench.algo.task_encoder import TaskEncoder
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config.types import Count
+from metabench.objective import one_hot
 from metabench.tasks import Examples, TaskSpec
 
 
@@ -101,11 +102,7 @@ class HyperNet(Algorithm):
         return {**dict(self.backbone.named_parameters()), **head}
 
     def _read_head(self, z: Tensor, y: Tensor) -> Tensor:
-        """Weights and bias per output, `[T, O, F + 1]`; classes have equally many examples."""
-        tasks, outputs = len(z), self.episode.outputs
+        """Weights and bias per output, `[T, O, F + 1]`, of each class from its own examples, however many."""
         if self.labelled:
-            order = y.argsort(dim=1, stable=True).unsqueeze(-1).expand_as(z)
-            sets = z.gather(1, order).reshape(tasks * outputs, -1, z.shape[-1])
-        else:
-            sets = torch.cat([z, y], dim=-1)
-        return self.read_head(sets).view(tasks, outputs, -1)
+            return self.read_head(z, one_hot(y, self.episode.outputs, z.dtype))
+        return self.read_head.whole(torch.cat([z, y], dim=-1)).unflatten(1, (self.episode.outputs, -1))

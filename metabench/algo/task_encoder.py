@@ -33,4 +33,4 @@ class TaskEncoder(nn.Module):
             z = torch.cat([z, y], dim=-1)
         elif self.labels:
             z = torch.cat([z, one_hot(y, self.ways, z.dtype)], dim=-1)
-        return self.encoder(z)
+        return self.encoder.whole(z)

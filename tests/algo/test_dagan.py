@@ -136,3 +136,13 @@ def test_the_discriminator_learns_what_is_made():
         loss.backward()
         optimizer.step()
     assert metrics["discriminator"].mean() < 0.5 < 2 * torch.tensor(2.0).log()
+
+
+def test_images_are_made_of_the_first_of_each_class_however_many_it_has():
+    model = double().algo
+    (x, _), _ = double().tasks("test")[:2]
+    x = x[:, :4]
+    first = model.first(
+        Examples(torch.cat([x, x + 1, x[:, :1]], dim=1), torch.tensor([[2, 0, 3, 1, 2, 2, 0, 2, 2]] * 3))
+    )
+    assert torch.equal(first, x[:, [1, 3, 0, 2]])

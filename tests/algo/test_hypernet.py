@@ -16,6 +16,7 @@ from metabench.errors import ConfigError
 from metabench.tasks import Examples
 
 DATA = pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
+EMPTY = torch.zeros(8, dtype=torch.float64)
 GENERATES = pytest.mark.parametrize("generates", ["weights", "film", "head"])
 
 
@@ -39,7 +40,7 @@ def test_only_a_gru_sees_the_order_of_the_support_set(data, generates, aggregato
 def test_a_set_given_twice_over_is_the_same_set(aggregator):
     torch.manual_seed(0)
     encoder, x = SetEncoder(3, 8, 5, aggregator).double(), torch.randn(2, 4, 3).double()
-    torch.testing.assert_close(encoder(torch.cat([x, x], dim=1)), encoder(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(encoder.whole(torch.cat([x, x], dim=1)), encoder.whole(x), rtol=1e-12, atol=1e-12)
 
 
 def test_attention_pools_by_learned_seeds():
@@ -53,7 +54,35 @@ def test_attention_pools_by_learned_seeds():
         for h, seed in enumerate(pool.seeds):
             shares = torch.stack([seed @ pool.keys(row) / math.sqrt(8) for row in e]).softmax(0)
             read.append(sum(share * values[i, h] for i, share in enumerate(shares)))
-        torch.testing.assert_close(encoder(one[None])[0], encoder.vector(pool.out(torch.cat(read))))
+        torch.testing.assert_close(encoder.whole(one[None])[0], encoder.vector(pool.out(torch.cat(read))))
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "attention", "gru"])
+def test_sets_of_any_size_are_read_as_if_each_were_alone(aggregator):
+    torch.manual_seed(0)
+    encoder, x = SetEncoder(3, 8, 5, aggregator).double(), torch.randn(2, 6, 3).double()
+    sets = torch.tensor([[2, 0, 0, 2, 2, 0], [1, 1, 1, 1, 1, 0]])
+    found = encoder(x, F.one_hot(sets, 3).double())
+    for task, of in enumerate(sets):
+        for one in of.unique():
+            torch.testing.assert_close(found[task, one], encoder.whole(x[task, of == one][None])[0])
+    assert torch.equal(found[0, 1], encoder.vector(encoder.aggregate.out.bias if aggregator == "attention" else EMPTY))
+
+
+@pytest.mark.parametrize("generates", ["film", "head"])
+def test_a_head_is_read_from_classes_of_different_sizes(generates):
+    setup = hypernet("glyphs", f"algo.generates={generates}", "data.shots=3")
+    (x, y), query = setup.tasks("test")[:2]
+    keep = (y == 0).cumsum(1) * (y == 0) < 2  # one example of class 0, three of the others
+    x, y = (part[keep].unflatten(0, (len(part), -1)) for part in (x, y))
+    weight = setup.algo.adapt(Examples(x, y)).weight
+    other = x.clone()
+    other[y != 0] += 0.1
+    if generates == "head":
+        same = setup.algo.adapt(Examples(other, y)).weight
+        torch.testing.assert_close(same[:, 0], weight[:, 0])
+        assert (same[:, 1:] != weight[:, 1:]).flatten(1).any(1).all()
+    assert setup.algo.solve(Examples(x, y), query.x).shape == (3, query.x.shape[1], 4)
 
 
 @DATA
