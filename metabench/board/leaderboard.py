@@ -79,8 +79,8 @@ class Board:
             "models: for them see ±.",
             "An empty cell was not run, or the method has no such result. train: core seconds of one seed; test: "
             f"seconds per 1,000 tasks; memory: the largest of the process; costs: {self._beside}.",
-            "Inner hyperparameters are those of each method's file in conf/recipe/task; where a board's own file differs "
-            "(conf/recipe/bench), it says why. Those that the command line set are named beside the method.",
+            "Inner hyperparameters are those of each method's file in conf/recipe/task; where a board's own file "
+            "(conf/recipe/bench) differs, it says why. Those that the command line set are named beside the method.",
         ]
         cards = [test.summary.protocol.test for below in self.tests.values() for test in below.values()]
         if some := {card["inductive_queries"] for card in cards if "inductive_queries" in card}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
+import re
 import sys
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from metabench.errors import ConfigError
 
 def open_device(config: Device) -> torch.device:
     """The torch device for `config`, with threads, precision and allocator set for this process."""
-    _check_gpu(config)
+    _check_gpu(config.type, config.index)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.keep_memory:
@@ -31,14 +32,26 @@ def open_device(config: Device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if use_cuda else torch.device("cpu")
 
 
-def _check_gpu(config: Device) -> None:
+def find_device(name: str | torch.device) -> torch.device:
+    """The torch device that a user of the library names: cpu, cuda, cuda:N or auto; raises `ConfigError`."""
+    found = re.fullmatch(r"(cpu|cuda|auto)(?::(\d+))?", str(name))
+    if found is None or (found[1] != "cuda" and found[2]):
+        raise ConfigError("device", name, "should be cpu, cuda, cuda:N or auto")
+    kind, index = found[1], None if found[2] is None else int(found[2])
+    _check_gpu(kind, index)
+    if kind == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device() if index is None else index)
+
+
+def _check_gpu(kind: str, index: int | None) -> None:
     """Raise `ConfigError` if torch does not see the GPU that is asked for."""
-    name = config.type if config.index is None else f"{config.type}:{config.index}"
-    if config.index is not None and config.type != "cuda":
-        raise ConfigError("device.index", config.index, f"is of device=cuda; with device={config.type} should be null")
-    if config.type == "cuda" and not torch.cuda.is_available():
+    name = kind if index is None else f"{kind}:{index}"
+    if index is not None and kind != "cuda":
+        raise ConfigError("device.index", index, f"is of device=cuda; with device={kind} should be null")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device", name, "torch sees no CUDA device here; use device=cpu or device=auto")
-    if config.index is not None and config.index >= (count := torch.cuda.device_count()):
+    if index is not None and index >= (count := torch.cuda.device_count()):
         seen = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise ConfigError("device", name, f"no such GPU; torch sees {seen}")
 

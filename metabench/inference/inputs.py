@@ -34,7 +34,11 @@ def prepare_inputs(given: Inputs, source: TaskSource) -> Tensor:
         return _points(given, shape)
     if isinstance(given, (np.ndarray, Tensor)) and not given.ndim:
         raise UserError("images: should be a list of images, or an array [N, …]")
-    found = [_image(one, i, source) for i, one in enumerate(given)]
+    try:
+        images = list(given)
+    except TypeError:
+        raise UserError(f"images: should be a list of images, not {type(given).__name__}") from None
+    found = [_image(one, i, source) for i, one in enumerate(images)]
     if not found:
         raise UserError("no images: give at least one")
     return torch.stack(found)
@@ -79,6 +83,8 @@ def _picture(values: Tensor, name: str) -> Image.Image:
         pixels = pixels.astype(np.uint8) * 255
     if pixels.size == 0 or pixels.min() < 0 or pixels.max() > 255:
         raise UserError(f"{name}: should have values of 0 to 255, or floats")
+    if pixels.max() == 1:
+        raise UserError(f"{name}: whole numbers are 0 to 255, and 1 is nearly black; give booleans or floats")
     if pixels.ndim == 3 and pixels.shape[-1] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[-1] == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from metabench.algo.base import Algorithm, Mode
 from metabench.backbone.base import batch_statistics
+from metabench.backbone.task_norm import task_norms
+from metabench.engine.device import find_device
 from metabench.errors import UserError
 from metabench.inference.inputs import Inputs, prepare_inputs
 from metabench.inference.model import Model
@@ -41,9 +44,7 @@ def load(run: str | PathLike[str], *, device: str = "cpu") -> Learner:
 
     `run` is the folder of a run, or the `Result` of one. Raises `UserError` where there is no model in it.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={device}: torch sees no CUDA device here; use device=cpu")
-    return Learner(Model(expanded(run), torch.device(device)))
+    return Learner(Model(expanded(run), find_device(device)))
 
 
 class Learner:
@@ -102,8 +103,7 @@ class Learner:
         x = prepare_inputs(images, self._model.source)
         classes = Classes(labels) if self._classifies else None
         y = classes.y if classes else prepare_targets(labels, self.spec.eval.outputs)
-        if len(x) != len(y):
-            raise UserError(f"{len(x)} inputs and {len(y)} labels: should be as many")
+        _check_as_many(x, y)
         algo = self._model.build(self._episode(classes, len(y)))
         support = Examples(x.unsqueeze(0).to(self._model.device), y.unsqueeze(0).to(self._model.device))
         try:
@@ -140,11 +140,15 @@ class Learner:
         """Accuracy on M queries, in 0 to 1; in regression the mean squared error."""
         found = self.predict(images, mode=mode)[0]
         if self._classes is None:
-            target = prepare_targets(labels, self.spec.eval.outputs).numpy().reshape(found.shape)
-            return float(np.square(found - target).mean())
+            target = prepare_targets(labels, self.spec.eval.outputs).numpy()
+            _check_as_many(found, target)
+            return float(np.square(found - target.reshape(found.shape)).mean())
         wanted = plain_list(labels)
-        if len(wanted) != len(found):
-            raise UserError(f"{len(found)} inputs and {len(wanted)} labels: should be as many")
+        _check_as_many(found, wanted)
+        if unknown := [label for label in wanted if label not in self._classes.names]:
+            raise UserError(
+                f"labels: {unknown[0]!r} is no class of the task: {', '.join(map(repr, self._classes.names))}"
+            )
         return sum(a == b for a, b in zip(found.tolist(), wanted, strict=True)) / len(wanted)
 
     @property
@@ -180,8 +184,16 @@ class Learner:
                 return algo.outputs(support, x)[-1]
         if algo.modes[0] != mode:
             return algo.predict_alone(support, x, self._state)
-        return torch.cat([algo.predict(self._state, part) for part in x.split(AT_ONCE, dim=1)], dim=1)
+        parts = x.split(AT_ONCE, dim=1)
+        if task_norms(algo):  # which read the support set beside the queries
+            return torch.cat([algo.solve(support, part) for part in parts], dim=1)
+        return torch.cat([algo.predict(self._state, part) for part in parts], dim=1)
 
     def _shaped(self, values: Tensor) -> np.ndarray:
         array = values.numpy()
         return array[:, 0] if self._flat and array.shape[1] == 1 else array
+
+
+def _check_as_many(inputs: Sized, labels: Sized) -> None:
+    if len(inputs) != len(labels):
+        raise UserError(f"{len(inputs)} inputs and {len(labels)} labels: should be as many")

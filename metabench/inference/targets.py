@@ -29,6 +29,8 @@ class Classes:
             self.names = sorted(known)
         except TypeError:
             self.names = list(known)
+        if any(name != name for name in self.names):
+            raise UserError("labels: hold nan, which is no class")
         if len(self.names) < 2:
             raise UserError(f"labels: {len(self.names)} class; a support set has at least 2")
         position = {name: i for i, name in enumerate(self.names)}
@@ -57,7 +59,10 @@ def plain_list(labels: Labels) -> list[Any]:
         if labels.ndim != 1:
             raise UserError(f"labels of shape {list(labels.shape)}: should be [N], one per image")
         return list(labels.tolist())
-    return [label.item() if isinstance(label, (np.generic, Tensor)) else label for label in labels]
+    try:
+        return [label.item() if isinstance(label, (np.generic, Tensor)) else label for label in labels]
+    except (TypeError, RuntimeError):  # no sequence; a tensor of several values
+        raise UserError(f"labels: should be one value per image, not {type(labels).__name__}") from None
 
 
 def prepare_targets(given: Any, outputs: int) -> Tensor:

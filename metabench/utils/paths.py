@@ -13,6 +13,8 @@ def expanded(path: str | PathLike[str]) -> Path:
     """`path` with `~` replaced; raises `UserError` where that is unknown."""
     try:
         return Path(path).expanduser()
+    except TypeError:
+        raise UserError(f"{path!r}: should be a path, not {type(path).__name__}") from None
     except RuntimeError:
         raise UserError(
             f"{path}: there is no such home directory; set HOME to a folder or give a path without ~"

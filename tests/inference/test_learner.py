@@ -11,7 +11,7 @@ from build import ALGOS, small
 from made_runs import write_run
 from numpy.testing import assert_allclose
 
-from metabench.api import Learner, UserError, load
+from metabench.api import Learner, UserError, load, tasks
 
 QUICK = ("protonet", "matchingnet", "maml", "baseline", "memorymodule")
 ANY_WAYS = {  # nothing of what they train has the number of classes in it
@@ -74,8 +74,11 @@ def test_classes_may_differ_in_their_number_of_examples(algo, make):
 
 
 @pytest.mark.parametrize("algo", ["protonet", "maml", "baseline"])
-def test_predictions_are_those_of_the_test(algo, make):
-    learner = make(algo)
+@pytest.mark.parametrize("norm", ["batch", "tasknorm", "instance"])
+def test_predictions_are_those_of_the_test(algo, norm, make):
+    if algo == "baseline" and norm == "tasknorm":
+        pytest.skip("embeds queries alone")
+    learner = make(algo, "glyphs", f"backbone.norm={norm}")
     model = learner._model
     for task in (model.source.sample("test", i, 1) for i in range(3)):
         learner.adapt(task.support.x[0], task.support.y[0])
@@ -126,6 +129,11 @@ def test_a_neural_process_gives_standard_deviations(make):
         (IMAGES[:2], "ab", "ab: is one label"),
         (IMAGES[:2], np.zeros((2, 1)), r"labels of shape \[2, 1\]: should be \[N\]"),
         (IMAGES[:2] * torch.nan, ["a", "b"], "image 0: holds a value that is not finite"),
+        (IMAGES[:2], [0.0, float("nan")], "labels: hold nan, which is no class"),
+        (IMAGES[:2], None, "labels: should be one value per image, not NoneType"),
+        (IMAGES[:2], list(torch.eye(2)), "labels: should be one value per image, not list"),
+        (None, ["a", "b"], "images: should be a list of images, not NoneType"),
+        (np.eye(16, dtype=int)[None].repeat(2, 0), ["a", "b"], "image 0: whole numbers are 0 to 255, and 1 is nearly"),
     ],
 )
 def test_a_bad_support_set_is_one_line(support, labels, said, make):
@@ -134,12 +142,43 @@ def test_a_bad_support_set_is_one_line(support, labels, said, make):
     assert "\n" not in str(fault.value)
 
 
+@pytest.mark.parametrize("labels", [["0", "1"], [0, 2], [0.0, float("nan")], [None, 1]])
+def test_a_label_that_is_no_class_is_refused_and_not_counted_as_a_mistake(labels, make):
+    learner = make("protonet").adapt(IMAGES[:2], [0, 1])
+    with pytest.raises(UserError, match=r"labels: .* is no class of the task: 0, 1"):
+        learner.score(IMAGES[2:4], labels)
+
+
+def test_as_many_targets_as_points_are_scored(make):
+    learner = make("maml", "sinusoid").adapt([0.0, 1.0], [0.0, 0.8])
+    with pytest.raises(UserError, match="2 inputs and 3 labels: should be as many"):
+        learner.score([0.5, 1.5], [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:1", "meta", 0])
+def test_a_device_is_named_in_one_line(device, make):
+    run = make("protonet")._model.run
+    with pytest.raises(UserError, match=f"device={device}: should be cpu, cuda, cuda:N or auto"):
+        load(run, device=device)
+    with pytest.raises(UserError, match=f"device={device}: should be cpu, cuda, cuda:N or auto"):
+        tasks("data=glyphs", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(make):
+    with pytest.raises(UserError, match="device=cuda: torch sees no CUDA device here"):
+        tasks("data=glyphs", device="cuda")
+    assert load(make("protonet")._model.run, device="auto")._model.device.type == "cpu"
+
+
 def test_what_cannot_be_used_is_one_line(make, tmp_path):
     learner = make("protonet")
     with pytest.raises(UserError, match="there is no task yet: call adapt"):
         learner.predict(IMAGES)
     with pytest.raises(UserError, match="mode=alone: should be inductive or transductive"):
         learner.adapt(IMAGES[:2], [0, 1]).predict(IMAGES, mode="alone")
+    with pytest.raises(UserError, match="None: should be a path, not NoneType"):
+        load(None)
     with pytest.raises(UserError, match="no such folder; give the directory of a run"):
         load(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"Oracle is told 'amplitude' of every task"):
