@@ -40,8 +40,8 @@ def compose(*overrides: str, config_dir: str | None = None) -> Config:
 
 
 def compose_plain(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
-    """The same as plain values, not checked: what a run of it would write to config.yaml."""
-    return _plain(composition(*overrides, config_dir=config_dir)[0])
+    """The same as plain values, whose types are not checked: what a run of it would write to config.yaml."""
+    return _plain(checked_composition(*overrides, config_dir=config_dir)[0])
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:

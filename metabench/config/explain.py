@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from metabench.config.catalog import GROUPS
+from metabench.config.catalog import GROUPS, entries, folders
 from metabench.errors import suggest
 
 USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
@@ -68,5 +68,6 @@ def _missing_file(path: str, options: Iterable[str]) -> str:
     group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
     if group == "hydra/sweeper":
         return f"{group}={name}: no such {group}; {SWEEPERS}"
-    known = [option for option in options if not option.startswith("_")]  # others share what is in these
+    known = {option for option in options if not option.startswith("_")}  # others share what is in these
+    known |= {*entries(group, folders(None))}  # Hydra names none that lie in folders of the group
     return f"{group}={name}: {suggest(name, known, f'no such {group}')}"

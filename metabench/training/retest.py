@@ -50,6 +50,24 @@ def retest(
     Raises `UserError` for a run that is not finished, for an override that a test cannot have, and for an experiment
     that is trained otherwise.
     """
+    return run(*plan_test(tested, overrides, name=name, config_dir=config_dir, command=command), display)
+
+
+def check_overrides(tested: RunReader, overrides: Sequence[str], config_dir: str | None = None) -> None:
+    """Raise `UserError` for overrides that no test of the run can have: keys that are not there, values of no type."""
+    others = [override for override in overrides if not override.startswith(EXPERIMENT)]
+    find_components(check(Config, changed(tested.config, others, config_dir)))
+
+
+def plan_test(
+    tested: RunReader,
+    overrides: Sequence[str],
+    *,
+    name: str | None = None,
+    config_dir: str | None = None,
+    command: Sequence[str] = (),
+) -> tuple[Config, RunSpec]:
+    """The run that a test is; raises as `retest` does, before any data is read or a model built."""
     before, trained = finished_summary(tested), tested.config
     named = [override for override in overrides if override.startswith(EXPERIMENT)]
     others = [override for override in overrides if override not in named]
@@ -74,7 +92,7 @@ def retest(
     key = identity(content, inputs)
     of = {"run": before.identity, "name": name, "overrides": list(overrides)}
     about = {**(about or cell(config, None, ())), "test_of": of}
-    return run(config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command), display)
+    return config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command)
 
 
 def finished_summary(tested: RunReader) -> Summary:
@@ -96,7 +114,7 @@ def _check_unseen(trained: Mapping[str, Any], data: tuple[type[Any], Node]) -> N
     if known := len(classes & seen.class_names("train")):
         said = f"the model was trained on {known} of the {len(classes)} classes that this test is made of"
         split = getattr(asked, "split", None)
-        raise ConfigError("data.split", split, said) if split else UserError(f"data: {said}")
+        raise ConfigError("data.split" if split else "data", split or type(asked).__name__, said)
 
 
 def _ask(experiment: str, trained: Mapping[str, Any], path: Path, config_dir: str | None) -> dict[str, Any]:

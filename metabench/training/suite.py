@@ -10,14 +10,16 @@ from rich.table import Table
 
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
-from metabench.errors import ConfigError, UserError, suggest
+from metabench.errors import ConfigError, DataError, suggest
 from metabench.runs.reader import REFUSED, TESTS, RunReader, read_refused
-from metabench.training.retest import finished_summary, retest
+from metabench.training.retest import check_overrides, finished_summary, plan_test, retest
 from metabench.utils.console import Display, format_metric
 from metabench.utils.files import write_errors, write_json
 
 Suite = Mapping[str, Sequence[str]]
 """The overrides of each test, by name."""
+
+OF_MODEL = ("data", "algo", "backbone", "experiment")  # keys of what a model cannot do
 
 
 def load_suite(name: str, run: RunReader, config_dir: str | None = None) -> Suite:
@@ -30,12 +32,24 @@ def load_suite(name: str, run: RunReader, config_dir: str | None = None) -> Suit
         raise ConfigError("suite", name, suggest(name, known, "no such suite"))
     below = [key.removeprefix(f"{name}/") for key in known if key.startswith(f"{name}/")]
     if not below:
-        return compose_plain(f"suite={name}", config_dir=config_dir)["tests"]
+        return _tests(name, config_dir)
     data = finished_summary(run).protocol.test["data"]
     source = str(data.get("source") if isinstance(data, dict) else data)
     if source not in below:
         raise ConfigError("suite", name, f"has no tests for a model trained on {source}; it has: {', '.join(below)}")
-    return compose_plain(f"suite={name}/{source}", config_dir=config_dir)["tests"]
+    return _tests(f"{name}/{source}", config_dir)
+
+
+def _tests(name: str, config_dir: str | None) -> Suite:
+    """The tests of a suite; raises `ConfigError` for a file that is none."""
+    tests = compose_plain(f"suite={name}", config_dir=config_dir)["tests"]
+    valid = "a mapping of names to lists of KEY=VALUE"
+    if not isinstance(tests, Mapping) or not tests:
+        raise ConfigError("tests", tests, f"suite={name} should have {valid}")
+    for test, overrides in tests.items():
+        if not isinstance(overrides, list) or not all(isinstance(one, str) for one in overrides):
+            raise ConfigError(f"tests.{test}", overrides, f"suite={name} should have {valid}")
+    return tests
 
 
 def run_suite(
@@ -43,21 +57,34 @@ def run_suite(
 ) -> dict[str, dict[str, Any] | str]:
     """Make every test that the model can take, with `shared` overrides; a summary by name, or why there is none.
 
-    A test may be `experiment=NAME`, a cell of a published table that has the same training.
+    A test may be `experiment=NAME`, a cell of a published table that has the same training. Raises `UserError` before
+    the first test for a run that cannot be tested and for a mistake in `shared` or in the suite.
     """
+    plan_test(run, shared, config_dir=config_dir)
+    for overrides in suite.values():
+        check_overrides(run, [*overrides, *shared], config_dir)
     found: dict[str, dict[str, Any] | str] = {}
     for name, overrides in suite.items():
         display.say(f"\ntest {name}: {' '.join(overrides)}")
         try:
             command = ["test", str(run.path), *overrides, *shared]
             found[name] = retest(run, [*overrides, *shared], display, name=name, config_dir=config_dir, command=command)
-        except UserError as fault:  # a head of fixed size has no other number of ways
+        except (ConfigError, DataError) as fault:
+            if not _of_the_test(fault, overrides):
+                raise
             found[name] = str(fault)
             display.say(f"skipped: {fault}")
     keep_refused(run.path, found)
     if display.results:
         display.console.print("", suite_table(found))
     return found
+
+
+def _of_the_test(fault: ConfigError | DataError, overrides: Sequence[str]) -> bool:
+    """True where one test cannot be made: a head has another number of ways, or other data are not at hand."""
+    if isinstance(fault, DataError):
+        return any(override.startswith("data=") for override in overrides)
+    return fault.key.partition(".")[0] in OF_MODEL
 
 
 def keep_refused(run: Path, found: Mapping[str, dict[str, Any] | str]) -> None:

@@ -93,7 +93,7 @@ CASES = {
     "validate.early_stopping=0": "validate.early_stopping=0: should be greater than or equal to 1",
     "validate.early_stopping=2 validate.select=last": "validate.early_stopping=2: needs validate.select=best",
     "device=gpu": "device=gpu: no such device; did you mean cpu? valid: auto, cpu, cuda",
-    "experiment=maml": "experiment=maml: no such experiment; ",
+    "experiment=maml": "experiment=maml: no such experiment; did you mean sinusoid_",
     "budget=smok": "budget=smok: no such budget; did you mean smoke? valid: full, short, smoke",
     "recipe/task=few_shot/mamml": "recipe/task=few_shot/mamml: no such recipe/task; did you mean few_shot/maml? ",
     "recipe/task=null": "recipe/task=null: no such recipe/task; valid: ",

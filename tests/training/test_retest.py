@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -36,6 +37,11 @@ def finished(tmp_path_factory):
 
 def made(cwd) -> list:
     return sorted(only_run(cwd).glob("tests/*/summary.json"))
+
+
+def files(folder) -> dict[str, int]:
+    """When each file below was last written."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_same_test_again_gives_the_same_accuracies(finished):
@@ -148,6 +154,48 @@ def test_a_suite_of_shifts_is_that_of_the_data_of_the_run(finished):
     refused = json.loads((run / "tests/refused.json").read_text())
     assert "at most" in refused["ways50"]  # of so few characters
     assert set(refused) == {"ways50", *({"omniglot"} - found.keys())}  # where Omniglot is not at hand
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tests: 3", "tests=3: suite=mine should have a mapping of names to lists of KEY=VALUE"),
+        ("tests: {a: 5}", "tests.a=5: suite=mine should have a mapping"),
+        ("tests: {a: [data.shots=2], b: [data.shotz=2]}", "data.shotz=2: no such key; did you mean shots?"),
+        ("tests: {a: [data.shots=two]}", "data.shots=two: should be a valid integer"),
+        ("tests: {a: [data.shots=2", "while parsing a flow"),
+    ],
+)
+def test_a_faulty_suite_is_one_line_and_not_a_list_of_skipped_tests(text, said, finished, tmp_path):
+    run, before = only_run(finished), files(finished)
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite/mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    done = run_metabench("test", str(run), "suite=mine", f"--config-dir={tmp_path}", cwd=finished)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+    assert files(finished) == before
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        *("suite=shift data.shotz=3", "suite=shift data.shots=x", "suite=shift device.threads=0"),
+        *("data=5", "device=5", "tracker=5", "tracker=[5]", "data=omniglott"),
+    ],
+)
+def test_a_mistake_in_a_test_is_one_line_before_any_work(overrides, finished):
+    run, before = only_run(finished), files(finished)
+    done = run_metabench("test", str(run), *overrides.split(), cwd=finished)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert files(finished) == before
+
+
+def test_a_run_whose_checkpoint_is_gone_has_no_skipped_tests(finished, tmp_path):
+    shutil.copytree(only_run(finished), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    done = run_metabench("test", str(tmp_path / "run"), "suite=shift", cwd=finished)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "holds no checkpoint to test" in done.err
 
 
 def test_a_run_of_a_version_without_shifts_can_be_tested_under_them():
