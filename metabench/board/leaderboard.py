@@ -18,7 +18,8 @@ from metabench.board.row import Row, by_method, make_row
 from metabench.errors import UserError
 from metabench.report.cells import name_variants
 from metabench.runs.groups import gather
-from metabench.runs.reader import TESTS, RunReader, Skipped, find
+from metabench.runs.own_files import TESTS
+from metabench.runs.reader import RunReader, Skipped, find
 from metabench.utils.files import DamagedError
 
 

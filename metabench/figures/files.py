@@ -15,11 +15,9 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_picture(path: Path) -> Path:
-    """`path` of a picture to be written; raises `UserError` for another suffix, and where there is no folder."""
+    """`path` of a picture to be written; raises `UserError` for another suffix."""
     if path.suffix not in FORMATS:
         raise UserError(f"--output {path}: should end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    if not path.parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {path.parent}")
     return path
 
 

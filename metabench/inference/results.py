@@ -15,7 +15,8 @@ from rich.console import Console
 from metabench.config.compose import checked_composition
 from metabench.errors import UserError
 from metabench.evaluation.evaluate import Estimate
-from metabench.runs.reader import TESTS, RunReader
+from metabench.runs.own_files import TESTS
+from metabench.runs.reader import RunReader
 from metabench.training.execute import execute
 from metabench.training.retest import retest
 from metabench.utils.console import Display, format_metric

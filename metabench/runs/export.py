@@ -24,8 +24,6 @@ def export(run: RunReader, output: Path) -> list[Path]:
 
     if output.suffix != SUFFIX:
         raise UserError(f"--output {output}: should end in {SUFFIX}")
-    if not output.parent.is_dir():
-        raise UserError(f"--output {output}: there is no folder {output.parent}")
     try:
         card = _card(run)
         chosen = load_best(run.path)
@@ -41,11 +39,16 @@ def export(run: RunReader, output: Path) -> list[Path]:
         "tensors": len(tensors),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
     }
-    written = [output, output.with_suffix(".json"), output.with_suffix(".md")]
     write_bytes(output, content)
+    written = files(output)
     write_json(written[1], card)
     write_bytes(written[2], _page(card).encode())
     return written
+
+
+def files(output: Path) -> list[Path]:
+    """What is written: the weights, the card and the page."""
+    return [output, output.with_suffix(".json"), output.with_suffix(".md")]
 
 
 def _card(run: RunReader) -> dict[str, Any]:

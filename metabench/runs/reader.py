@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError, format_value
-from metabench.runs.run_dir import FOLDERS, load_best
+from metabench.runs.own_files import FOLDERS, MARKS, TESTS
+from metabench.runs.run_dir import load_best
 from metabench.runs.run_id import first_identity, identity
 from metabench.runs.summary import HUGE, Summary, Values, parse
 from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, read_content, read_yaml
 from metabench.utils.files import DamagedError
 
-TESTS = "tests"  # the folder of a run that holds further tests of it, each a run
 REFUSED = "refused.json"  # there: why tests of a suite were not made, by name
-MARKS = {"summary.json", "status.json", "metrics.jsonl"}
 GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
 SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
 

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metabench.errors import UserError
-from metabench.runs.reader import REFUSED, TESTS, RunReader
-from metabench.runs.run_dir import FILES, FOLDERS, RunDirectory, held_identity
+from metabench.runs.own_files import FILES, FOLDERS, TESTS
+from metabench.runs.reader import REFUSED, RunReader
+from metabench.runs.run_dir import RunDirectory, held_identity
 from metabench.runs.untrusted import read_content
 from metabench.utils.files import DamagedError
 

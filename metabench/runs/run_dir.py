@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from metabench.errors import BusyError, ConfigError, DataError, UserError, format_value, last_line
+from metabench.runs.own_files import FILES, FOLDERS
 from metabench.runs.run_id import flat, of_run
 from metabench.utils.files import (
     DamagedError,
@@ -41,14 +42,8 @@ from metabench.utils.files import (
 )
 from metabench.utils.lock import Lock
 
-LOG = "run.log"
-FILES = (
-    *("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json"),
-    *("trackers.json", LOG),
-)
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # raised by a state that is not this model's
 MOST = 3  # keys that a message names
-FOLDERS = ("checkpoints", "pictures", "tensorboard", "trackers")
 
 
 class RunDirectory:

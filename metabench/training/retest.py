@@ -24,7 +24,8 @@ from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
 from metabench.runs.groups import training_differences
-from metabench.runs.reader import TESTS, RunReader
+from metabench.runs.own_files import TESTS
+from metabench.runs.reader import RunReader
 from metabench.runs.run_id import NOT_OF_DATA, identity
 from metabench.runs.summary import Summary
 from metabench.training.components import BASES, find_components, run_inputs

@@ -16,8 +16,9 @@ from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell_line
 from metabench.runs.inputs import check_same_data
+from metabench.runs.own_files import LOG
 from metabench.runs.removal import clear_run
-from metabench.runs.run_dir import LOG, RunDirectory, checked_state, held_identity
+from metabench.runs.run_dir import RunDirectory, checked_state, held_identity
 from metabench.runs.run_id import Inputs, first_identity, identity
 from metabench.runs.shared import shared_directory
 from metabench.tracker.base import TrackedRun

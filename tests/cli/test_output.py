@@ -1,66 +1,54 @@
-"""Standard output that cannot be written is a stop: a status, an exit code, one line, and the same command goes on."""
+"""What `-o` must not harm: the files of a run."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from program import GLYPHS, run_fresh
+from made_runs import write_run
+from program import run_metabench
 
-LONG = (*GLYPHS, "algo=protonet", "train.steps=100000", "log.every=1", "run_dir=run")
-METABENCH = str(Path(sys.executable).with_name("metabench"))
-
-
-def status(cwd: Path) -> dict:
-    return json.loads((cwd / "run/status.json").read_text())
+from metabench.cli.output import check_output
+from metabench.errors import UserError
 
 
-@pytest.mark.slow
-def test_a_reader_that_goes_away_stops_the_run(tmp_path):
-    started = subprocess.Popen(
-        [METABENCH, *LONG], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert started.stdout is not None
-    for line in started.stdout:
-        if line.startswith("meta-training"):
-            break
-    started.stdout.close()
-    assert started.wait(120) == 128 + signal.SIGPIPE
-    assert started.stderr is not None
-    said = started.stderr.read()
-    started.stderr.close()
-    assert said == "metabench: the reader of standard output has gone; the same command continues\n"
-    assert status(tmp_path)["status"] == "stopped"
-    assert (tmp_path / "run/checkpoints/last.pt").exists()
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder that holds a run."""
+    cwd = tmp_path_factory.mktemp("work")
+    write_run(cwd / "run", "data=sinusoid", "algo=maml")
+    (cwd / "run/pictures").mkdir()
+    (cwd / "link").symlink_to("run")
+    (cwd / "in.csv").write_text("x,y\n0,0\n1,1\n")
+    return cwd
 
 
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
-def test_a_full_disk_behind_standard_output_stops_the_run(tmp_path):
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [METABENCH, *LONG], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
-        )
-    assert done.returncode == 1
-    assert done.stderr.startswith("metabench: standard output cannot be written: No space left on device")
-    assert done.stderr.count("\n") == 1
-    assert status(tmp_path)["status"] == "stopped"
+def contents(folder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("command", [["ls"], ["--help"]], ids=" ".join)
-def test_a_reader_that_has_read_enough_is_told_nothing(command, tmp_path):
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run([METABENCH, *command], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, check=False)
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "export run -o run/summary.safetensors",
+        "report run -o run/summary.json",
+        "report run --format csv -o run/metrics.jsonl",
+        "runs run -o run/episodes.json",
+        "leaderboard run -o run/status.json",
+        "leaderboard run --format csv -o link/config.yaml",
+        "plot curves run -o run/pictures/curves.png",
+        "predict run --support in.csv --queries in.csv -o run/checkpoints/points.csv",
+        "predict run --support in.csv --queries in.csv -o in.csv",
+    ],
+)
+def test_no_file_of_a_run_or_of_the_input_is_replaced(words, work):
+    before = contents(work)
+    done = run_metabench(*words.split(), cwd=work)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert words.split()[-1].removesuffix(".safetensors") in done.err
+    assert contents(work) == before
 
 
-def test_output_that_can_be_written_is_as_ever(tmp_path):
-    done = run_fresh("metabench", "--version", cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("metabench ")
+def test_other_names_in_a_run_and_names_of_runs_elsewhere_are_free(work):
+    check_output(work / "run/mine.csv", work / "summary.json", work / "run/table.html")
+    (work / "run/tests").mkdir()
+    with pytest.raises(UserError, match=r"--output .*: tests is of the run .*; give another name or folder"):
+        check_output(work / "run/tests/mine.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metabench.cli.arguments import Parser
+from metabench.cli.output import check_output
 from metabench.errors import UserError
 
 
@@ -20,10 +21,11 @@ def main(arguments: list[str]) -> None:
         "-o", "--output", type=Path, default=Path("model.safetensors"), help="model.safetensors by default"
     )
     options = parser.parse_args(arguments)
-    from metabench.runs.export import export
+    from metabench.runs.export import export, files
     from metabench.runs.reader import RunReader
 
     if not options.run.is_dir():
         raise UserError(f"{options.run}: no such folder; give the directory of a finished run")
+    check_output(*files(options.output))
     for path in export(RunReader(options.run), options.output):
         print(f"written to {path}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.cli.arguments import Parser, find_own_packages
+from metabench.cli.output import check_output
 from metabench.errors import UserError
 from metabench.utils.exit import leave
 from metabench.utils.paths import expanded
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> None:
         from metabench.figures.files import check_picture
 
         output = check_picture(expanded(options.output or f"{options.kind}.png"))
+        check_output(output)
         from metabench.plots import looks, write
         from metabench.plots.named import group, usable
         from metabench.runs.reader import find

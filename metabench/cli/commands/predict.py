@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench.cli.arguments import Parser, find_own_packages
+from metabench.cli.output import check_output
 from metabench.errors import UserError
 from metabench.utils.paths import expanded
 
@@ -41,20 +42,21 @@ def main(arguments: list[str]) -> None:
     )
     options = parser.parse_args(arguments)
     find_own_packages()
-    outputs = [_writable(expanded(output)) for output in options.output]
+    support, queries = expanded(options.support), expanded(options.queries)
+    outputs = [_writable(expanded(output), support, queries) for output in options.output]
     from metabench.inference.learner import load
 
     learner = load(options.run)
     of_images = len(learner.spec.input_shape) == 3
-    support, queries = expanded(options.support), expanded(options.queries)
     (_predict_images if of_images else _predict_points)(learner, support, queries, outputs)
 
 
-def _writable(path: Path) -> Path:
+def _writable(path: Path, *inputs: Path) -> Path:
     if path.suffix not in (TABLE, *PICTURES):
         raise UserError(f"--output {path}: should end in .csv, .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {path.parent}")
+    check_output(path)
+    if path.exists() and any(path.resolve().is_relative_to(given.resolve()) for given in inputs):
+        raise UserError(f"--output {path}: is one of the inputs; give another name")
     return path
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from metabench.cli.arguments import Parser
 from metabench.errors import UserError
 from metabench.runs.listing import COMPLETE, age_text, row_of, size_text
-from metabench.runs.reader import MARKS, TESTS, RunReader
+from metabench.runs.own_files import MARKS, TESTS
+from metabench.runs.reader import RunReader
 from metabench.utils.files import DamagedError
 from metabench.utils.paths import expanded
 
