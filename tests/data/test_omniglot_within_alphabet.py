@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import fake_omniglot as fake
 import numpy as np
 import pytest
-from paths import ROOT
 import torch
 from build import CPU, composed, make_source
+from paths import ROOT
 from real_data import needs_omniglot, omniglot_root
 from scipy.spatial.distance import cdist
 

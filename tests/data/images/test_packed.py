@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from paths import ROOT
 import torch
-from fake_omniglot import DIGEST, FAKE, PACK, drawings, fault, load, png, write, write_tree, write_zip
+from fake_omniglot import DIGEST, FAKE, PACK, drawings, fault, load, png, write, write_tree
+from paths import ROOT
 
 from metabench.data.images import raw
 from metabench.utils import files
