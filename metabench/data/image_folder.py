@@ -117,6 +117,14 @@ class ImageFolder(FewShotImages):
         keys = ("root", "split_files", "images", "holdout", "expected")
         return _listing(*(arguments[key] for key in keys)).digest()[:16]
 
+    def class_names(self, split: SplitName) -> frozenset[str]:
+        """See `TaskSource`; of published sets the bare names, as several are made of ImageNet or CIFAR-100."""
+        if self.expected is None:
+            assert self.listing is not None
+            return frozenset(f"{self.listing.root.resolve()}: {one.name}" for one in self.listing.splits[split])
+        listing = self.listing or _listing(self.root, self.split_files, self.images, self.holdout, self.expected)
+        return frozenset(one.name for one in listing.splits[split])
+
     def _kept(self, listing: Listing, split: SplitName) -> list[Class]:
         """The classes with images enough for an episode."""
         return [one for one in listing.splits[split] if len(one.files) >= self.needed[split]]

@@ -32,8 +32,11 @@ def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) ->
 
     from metabench.training.components import find_components, run_inputs
     from metabench.training.runner import RunSpec
+    from metabench.training.unseen import check_unseen, trainings
 
     components = find_components(config)
+    if config.init is not None:
+        check_unseen(trainings(plain), components["data"])
     inputs = run_inputs(config, components)
     choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own

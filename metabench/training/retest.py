@@ -12,15 +12,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from metabench.config.build import arguments, check, component, section_keys, settled
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
 from metabench.config.schema import Config, Test
-from metabench.config.types import Node
-from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
 from metabench.runs.groups import training_differences
@@ -30,6 +27,7 @@ from metabench.runs.run_id import NOT_OF_DATA, identity
 from metabench.runs.summary import Summary
 from metabench.training.components import BASES, find_components, run_inputs
 from metabench.training.runner import RunSpec, run
+from metabench.training.unseen import check_unseen, trainings
 from metabench.utils.console import Display
 from metabench.utils.files import DamagedError
 
@@ -88,7 +86,7 @@ def plan_test(
     config = check(Config, plain)
     components = find_components(config)
     inputs = run_inputs(config, components)
-    _check_unseen(trained, components["data"])
+    check_unseen(trainings(trained), components["data"])
     content = settled(config, components)
     key = identity(content, inputs)
     of = {"run": before.identity, "name": name, "overrides": list(overrides)}
@@ -103,19 +101,6 @@ def finished_summary(tested: RunReader) -> Summary:
     except DamagedError as fault:
         raise UserError(f"{tested.path}: {fault}") from None
     return summary
-
-
-def _check_unseen(trained: Mapping[str, Any], data: tuple[type[Any], Node]) -> None:
-    """Raise `UserError` where the test has classes that the model was trained on."""
-    if not trained["train"]["steps"]:
-        return
-    before = component(trained["data"], TaskSource, "data")
-    seen, asked = (make(0, torch.device("cpu"), **values) for make, values in (before, data))
-    classes = asked.class_names("test")
-    if known := len(classes & seen.class_names("train")):
-        said = f"the model was trained on {known} of the {len(classes)} classes that this test is made of"
-        split = getattr(asked, "split", None)
-        raise ConfigError("data.split" if split else "data", split or type(asked).__name__, said)
 
 
 def _ask(experiment: str, trained: Mapping[str, Any], path: Path, config_dir: str | None) -> dict[str, Any]:

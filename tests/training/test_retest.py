@@ -20,8 +20,9 @@ from metabench.inference.model import Model
 from metabench.report.expected import conform
 from metabench.runs.groups import training_differences, with_training
 from metabench.runs.reader import RunReader
-from metabench.training.retest import _check_unseen, changed
+from metabench.training.retest import changed
 from metabench.training.suite import load_suite
+from metabench.training.unseen import check_unseen, trainings
 
 SMOKE = ("device=cpu", "device.threads=1", "engine=eager", "log.pictures=false")
 PROTONET = (*GLYPHS, "algo=protonet")
@@ -217,7 +218,7 @@ def test_a_test_of_classes_that_were_trained_on_is_refused(tmp_path):
     for overrides, count in ((["data.split=lake"], "236 of the 659"), (["data=omniglot_within_alphabet"], " of the ")):
         asked = component(changed(trained, overrides)["data"], TaskSource, "data")
         with pytest.raises(UserError, match=f"trained on .*{count}"):
-            _check_unseen(trained, asked)
+            check_unseen(trainings(trained), asked)
 
 
 def test_a_baseline_without_weights_is_tested_too(tmp_path):
