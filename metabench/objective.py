@@ -105,6 +105,7 @@ class Objective:
     metric: Judge
     metric_name: str
     higher_is_better: bool
+    numbers: int = 1  # that are predicted for each output
     encode: Callable[[Tensor, int, torch.dtype], Tensor] = one_hot
     """Labels or targets as network inputs `[T, N, O]`, from (y, outputs, dtype)."""
 
@@ -124,5 +125,5 @@ OBJECTIVES = {
     "strings": Objective(string_cross_entropy, string_accuracy, "accuracy", higher_is_better=True, encode=as_strings),
     "mse": Objective(mse, of_finite(mse), "mse", higher_is_better=False, encode=as_values),
     # for methods that predict a mean and a standard deviation
-    "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False, encode=as_values),
+    "gaussian": Objective(gaussian_nll, mean_mse, "mse", higher_is_better=False, numbers=2, encode=as_values),
 }

@@ -110,7 +110,7 @@ class Algorithm(nn.Module, ABC):
     def forward(self, tasks: Tasks) -> tuple[Tensor, Metrics]:
         """The outer loss, a scalar averaged over tasks whose gradient is the meta-gradient, and metrics `[T]`."""
         tasks = self.view(tasks)
-        prediction = self.solve(tasks.support, tasks.query.x)
+        prediction = self._sized(self.solve(tasks.support, tasks.query.x), tasks.query)
         loss = self.objective.loss(prediction, tasks.query.y)
         return loss.mean(), self.metrics(loss, prediction, tasks.query.y)
 
@@ -165,11 +165,19 @@ class Algorithm(nn.Module, ABC):
         else:
             query = query if alone is None else self._first(query, alone)
             outputs = [self.predict_alone(support, query.x)]
-        parts = self.axis.parts(outputs, query.y, self.episode.shots)
+        parts = self.axis.parts([self._sized(output, query) for output in outputs], query.y, self.episode.shots)
         return {
             name: torch.stack([figure(output, target) for output, target in parts], dim=1)
             for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
         }
+
+    def _sized(self, prediction: Tensor, query: Examples) -> Tensor:
+        """The prediction; raises `ConfigError` for one of another size, which a loss might take without a word."""
+        wanted = (*query.x.shape[:2], self.episode.outputs * self.objective.numbers)
+        if prediction.shape != wanted:
+            said = f"predicts a tensor {list(prediction.shape)}; should be {list(wanted)}, tasks, queries, outputs"
+            raise ConfigError("algo", type(self).__name__, said)
+        return prediction
 
     def _first(self, query: Examples, count: int) -> Examples:
         """The first `count` queries of each class, or of a regression task."""
