@@ -199,7 +199,7 @@ def record(board: Board, row: Row) -> dict[str, Any]:
         "cells": cells, "train_core_seconds": row.train_seconds, "test_seconds_per_1000_tasks": row.test_seconds,
         "peak_memory_mb": row.memory, "alone": [s.train.alone for s in summaries],
         "parameters": row.parameters, "meta_steps": row.meta_steps, "seeds": [run.seed for run in row.runs],
-        "command": [s.environment.command for s in summaries], "commit": [s.environment.git for s in summaries],
+        "command": [s.environment.command for s in summaries], "commit": [s.environment.commits for s in summaries],
         "device": [s.environment.device for s in summaries],
         "run": [clean_text(run.path.as_posix()) for run in row.runs],
     }  # fmt: skip

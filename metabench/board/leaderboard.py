@@ -52,7 +52,7 @@ class Board:
         words = {
             True: "measured alone",
             False: "measured beside other jobs",
-            None: "measured beside other jobs or alone, which early runs do not say",
+            None: "measured beside other jobs or alone, which early or continued runs do not say",
         }
         if len(known) == 1:
             return words[next(iter(known))]
@@ -92,7 +92,7 @@ class Board:
         for title, values in (
             ("Device", (s.environment.device for s in summaries)),
             ("metabench", (s.environment.metabench for s in summaries)),
-            ("Commit", (s.environment.git for s in summaries)),
+            ("Commit", (s.environment.commits for s in summaries)),
         ):
             lines.append(f"{title}: {', '.join(sorted({str(value) for value in values}))}.")
         return lines

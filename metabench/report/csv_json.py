@@ -65,7 +65,7 @@ def record(cell: Cell) -> dict[str, Any]:
         "meta_steps": summaries[0].train.steps,
         "train_seconds": [summary.train.seconds for summary in summaries],
         "device": [summary.environment.device for summary in summaries],
-        "commit": [summary.environment.git for summary in summaries],
+        "commit": [summary.environment.commits for summary in summaries],
         "command": [summary.environment.command for summary in summaries],
         "run": [clean_text(run.path.as_posix()) for run in runs],
         "source": paper.source if paper else None,

@@ -72,7 +72,7 @@ def origin(cell: Cell) -> dict[str, str]:
         "meta-training": _each(f"{s.train.seconds:,.0f} s" for s in summaries),
         "versions": _each(", ".join(f"{k} {v}" for k, v in s.environment.versions.items()) for s in summaries),
         "device": _each(s.environment.device for s in summaries),
-        "commit": _each(s.environment.git or "not known" for s in summaries),
+        "commit": _each(s.environment.commits or "not known" for s in summaries),
         "command": _each(s.environment.command for s in summaries),
         "folder": _each(clean_text(run.path.as_posix()) for run in cell.runs),
     }

@@ -118,6 +118,11 @@ class RunDirectory:
             return None
         return found if isinstance(found, dict) else None
 
+    @property
+    def goes_on(self) -> bool:
+        """True where a checkpoint to continue from lies here."""
+        return (self.checkpoints / "last.pt").exists()
+
     def check_free(self) -> None:
         """Raise `UserError` if another process has the directory; makes none."""
         if (self.path / ".lock").exists():

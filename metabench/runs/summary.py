@@ -91,15 +91,28 @@ class Trained(_Part):
     alone: bool | None = None  # False where other processes had a share of the machine; None: not known
 
 
+class Part(_Part):
+    """Where a part of a run that was continued elsewhere ran."""
+
+    git: str | None = None
+
+
 class Environment(_Part):
-    """Where it ran."""
+    """Where it ran; `earlier` has the parts before that ran elsewhere."""
 
     command: str
     git: str | None
+    earlier: Sequence[Part] = ()
     device: str
     metabench: str | None = None
     threads: Count | None = None
     versions: dict[str, str | None]
+
+    @property
+    def commits(self) -> str | None:
+        """The commits of the program, in order; more than one where a run went on under another."""
+        known = dict.fromkeys(git for git in (*(part.git for part in self.earlier), self.git) if git)
+        return ", then ".join(known) or None
 
 
 class Published(metabench.config.schema.Published):

@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import torch
 from metabench import __version__
 from metabench.engine.device import describe
 from metabench.utils.distributed import SINGLE, Distributed, program
+
+OF_A_PART = ("metabench", "git", "versions", "device", "ranks", "threads")  # what may differ between parts of a run
 
 
 def environment(device: torch.device, command: Sequence[str], ranks: Distributed = SINGLE) -> dict[str, Any]:
@@ -32,6 +34,17 @@ def environment(device: torch.device, command: Sequence[str], ranks: Distributed
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }
+
+
+def with_earlier(where: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run that is continued: `where` it goes on, and as `earlier` where it was before, if elsewhere.
+
+    `held` is the record of the part before, with the parts before that.
+    """
+    parts = [*held.get("earlier", ()), {key: held.get(key) for key in OF_A_PART}]
+    now = {key: where.get(key) for key in OF_A_PART}
+    earlier = [part for i, part in enumerate(parts) if part != now and part not in parts[:i]]
+    return {**where, **({"earlier": earlier} if earlier else {})}
 
 
 def _version(package: str) -> str | None:

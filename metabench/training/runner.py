@@ -24,7 +24,7 @@ from metabench.runs.shared import shared_directory
 from metabench.tracker.base import TrackedRun
 from metabench.tracker.trackers import Trackers, find_trackers
 from metabench.training.components import Components, data_card
-from metabench.training.environment import environment
+from metabench.training.environment import environment, with_earlier
 from metabench.training.loop import Training
 from metabench.training.metatest import meta_test
 from metabench.training.tables import card_lines, card_table, result_table
@@ -114,6 +114,9 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
             ranks.on_rank_zero(lambda: clear_run(path))
         settle_threads(components, directory)
         where = environment(components.device, spec.command, ranks)
+        goes_on = directory.goes_on
+        if goes_on:
+            where = with_earlier(where, directory.held() or {})
         about = {"inputs": dict(spec.inputs), "data": card["test"]["data"], "protocol": card}
         directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
         display.record(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {where['command']}")
@@ -131,7 +134,7 @@ def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) ->
             usage = Usage(components.device)
             _track(trackers, spec, components.card, where, directory)
             training.run()
-            used = usage.record()
+            used = usage.record(whole=not goes_on)
             test = meta_test(training)
             summary = {
                 "status": "complete",

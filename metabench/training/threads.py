@@ -22,7 +22,7 @@ def settle_threads(components: Components, directory: RunDirectory) -> None:
     if components.device.type != "cpu" or config.device.threads is not None or components.ranks.size > 1:
         return
     held = directory.held() or {}
-    if (directory.checkpoints / "last.pt").exists() and isinstance(began := held.get("threads"), int):
+    if directory.goes_on and isinstance(began := held.get("threads"), int):
         torch.set_num_threads(max(1, min(began, os.cpu_count() or began)))
         return
     threads = torch.get_num_threads()

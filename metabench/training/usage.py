@@ -21,10 +21,13 @@ class Usage:
         self.device = device
         self.began, self.others = time.monotonic(), _others()
 
-    def record(self) -> dict[str, Any]:
-        """`peak_memory` in bytes, of the GPU where one computes; `alone`, null where the system does not say it."""
+    def record(self, *, whole: bool) -> dict[str, Any]:
+        """`peak_memory` in bytes, of the GPU where one computes; `alone`, null where nothing says it.
+
+        Nothing does where the system does not, and for a run that is not measured as a `whole`, since it was continued.
+        """
         now, seconds = _others(), time.monotonic() - self.began
-        known = now is not None and self.others is not None and seconds > 0
+        known = whole and now is not None and self.others is not None and seconds > 0
         alone = (now - self.others) / seconds < QUIET if known else None  # type: ignore[operator]
         return {"peak_memory": peak_memory(self.device), "alone": alone}
 

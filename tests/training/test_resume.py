@@ -23,7 +23,9 @@ from program import (
     until,
 )
 
-from metabench.utils.files import load_tensors, read_json, save_tensors
+from metabench.runs.reader import RunReader
+from metabench.training.environment import OF_A_PART, with_earlier
+from metabench.utils.files import load_tensors, read_json, save_tensors, write_json
 
 RUNS = {
     "maml": (*SINUSOID, *ODD, "optim.lr=0.3"),  # the first validation stays the best
@@ -224,3 +226,28 @@ def test_the_log_goes_on_where_a_run_does(half, tmp_path):
     assert run_metabench(*RUNS["maml"], cwd=cwd).code == 0
     assert log.read_text().startswith(stop)
     assert f"\ncontinuing at meta-step {STEP} of 50\n" in log.read_text()[len(stop) :]
+
+
+@pytest.mark.parametrize("change", [{}, {"git": "0123456789ab"}, {"versions": {"torch": "1.0"}}])
+def test_a_run_that_went_on_elsewhere_says_where_it_was_before(change, tmp_path):
+    stopped(*RUNS["maml"], cwd=tmp_path)
+    run = only_run(tmp_path)
+    before = read_json(run / "environment.json")
+    write_json(run / "environment.json", before | change)
+    assert run_metabench(*RUNS["maml"], cwd=tmp_path).code == 0
+    found = read_json(run / "summary.json")
+    part = {key: (before | change)[key] for key in OF_A_PART}
+    assert found["environment"].get("earlier") == ([part] if change else None)
+    assert found["train"]["alone"] is None
+    assert read_json(run / "environment.json").get("earlier") == found["environment"].get("earlier")
+    commits = RunReader(run).summary.environment.commits
+    assert commits == (f"0123456789ab, then {before['git']}" if "git" in change else before["git"])
+
+
+def test_parts_that_ran_in_one_place_are_named_once():
+    here, there = ({"git": name, "threads": 1, "device": "cpu"} for name in ("a", "b"))
+    record = with_earlier(there, here)
+    record = with_earlier(here, record)
+    record = with_earlier(there, record)
+    assert [part["git"] for part in record["earlier"]] == ["a"]
+    assert record["git"] == "b"
