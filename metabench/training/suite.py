@@ -15,6 +15,7 @@ from metabench.runs.own_files import TESTS
 from metabench.runs.reader import REFUSED, RunReader, read_refused
 from metabench.training.retest import check_overrides, finished_summary, plan_test, retest
 from metabench.utils.console import Display, format_metric
+from metabench.utils.distributed import silent
 from metabench.utils.files import write_errors, write_json
 
 Suite = Mapping[str, Sequence[str]]
@@ -75,7 +76,8 @@ def run_suite(
                 raise
             found[name] = str(fault)
             display.say(f"skipped: {fault}")
-    keep_refused(run.path, found)
+    if not silent():
+        keep_refused(run.path, found)
     if display.results:
         display.console.print("", suite_table(found))
     return found

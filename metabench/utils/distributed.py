@@ -7,9 +7,11 @@ sum, and what rank 0 reads. Rank 0 alone writes, and alone speaks.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -67,7 +69,10 @@ SINGLE = Distributed()
 
 
 class ProcessGroup(Distributed):
-    """Processes that torch.distributed connects: gloo between CPUs, nccl between GPUs."""
+    """Processes that torch.distributed connects: gloo between CPUs, nccl between GPUs.
+
+    They stay connected from the first run of the process, which further tests follow, to its end.
+    """
 
     def __init__(self) -> None:
         import torch
@@ -86,15 +91,21 @@ class ProcessGroup(Distributed):
         self.backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
     def __enter__(self) -> ProcessGroup:
-        """Meet."""
-        self.distributed.init_process_group(self.backend, timeout=PATIENCE)
+        """Meet, unless that is done."""
+        if not self.distributed.is_initialized():
+            self.distributed.init_process_group(self.backend, timeout=PATIENCE)
+            atexit.register(self._part)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Part; after an accident without a word, since others may be waiting elsewhere."""
-        if kind is None or issubclass(kind, (UserError, Interrupted)):
+        """After an accident leave without a word, since others may be waiting elsewhere."""
+        if kind is not None and not issubclass(kind, (UserError, Interrupted)):
+            atexit.unregister(self._part)
+
+    def _part(self) -> None:
+        if self.distributed.is_initialized():
             self.distributed.destroy_process_group()
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -149,6 +160,12 @@ def open_ranks(device: str) -> Distributed:
         raise ConfigError(
             "device", "ddp", f"is started by torchrun, one process a GPU: {COMMAND.format(2)} device=ddp …"
         )
+    return connected()
+
+
+@cache
+def connected() -> ProcessGroup:
+    """The processes that torchrun has started, of which this is one."""
     return ProcessGroup()
 
 

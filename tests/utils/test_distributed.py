@@ -157,6 +157,29 @@ def test_a_run_of_two_ranks_is_the_run_of_one_and_one_speaks(overrides, tmp_path
     assert "finished before" in again[0].out
 
 
+def test_the_tests_of_a_suite_are_made_by_the_same_ranks(tmp_path):
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite/mine.yaml").write_text(
+        "# @package _global_\ntests: {points: [data.shots=4], steps: [algo.eval_inner_steps=2]}\n"
+    )
+    overrides = (f"--config-dir={tmp_path}", *NO_DEVICE[0], "suite=mine")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert run_metabench("device=cpu", *overrides, cwd=tmp_path / "one").code == 0
+    for _ in range(2):  # made, then shown
+        first, second = run_ranks(*overrides, cwd=tmp_path / "two")
+        assert (first.code, first.err, second.code, second.out, second.err) == (0, "", 0, "", "")
+    (one, two) = (
+        {
+            found["test_of"]["name"]: found["test"]["mean"]
+            for found in map(read_json, folder.rglob("tests/*/summary.json"))
+        }
+        for folder in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == pytest.approx(two, rel=1e-3)
+    assert len(one) == 2
+
+
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_signal_to_one_rank_stops_all_and_the_run_continues_bit_for_bit(rank, tmp_path):
     overrides = (*NO_DEVICE[0], *LINES)
