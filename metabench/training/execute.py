@@ -28,6 +28,8 @@ def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) ->
 
     plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     config = check(Config, plain)
+    choices = hydra_config.runtime.choices
+    _check_board(config.board, choices.get("data"))
     Starting.say("loading torch")
 
     from metabench.training.components import find_components, run_inputs
@@ -38,10 +40,22 @@ def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) ->
     if config.init is not None:
         check_unseen(trainings(plain), components["data"])
     inputs = run_inputs(config, components)
-    choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
     return config, RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
+
+
+def _check_board(board: str | None, data: str | None) -> None:
+    """Raise `ConfigError` for a board that there is not, and for other data than it is of."""
+    from metabench.board.columns import COLUMNS
+    from metabench.errors import ConfigError, suggest
+
+    if board is None:
+        return
+    if board not in COLUMNS:
+        raise ConfigError("board", board, suggest(board, COLUMNS, "no such board"))
+    if data != board:
+        raise ConfigError("data", data, f"bench={board} is a test of data={board}; choose one of the two")
 
 
 @system_refusals()
