@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,7 +41,8 @@ def compose(*overrides: str, config_dir: str | None = None) -> Config:
 
 def compose_plain(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
     """The same as plain values, whose types are not checked: what a run of it would write to config.yaml."""
-    return _plain(checked_composition(*overrides, config_dir=config_dir)[0])
+    with _in_one_line(overrides):
+        return _plain(composition(*overrides, config_dir=config_dir)[0])
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
@@ -51,14 +52,21 @@ def _plain(composed: DictConfig) -> dict[str, Any]:
 
 def checked_composition(*overrides: str, config_dir: str | None = None) -> tuple[DictConfig, Any]:
     """`composition`, where all that is wrong with an override is a `UserError` of one line, as on a command line."""
+    with _in_one_line(overrides):
+        composed, hydra_config = composition(*overrides, config_dir=config_dir)
+        _plain(composed)  # an interpolation may lead nowhere
+        return composed, hydra_config
+
+
+@contextmanager
+def _in_one_line(overrides: Sequence[str]) -> Iterator[None]:
+    """Raise `UserError` of one line for overrides that are none, and for what Hydra raises within the context."""
     for override in overrides:
         if not isinstance(override, str) or override.startswith("-"):
             raise UserError(f'{override!r}: should be a string "KEY=VALUE", as metabench --help explains them')
     try:
         check_command(list(overrides))
-        composed, hydra_config = composition(*overrides, config_dir=config_dir)
-        _plain(composed)  # an interpolation may lead nowhere
-        return composed, hydra_config
+        yield
     except COMPOSING as fault:
         raise UserError(explain(fault)) from None
 

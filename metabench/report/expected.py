@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from metabench.errors import format_value
+from metabench.errors import UserError, format_value
 from metabench.report.verdict import Kind, Verdict
 from metabench.runs.groups import decisive
 
@@ -43,16 +43,13 @@ class Experiments:
 
 
 def _compose(experiment: str, config_dir: str | None) -> dict[str, Any] | None:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     from metabench.config.compose import compose_plain
 
     if not NAME.fullmatch(experiment) or len(experiment) > 200:
         return None
     try:
         return compose_plain(f"experiment={experiment}", config_dir=config_dir)
-    except (HydraException, OmegaConfBaseException):
+    except UserError:
         return None
 
 

@@ -16,13 +16,17 @@ from metabench.utils.progress import Phase, Tell, can_draw
 from metabench.utils.starting import Starting
 
 PLAIN_WIDTH = 400
+TINY = 1e-12  # below it a metric is 0
 
 
 def format_metric(name: str, mean: float, ci95: float | None = None) -> str:
-    """A metric as people read it: accuracy in percent, the rest to four digits."""
+    """A metric as people read it: accuracy in percent, the rest to four decimals, or more where its interval needs."""
     if mean is None or math.isnan(mean):
         return "n/a"
     scale, unit, digits = (100, "%", 2) if name == "accuracy" else (1, "", 4)
+    least = abs(mean if ci95 is None or math.isnan(ci95) else ci95)
+    if scale == 1 and TINY < least < 1:
+        digits = max(digits, math.ceil(-math.log10(least)))
     interval = "" if ci95 is None or math.isnan(ci95) else f" ± {scale * ci95:.{digits}f}"
     return f"{scale * mean:.{digits}f}{interval}{unit}"
 
