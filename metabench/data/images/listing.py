@@ -84,7 +84,8 @@ def list_images(root: Path, files: SplitFiles | None, images: str | None, holdou
     """The images in `root`, by `files`, or by the first of the three layouts that is there.
 
     `images` is the folder, relative to the root, that has the images of split files. `holdout` decides where a folder
-    has classes and no split. Raises `DataError` for data that is not there, or where a class is in two splits.
+    has classes and no split. Raises `DataError` for data that is not there, for a class that is in two splits, and for
+    an image that is named twice.
     """
     if not root.is_dir():
         raise MissingDataError(f"{root}: no such folder")
@@ -98,6 +99,7 @@ def list_images(root: Path, files: SplitFiles | None, images: str | None, holdou
     else:
         splits = _held_out(root, _classes(root), holdout)
     _check_disjoint(root, splits)
+    _check_once(splits)
     return Listing(root, {split: splits[split] for split in SPLITS})
 
 
@@ -153,10 +155,14 @@ def _classes(folder: Path) -> list[Class]:
 def _images_in(folder: Path) -> list[Path]:
     """The images in and below a folder, sorted by their path in it."""
     found = []
-    for place, inner, names in os.walk(folder):
+    for place, inner, names in os.walk(folder, onerror=_unreadable):
         inner[:] = [name for name in inner if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".") and is_image(name)]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _unreadable(fault: OSError) -> None:
+    raise DataError(f"{fault.filename}: cannot be read: {fault.strerror}") from None
 
 
 def is_image(name: str) -> bool:
@@ -198,6 +204,15 @@ def _check_disjoint(root: Path, splits: dict[SplitName, list[Class]]) -> None:
                     f"{root}: the class {name} is in {place[name]} and in {split}; it should be in one split"
                 )
             place[name] = split
+
+
+def _check_once(splits: dict[SplitName, list[Class]]) -> None:
+    label: dict[Path, str] = {}
+    for name, files in (one for split in SPLITS for one in splits[split]):
+        for file in files:
+            if file in label:
+                raise DataError(f"{file}: is named twice, as an image of {label[file]} and of {name}")
+            label[file] = name
 
 
 def _some(names: list[str]) -> str:

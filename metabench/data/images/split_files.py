@@ -32,18 +32,31 @@ def read_split_file(path: Path) -> Files:
 
 
 def _rows(path: Path, text: str) -> Files:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
-    rows = [row for row in rows if row and row[0] and not row[0].startswith("#")]
-    header = [cell.lower() for cell in rows[0]] if rows else []
-    if not {"filename", "label"} <= set(header):
-        return {row[0]: [] for row in rows}
-    name, label = header.index("filename"), header.index("label")
+    rows = _numbered(path, text)
+    header = [cell.lower() for cell in rows[0][1]] if rows else []
     found: Files = {}
-    for number, row in enumerate(rows[1:], start=2):
+    if not {"filename", "label"} <= set(header):
+        for number, row in rows:
+            if not row[0]:
+                raise DataError(f"{path}: line {number} should begin with a class, not {','.join(row)}")
+            found[row[0]] = []
+        return found
+    name, label = header.index("filename"), header.index("label")
+    for number, row in rows[1:]:
         if len(row) <= max(name, label) or not (row[name] and row[label]):
-            raise DataError(f"{path}: row {number} should have a filename and a label, not {','.join(row)}")
+            raise DataError(f"{path}: line {number} should have a filename and a label, not {','.join(row)}")
         found.setdefault(row[label], []).append(row[name])
     return found
+
+
+def _numbered(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """The rows, each with the number of its line; without those that are empty or a comment."""
+    lines = csv.reader(text.splitlines(), strict=True)
+    try:
+        rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
+    except csv.Error as fault:
+        raise DataError(f"{path}: cannot be read: line {lines.line_num}: {fault}") from None
+    return [(number, row) for number, row in rows if any(row) and not row[0].startswith("#")]
 
 
 def _images_of_json(path: Path, text: str) -> Files:
@@ -52,6 +65,8 @@ def _images_of_json(path: Path, text: str) -> Files:
         names, images, labels = (content[key] for key in ("label_names", "image_names", "image_labels"))
         found: Files = {}
         for image, label in zip(images, labels, strict=True):
+            if label < 0:
+                raise IndexError(f"the label {label}")
             found.setdefault(str(names[label]), []).append(str(image))
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as fault:
         wanted = "label_names, image_names and image_labels"
