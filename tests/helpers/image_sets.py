@@ -59,6 +59,18 @@ def write_csv(folder: Path) -> Path:
     return folder
 
 
+def by_pillow(path: Path, *, size: int = 16, channels: int = 3, resize: str = "bilinear", fit: str = "stretch"):
+    """The pixels `[channels, size, size]` of a file, by a few calls of Pillow."""
+    with Image.open(path) as file:
+        opened = file.convert("RGB" if channels == 3 else "L")
+    width, height = opened.size
+    side = min(width, height)
+    left, top = ((width - side) / 2, (height - side) / 2) if fit == "crop" else (0, 0)
+    box = (left, top, left + side, top + side) if fit == "crop" else (0, 0, width, height)
+    made = np.asarray(opened.resize((size, size), Image.Resampling[resize.upper()], box=box))
+    return made.reshape(size, size, channels).transpose(2, 0, 1)
+
+
 def source(root: Path | None, *overrides: str, data: str = "images", seed: int = 0) -> ImageFolder:
     """The source that a command line names."""
     made, arguments = component(named(data, overrides) | {"root": root and str(root)}, ImageFolder, "data")
