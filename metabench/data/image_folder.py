@@ -84,7 +84,8 @@ class ImageFolder(FewShotImages):
         if normalise is not None:
             for name, values in normalise.model_dump().items():
                 if len(values) not in (1, channels):
-                    raise ConfigError(f"data.normalise.{name}", values, f"should have 1 or {channels} numbers")
+                    wanted = "one number" if channels == 1 else f"1 or {channels} numbers"
+                    raise ConfigError(f"data.normalise.{name}", values, f"should have {wanted}")
             self.mean, self.std = (
                 torch.tensor(values, device=device)[:, None, None] for values in (normalise.mean, normalise.std)
             )
@@ -165,7 +166,8 @@ class ImageFolder(FewShotImages):
         said = f"{len(small)} of {len(listing.splits[split])} classes of the {split} split"
         too_few = f"fewer than {self.needed[split]} images (shots + queries): {which}"
         if self.refuse or self.expected is not None:
-            raise DataError(f"{listing.root}: {said} have {too_few}; ask for fewer, or set data.small_classes=skip")
+            skip = "" if self.expected is not None else ", or set data.small_classes=skip"
+            raise DataError(f"{listing.root}: {said} have {too_few}; ask for fewer{skip}")
         speak(f"warning: {listing.root}: left out {said}, with {too_few}")
 
     def _check_memory(self, count: int) -> None:
