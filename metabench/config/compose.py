@@ -58,6 +58,12 @@ def checked_composition(*overrides: str, config_dir: str | None = None) -> tuple
         return composed, hydra_config
 
 
+def check_words(overrides: Sequence[str]) -> None:
+    """Raise `UserError` of one line for overrides that cannot be understood."""
+    with _in_one_line(overrides):
+        pass
+
+
 @contextmanager
 def _in_one_line(overrides: Sequence[str]) -> Iterator[None]:
     """Raise `UserError` of one line for overrides that are none, and for what Hydra raises within the context."""

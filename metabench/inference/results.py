@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from metabench.config.compose import checked_composition
+from metabench.config.compose import check_words, checked_composition
 from metabench.errors import UserError
 from metabench.evaluation.evaluate import Estimate
 from metabench.runs.own_files import TESTS
@@ -113,6 +113,7 @@ def evaluate(run: str | PathLike[str], *overrides: str, config_dir: str | None =
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; give the directory of a finished run")
     command = ["test", str(path), *overrides]
+    check_words(overrides)
     with _keyboard_interrupt():
         summary = retest(RunReader(path), overrides, _display(quiet), config_dir=config_dir, command=command)
     return Result(path / TESTS / summary["identity"], summary)

@@ -116,3 +116,12 @@ def test_bad_input_is_one_line_and_changes_nothing(command, work):
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith(f"metabench: {BAD[command]}")
     assert sorted(work.rglob("*")) == before
+
+
+def test_a_run_whose_summary_is_gone_is_shown_without_it(tmp_path):
+    run = write_run(tmp_path / "run", "data=sinusoid", "algo=maml")
+    (run / "status.json").write_text('{"status": "complete", "reason": null}')
+    (run / "summary.json").unlink()
+    done = run_metabench("show", str(run), cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "summary.json: is missing; the same command makes it anew" in done.out

@@ -10,6 +10,7 @@ from hydra import initialize, version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
+from made_runs import write_run
 from program import SINUSOID, only_run, run_fresh, run_metabench
 
 from metabench.api import ConfigError, UserError, compose, evaluate, run
@@ -84,6 +85,26 @@ def test_bad_input_is_one_line(override, said, work):
         assert fault.value._render_traceback_() == [f"{type(fault.value).__name__}: {fault.value}"]
         assert "\n" not in str(fault.value)
     assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data=5", "data=5: no such data; valid: "),
+        ("data.shots", "data.shots: should be KEY=VALUE"),
+        ("data.shots=[1", "data.shots=[1: should be KEY=VALUE"),
+        ("-m", "'-m': should be a string"),
+        (3, "3: should be a string"),
+        (None, "None: should be a string"),
+    ],
+)
+def test_a_bad_override_of_a_test_is_one_line(override, said, tmp_path):
+    path = write_run(tmp_path / "run", "data=glyphs", "algo=protonet", metric="accuracy")
+    with pytest.raises(UserError) as fault:
+        evaluate(path, override)
+    assert str(fault.value).startswith(said)
+    assert "\n" not in str(fault.value)
+    assert not (path / "tests").exists()
 
 
 def test_ctrl_c_is_a_keyboard_interrupt(work, monkeypatch):

@@ -51,7 +51,10 @@ def _parts(run: RunReader, encoding: str) -> Iterator[Any]:
     yield f"{row.status}{why}{again}; last written {age_text(row.age)} ago, {size_text(row.size)}"
     yield from _made_by(run)
     if row.status == COMPLETE:
-        yield from _result(run)
+        try:
+            yield from list(_result(run))
+        except DamagedError as fault:
+            yield f"\n{fault}; the same command makes it anew"
     yield from _curves(run, encoding)
     yield from _files(run)
 
