@@ -20,6 +20,7 @@ either sign, and where it is negative a head reads the rows that nothing was wri
 STRONG = math.log(math.expm1(10))  # softplus of it is 10: a row like the key outweighs 64 that are unlike it by 340
 OPEN = 3.0  # σ of it is 0.95, and of its negative 0.05: a gate that is all but open, and still learns
 
+EMPTY = 1e-6  # of every number of a memory that nothing was written to
 EPSILON = 1e-6  # added to squared norms, so that an empty row resembles nothing
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metabench.algo.base import Algorithm
+from metabench.algo.known import with_known
 from metabench.backbone.base import Backbone
 from metabench.config.types import NonNegative
 from metabench.errors import UnreadTasksError
@@ -49,13 +50,7 @@ class GP(Algorithm):
 
     def view(self, tasks: Tasks) -> Tasks:
         """Inputs `[T, N, 3]`: x, then the length scale and the output scale of the task."""
-        told = torch.cat([tasks.truth[name] for name in KNOWN], dim=1).unsqueeze(1)
-
-        def informed(part: Examples) -> Examples:
-            x, y = part
-            return Examples(torch.cat([x, told.to(x.dtype).expand(-1, x.shape[1], -1)], dim=-1), y)
-
-        return Tasks(informed(tasks.support), informed(tasks.query), tasks.truth, tasks.keys)
+        return with_known(tasks, KNOWN)
 
     def adapt(self, support: Examples) -> Posterior:
         """Solve for the weights of the support set, in float64."""

@@ -19,15 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.addressing import OPEN, Start, content
+from metabench.algo.addressing import EMPTY, OPEN, Start, content
 from metabench.algo.recurrent import Controller, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.config.types import Positive, Share
 from metabench.errors import ConfigError
 from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
-
-EMPTY = 1e-6  # of every number of a memory that nothing was written to
 
 
 class Rows(NamedTuple):

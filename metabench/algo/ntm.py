@@ -26,13 +26,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metabench.algo.addressing import OPEN, STRONG, Start, content
+from metabench.algo.addressing import EMPTY, OPEN, STRONG, Start, content
 from metabench.algo.recurrent import Controller, Recurrent, Sizes
 from metabench.backbone.base import Backbone
 from metabench.config.types import Whole
 from metabench.tasks import TaskSpec
 
-EMPTY = 1e-6  # of every number of a memory that nothing was written to
 MOVING = 4.0  # before the softmax over three shifts: 0.96 of one of them
 
 

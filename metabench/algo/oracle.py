@@ -14,12 +14,13 @@ from torch import Tensor
 
 from metabench.algo.fast_weights import Network
 from metabench.algo.joint import Joint
+from metabench.algo.known import with_known
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.backbone.perceptron import Perceptron
 from metabench.config.types import Widths
 from metabench.errors import ConfigError, UnreadTasksError
-from metabench.tasks import Examples, Tasks, TaskSpec
+from metabench.tasks import Tasks, TaskSpec
 
 
 class Informed(Network):
@@ -51,10 +52,4 @@ class Oracle(Joint):
 
     def view(self, tasks: Tasks) -> Tasks:
         """Inputs `[T, N, 1 + known]`: x, then the known parameters."""
-        told = torch.cat([tasks.truth[name] for name in self.known], dim=1).unsqueeze(1)
-
-        def informed(part: Examples) -> Examples:
-            x, y = part
-            return Examples(torch.cat([x, told.to(x.dtype).expand(-1, x.shape[1], -1)], dim=-1), y)
-
-        return Tasks(informed(tasks.support), informed(tasks.query), tasks.truth, tasks.keys)
+        return with_known(tasks, self.known)

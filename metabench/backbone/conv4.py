@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
-from metabench.backbone.layers import Conv2d, Init, max_pool
+from metabench.backbone.layers import Conv2d, Init, max_pool, read_maps
 from metabench.backbone.norm import BatchNorm, Statistics, make_norm
 from metabench.backbone.task_norm import TaskNorm
 from metabench.config.types import Count, Number, Positive, Section
@@ -85,8 +85,7 @@ class Conv4(Backbone):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `[T, N, feature_size]` of images `[T, N, C, H, W]`."""
-        x = self.maps(x)
-        return x.mean((-1, -2)) if self.readout == "mean" else x.flatten(2)
+        return read_maps(self.maps(x), self.readout)
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps of the last block, `[T, N, *map_shape]`."""

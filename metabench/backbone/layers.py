@@ -87,3 +87,8 @@ def max_pool(x: Tensor) -> Tensor:
         x = torch.maximum(x[..., 0:height:2, :], x[..., 1:height:2, :])
         return torch.maximum(x[..., 0:width:2], x[..., 1:width:2])
     return F.max_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
+
+
+def read_maps(maps: Tensor, readout: str) -> Tensor:
+    """Features `[T, N, F]` of maps `[T, N, C, H, W]`: the mean of each map, or all of its numbers."""
+    return maps.mean((-1, -2)) if readout == "mean" else maps.flatten(2)

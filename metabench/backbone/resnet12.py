@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metabench.backbone.base import Backbone
 from metabench.backbone.drop_block import block_keys, drop_block
-from metabench.backbone.layers import Conv2d, max_pool
+from metabench.backbone.layers import Conv2d, max_pool, read_maps
 from metabench.backbone.norm import Statistics, make_norm
 from metabench.config.types import Count, Positive, Share
 from metabench.errors import ConfigError
@@ -75,8 +75,7 @@ class ResNet12(Backbone):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `[T, N, feature_size]` of images `[T, N, C, H, W]`."""
-        x = self.maps(x)
-        return x.mean((-1, -2)) if self.readout == "mean" else x.flatten(2)
+        return read_maps(self.maps(x), self.readout)
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps of the last block, `[T, N, *map_shape]`."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from metabench.data.online import Buffer, Online
 from metabench.errors import UserError
 from metabench.tasks import SplitName, Tasks, TaskSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-    from metabench.data.online import Online
 
 
 class TaskSource(ABC):
@@ -24,6 +24,7 @@ class TaskSource(ABC):
     """
 
     spec: TaskSpec
+    seeds: dict[str, int]  # of each split
     test_tasks: int | None = None  # all there are, where the test is a fixed list
     online: Online | None = None  # where test tasks come one after the other, and training tasks are drawn from them
 
@@ -36,6 +37,12 @@ class TaskSource(ABC):
     def class_names(self, split: SplitName) -> frozenset[str]:
         """Names of the classes that tasks of `split` are made of, the same in every source of one data set; or none."""
         return frozenset()
+
+    @cached_property
+    def buffer(self) -> Buffer:
+        """Where training tasks come from when tasks come online."""
+        assert self.online is not None
+        return Buffer(self.online, self.sample("test", 0, self.online.rounds), self.spec, self.seeds["train"])
 
     @abstractmethod
     def sample(self, split: SplitName, index: int, num_tasks: int) -> Tasks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from functools import cached_property
 from typing import Any, TypedDict
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from metabench.config.types import Count, Number, Section, Seed
 from metabench.data.base import TaskSource
-from metabench.data.online import Buffer, Online
+from metabench.data.online import Online
 from metabench.data.shift import CurveShift
 from metabench.errors import ConfigError
 from metabench.rng import gaussian, task_keys, uniform
@@ -76,12 +75,6 @@ class Curves(TaskSource):
         self.online = online
         if online is not None:
             self.spec = online.applied(self.spec)
-
-    @cached_property
-    def buffer(self) -> Buffer:
-        """Where training tasks come from when tasks come online."""
-        assert self.online is not None
-        return Buffer(self.online, self.sample("test", 0, self.online.rounds), self.spec, self.seeds["train"])
 
     @abstractmethod
     def draw(self, keys: Tensor, split: SplitName) -> Truth:

@@ -18,7 +18,7 @@ from metabench.data.images.bank import ImageBank, ImageSet
 from metabench.data.images.drawings import Drawings
 from metabench.data.images.ingest import resized
 from metabench.data.images.pictures import flat_picture
-from metabench.data.online import Buffer, Online
+from metabench.data.online import Online
 from metabench.data.sequence import Stream
 from metabench.data.shift import ImageShift, alphabet_members, new_alphabets, within_alphabet
 from metabench.errors import ConfigError
@@ -158,12 +158,6 @@ class FewShotImages(TaskSource):
     def class_names(self, split: SplitName) -> frozenset[str]:
         """See `TaskSource`."""
         return frozenset(self._characters[split])
-
-    @cached_property
-    def buffer(self) -> Buffer:
-        """Where training tasks come from when tasks come online."""
-        assert self.online is not None
-        return Buffer(self.online, self.sample("test", 0, self.online.rounds), self.spec, self.seeds["train"])
 
     def _own_classes(self, split: SplitName, index: int, num_tasks: int) -> Tensor:
         """Classes `[T, ways]` that no other task of `split` has, for as many tasks as there are such."""

@@ -14,7 +14,7 @@ from metabench.data.few_shot import TURNS, Episodes, FewShotImages
 from metabench.data.images.augment import Augment
 from metabench.data.images.bank import ImageSet
 from metabench.data.images.decode import square
-from metabench.data.images.ingest import data_folder, speak
+from metabench.data.images.ingest import Filter, data_folder, speak
 from metabench.data.images.listing import Class, Holdout, Listing, SplitFiles, list_images
 from metabench.data.images.pack import Preparation, load_images
 from metabench.errors import ConfigError, DataError, MissingDataError
@@ -70,7 +70,7 @@ class ImageFolder(FewShotImages):
         small_classes: Literal["skip", "refuse"],
         size: Annotated[int, Field(ge=8, le=512)],
         channels: Literal[1, 3],
-        resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
+        resize: Filter,
         fit: Literal["stretch", "crop"],
         normalise: Normalise | None,
         augment: Augment | None,

@@ -12,7 +12,7 @@ from torch import Tensor
 from metabench.config.types import Folder
 from metabench.data.few_shot import Episodes, FewShotImages
 from metabench.data.images import raw
-from metabench.data.images.ingest import load_omniglot
+from metabench.data.images.ingest import Filter, load_omniglot
 from metabench.data.images.splits import read_split, split_digest
 from metabench.data.online import Online
 from metabench.data.shift import ImageShift
@@ -28,7 +28,7 @@ class Omniglot(FewShotImages):
         *,
         split: Literal["vinyals", "lake", "maml"],
         size: Annotated[int, Field(ge=8, le=105)],
-        resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
+        resize: Filter,
         invert: bool,
         crop: Annotated[int, Field(ge=1, le=52)] | None = None,
         root: Folder | None,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from metabench.config.types import Folder, Seed
 from metabench.data.few_shot import Rotations, Shape
+from metabench.data.images.ingest import Filter
 from metabench.data.images.splits import read_split
 from metabench.data.omniglot import Omniglot
 from metabench.rng import shuffle, task_keys
@@ -51,7 +52,7 @@ class OmniglotWithinAlphabet(Omniglot):
         train: Shape,
         rotations: Rotations,
         size: Annotated[int, Field(ge=8, le=105)],
-        resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
+        resize: Filter,
         invert: bool,
         root: Folder | None,
         download: bool,

@@ -6,9 +6,9 @@ import ctypes
 import os
 import pwd
 import sys
-from pathlib import Path
 
 import pytest
+from patches import remove_working_directory
 from program import Ended, run_metabench, start_metabench
 
 COMMANDS = ("seed=1", "-m seed=1,2", "--cfg job", "doctor", "report", "compare a b", "plot curves a", "test a")
@@ -21,15 +21,6 @@ def refused(done: Ended, path: str) -> None:
     assert len(lines) == 1, done.err
     assert lines[0].startswith("metabench: ")
     assert path in lines[0]
-
-
-def remove_working_directory() -> None:
-    """A patch: the program begins in a folder that is gone."""
-    gone = Path.cwd() / "gone"
-    gone.mkdir()
-    os.chdir(gone)
-    os.environ["PWD"] = str(gone)
-    gone.rmdir()
 
 
 def no_home() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -17,6 +16,7 @@ from unittest import SkipTest
 
 import fake_omniglot as fake
 from fake_omniglot import FAKE, PACK, drawings, png, write_tree, write_zip
+from patches import die_at_byte
 from program import run_fresh
 from real_data import omniglot_root
 
@@ -125,12 +125,6 @@ def die_at_picture(number: int) -> None:
         return decode(path, name, data)
 
     raw.decode = watched
-
-
-def die_at_byte(size: int) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def truncated(root: Path, share: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from identical import identical, seconds, straight
+from patches import die_at_byte
 from program import only_run, run_fresh, run_metabench, start_metabench
 
 from faults.fault import Attempt, fault
@@ -58,7 +58,8 @@ def killed_in_a_write(attempt: Attempt, model: str) -> None:
     writes = STEPS // EVERY
     if attempt.number % 2:
         size = min((run / "checkpoints" / name).stat().st_size for name in ("last.pt", "best.pt"))
-        death = partial(die_at_byte, attempt.chance.randrange(1, writes), attempt.chance.randrange(size))
+        write, most = attempt.chance.randrange(1, writes), attempt.chance.randrange(size)
+        death = partial(in_write, write, partial(die_at_byte, most))
     else:
         death = partial(die_at_line, attempt.chance.randrange(1, writes), attempt.chance.randrange(1, LINES))
     done = run_metabench(*overrides, cwd=cwd, patch=both(partial(progress, note), death))
@@ -106,17 +107,6 @@ def die_at_line(write: int, line: int) -> None:
         return trace
 
     in_write(write, partial(sys.settrace, trace))
-
-
-def die_at_byte(write: int, size: int) -> None:
-    """A patch: the system ends the process when a file has that many bytes, in a checkpoint's write."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    in_write(write, limit)
 
 
 @fault("kill -9 of the command, started from a shell", HOLDS, tries=5, short=0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
+from patches import remove_working_directory
 from program import GLYPHS, Ended, only_run, run_fresh, run_metabench, summary
 
 from faults.fault import Attempt, fault
@@ -24,19 +22,11 @@ def refused(done: Ended, path: str) -> None:
     assert path in done.err
 
 
-def leave_a_removed_folder() -> None:
-    gone = Path.cwd() / "gone"
-    gone.mkdir()
-    os.chdir(gone)
-    os.environ["PWD"] = str(gone)
-    gone.rmdir()
-
-
 @fault("the working directory is removed", "one line that names it, exit code 1 or 2", tries=len(GONE))
 def working_directory(attempt: Attempt) -> None:
     work = attempt.folder / "work"
     work.mkdir()
-    done = run_metabench(*GONE[attempt.number].split(), cwd=work, patch=leave_a_removed_folder)
+    done = run_metabench(*GONE[attempt.number].split(), cwd=work, patch=remove_working_directory)
     refused(done, f"{work}/gone")
 
 

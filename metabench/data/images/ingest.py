@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -25,9 +26,8 @@ from metabench.errors import ConfigError, DataError, suggest
 from metabench.utils.distributed import silent
 from metabench.utils.paths import cache_folder, default_cache, expanded
 
-FILTERS = {
-    name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-}
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+FILTERS = {name: Image.Resampling[name.upper()] for name in get_args(Filter)}
 
 Say = Callable[[str], None]
 
