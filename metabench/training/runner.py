@@ -79,96 +79,149 @@ def run(config: Config, spec: RunSpec, display: Display) -> dict[str, Any]:
 
 
 def _run(config: Config, spec: RunSpec, display: Display, ranks: Distributed) -> dict[str, Any]:
-    path, cell = spec.path, spec.cell
-    directory = shared_directory(RunDirectory(path, spec.identity), ranks)
+    directory = shared_directory(RunDirectory(spec.path, spec.identity), ranks)
     directory.check(spec.config)
     trackers = ranks.on_every_rank(lambda: _trackers(config, spec, display, ranks))
-    summary = directory.summary() if config.resume else None
-    if summary is not None:
-        with checked_state(path / "summary.json"):
-            held = summary["protocol"]["test"]["data"]
-            ranks.on_rank_zero(lambda: check_same_data(path, held, data_card(config)))
-        if cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
-            summary |= cell
-            with directory:
-                directory.finish(summary)
-        display.finished_before(path)
-        if display.results:
-            with checked_state(path / "summary.json"):
-                display.show(result_table(summary))
-        if trackers.open:
-            with directory:
-                _track(trackers, spec, summary["protocol"], summary["environment"], directory, finished=True)
-                trackers.finish(summary, _pictures(directory))
-        return summary
+    finished = directory.summary() if config.resume else None
+    if finished is not None:
+        _check_finished(finished, config, spec, ranks)
+        return _show_finished(finished, spec, directory, trackers, display)
     directory.check_free()
-    with oom_advice(0):
-        components = ranks.on_every_rank(lambda: Components(config, display, ranks))
-        # The card reads the data: nothing is written where that fails, or where the data is not that of the run.
-        card = ranks.on_every_rank(lambda: components.card)
-    if config.resume:
-        check_same_data(path, (directory.held() or {}).get("data"), components.card["test"]["data"])
-    log = path / LOG if ranks.rank == 0 else None
+    components = _components(config, spec, directory, display, ranks)
+    log = spec.path / LOG if ranks.rank == 0 else None
     with SignalHandler(ranks.all_max if ranks.size > 1 else None) as signals, directory, display.logged(log):
-        if not config.resume:
-            ranks.on_rank_zero(lambda: clear_run(path))
-        settle_threads(components, directory)
-        where = environment(components.device, spec.command, ranks)
-        goes_on = directory.goes_on
-        if goes_on:
-            where = with_earlier(where, directory.held() or {})
-        about = {"inputs": dict(spec.inputs), "data": card["test"]["data"], "protocol": card}
-        directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
-        display.record(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {where['command']}")
+        where = _begin(components, spec, directory)
         try:
-            _introduce(spec, where, card, display, ranks, config.train.tasks)
+            _introduce(components, spec, where)
             training = Training(components, directory, signals, trackers)
-            checkpoint, warnings = directory.resume() if config.resume else (None, [])
-            then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
-            for warning in warnings:
-                display.say(f"warning: {warning}; {then}")
-            if checkpoint is not None:
-                with checked_state(path / "checkpoints"):
-                    training.load(checkpoint)
-                display.say(f"continuing at meta-step {training.step} of {components.steps}")
-            usage = Usage(components.device)
-            _track(trackers, spec, components.card, where, directory)
-            training.run()
-            used = usage.record(whole=not goes_on)
-            test = meta_test(training)
-            summary = {
-                "status": "complete",
-                "identity": spec.identity,
-                "inputs": dict(spec.inputs),
-                **cell,
-                "protocol": components.card,
-                "test": test,
-                "selected": training.best,
-                "train": {
-                    "steps": training.step,
-                    "seconds": round(training.seconds, 3),
-                    **components.engine(),
-                    **used,
-                    **({} if config.validation.early_stopping is None else {"stopped_early": training.stopped_early}),
-                },
-                "environment": where,
-            }
+            used, test = _train_and_test(training, trackers, spec, where)
+            summary = _summary(training, spec, where, used, test)
             if config.log.pictures and ranks.rank == 0:
                 _draw(training, test)
             signals.hold()  # what is finished is not stopped
             directory.finish(summary)
         except BaseException as fault:
-            status, reason = _ending(fault)
-            display.record(f"{status}: {reason}")
-            with suppress(UserError):  # where the disk is full the fault itself is what is to be said
-                directory.status(status, reason)
-            trackers.end(status)
+            _record_fault(fault, directory, trackers, display)
             raise
         trackers.finish(summary, _pictures(directory))
         if display.results:
             display.show(result_table(summary))
-        display.say(f"{_took(training, test)}; written to {path}")
+        display.say(f"{_took(training, test)}; written to {spec.path}")
         return summary
+
+
+def _check_finished(summary: dict[str, Any], config: Config, spec: RunSpec, ranks: Distributed) -> None:
+    """Raise `UserError` where the data is not that of the finished run."""
+    with checked_state(spec.path / "summary.json"):
+        held = summary["protocol"]["test"]["data"]
+        ranks.on_rank_zero(lambda: check_same_data(spec.path, held, data_card(config)))
+
+
+def _show_finished(
+    summary: dict[str, Any], spec: RunSpec, directory: RunDirectory, trackers: Trackers, display: Display
+) -> dict[str, Any]:
+    """Show a finished run, and give it to trackers that lack it; returns its summary, which names its experiment."""
+    if spec.cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
+        summary |= spec.cell
+        with directory:
+            directory.finish(summary)
+    display.finished_before(spec.path)
+    if display.results:
+        with checked_state(spec.path / "summary.json"):
+            display.show(result_table(summary))
+    if trackers.open:
+        with directory:
+            _track(trackers, spec, summary["protocol"], summary["environment"], directory, finished=True)
+            trackers.finish(summary, _pictures(directory))
+    return summary
+
+
+def _components(
+    config: Config, spec: RunSpec, directory: RunDirectory, display: Display, ranks: Distributed
+) -> Components:
+    """The components; their card reads the data: nothing is written where that fails, or it is not that of the run."""
+    with oom_advice(0):
+        components = ranks.on_every_rank(lambda: Components(config, display, ranks))
+        card = ranks.on_every_rank(lambda: components.card)
+    if config.resume:
+        check_same_data(spec.path, (directory.held() or {}).get("data"), card["test"]["data"])
+    return components
+
+
+def _begin(components: Components, spec: RunSpec, directory: RunDirectory) -> dict[str, Any]:
+    """Write what the run is and where it is made; returns the latter."""
+    if not components.config.resume:
+        components.ranks.on_rank_zero(lambda: clear_run(directory.path))
+    settle_threads(components, directory)
+    where = environment(components.device, spec.command, components.ranks)
+    if directory.goes_on:
+        where = with_earlier(where, directory.held() or {})
+    card = components.card
+    about = {"inputs": dict(spec.inputs), "data": card["test"]["data"], "protocol": card}
+    directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
+    components.display.record(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {where['command']}")
+    return where
+
+
+def _train_and_test(
+    training: Training, trackers: Trackers, spec: RunSpec, where: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Meta-train from where the run stands, then meta-test; returns what the training used, and the test."""
+    components = training.components
+    if components.config.resume:
+        _resume(training)
+    usage, whole = Usage(components.device), training.step == 0
+    _track(trackers, spec, components.card, where, training.directory)
+    training.run()
+    used = usage.record(whole=whole)
+    return used, meta_test(training)
+
+
+def _resume(training: Training) -> None:
+    """Continue at the last checkpoint that is whole, if there is one."""
+    components, directory = training.components, training.directory
+    checkpoint, warnings = directory.resume()
+    then = "it begins anew" if checkpoint is None else "the checkpoint before it is used"
+    for warning in warnings:
+        components.display.say(f"warning: {warning}; {then}")
+    if checkpoint is not None:
+        with checked_state(directory.path / "checkpoints"):
+            training.load(checkpoint)
+        components.display.say(f"continuing at meta-step {training.step} of {components.steps}")
+
+
+def _summary(
+    training: Training, spec: RunSpec, where: dict[str, Any], used: dict[str, Any], test: dict[str, Any]
+) -> dict[str, Any]:
+    """The summary of a run that is complete."""
+    components = training.components
+    stops_early = components.config.validation.early_stopping is not None
+    return {
+        "status": "complete",
+        "identity": spec.identity,
+        "inputs": dict(spec.inputs),
+        **spec.cell,
+        "protocol": components.card,
+        "test": test,
+        "selected": training.best,
+        "train": {
+            "steps": training.step,
+            "seconds": round(training.seconds, 3),
+            **components.engine(),
+            **used,
+            **({"stopped_early": training.stopped_early} if stops_early else {}),
+        },
+        "environment": where,
+    }
+
+
+def _record_fault(fault: BaseException, directory: RunDirectory, trackers: Trackers, display: Display) -> None:
+    """Write how the run ended."""
+    status, reason = _ending(fault)
+    display.record(f"{status}: {reason}")
+    with suppress(UserError):  # where the disk is full the fault itself is what is to be said
+        directory.status(status, reason)
+    trackers.end(status)
 
 
 def _trackers(config: Config, spec: RunSpec, display: Display, ranks: Distributed) -> Trackers:
@@ -194,10 +247,9 @@ def _pictures(directory: RunDirectory) -> list[Path]:
     return sorted((directory.path / "pictures").glob("*.png"))
 
 
-def _introduce(
-    spec: RunSpec, where: dict[str, Any], card: dict[str, Any], display: Display, ranks: Distributed, tasks: int
-) -> None:
+def _introduce(components: Components, spec: RunSpec, where: dict[str, Any]) -> None:
     """Print what is about to run: its folder, what it is for, versions, device and protocol card."""
+    card, display, ranks = components.card, components.display, components.ranks
     display.say(f"run {spec.path}")
     if line := cell_line(spec.cell):
         display.say(line)
@@ -207,7 +259,7 @@ def _introduce(
         f"metabench {where['metabench']} ({where['git'] or 'no git'}), torch {torch.__version__}, {where['device']}"
     )
     if ranks.size > 1:
-        display.say(f"{ranks.size} ranks share the {tasks} tasks of a meta-step")
+        display.say(f"{ranks.size} ranks share the {components.config.train.tasks} tasks of a meta-step")
     if display.full:
         display.console.print(card_table(card))
         return
