@@ -47,7 +47,7 @@ def export(run: RunReader, output: Path) -> list[Path]:
 
 
 def files(output: Path) -> list[Path]:
-    """What is written: the weights, the card and the page."""
+    """The files that are written: the weights, the card and the page."""
     return [output, output.with_suffix(".json"), output.with_suffix(".md")]
 
 

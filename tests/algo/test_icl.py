@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from build import build, small
 
 from metabench.algo.icl import CausalTransformer, positions
-from metabench.tasks import Examples
 
 SIZES = {"size": 8, "layers": 2, "heads": 2, "hidden": 12}
 
@@ -42,18 +40,3 @@ def test_positions_turn_by_a_fixed_angle_a_step():
     assert found.shape == (50, 6)
     products = (found[1:] * found[:-1]).sum(-1)
     torch.testing.assert_close(products, products[:1].expand(49), rtol=1e-5, atol=1e-5)
-
-
-def test_a_query_is_the_step_after_the_support_set():
-    setup = build(*small("icl", "glyphs"), dtype=torch.float64)
-    algo = setup.algo.eval()
-    (x, y), query = setup.tasks("test")[:2]
-    with torch.no_grad():
-        found = algo.solve(Examples(x, y), query.x)
-        z = algo.backbone(torch.cat([x, query.x], dim=1))
-        labels = algo._labels(y, z)
-        for m in range(query.x.shape[1]):
-            sequence = torch.cat([z[:, : x.shape[1]], z[:, x.shape[1] + m, None]], dim=1)
-            before = torch.cat([torch.zeros_like(labels[:, :1]), labels], dim=1)
-            _, features = algo.core(torch.cat([sequence, before], dim=-1))
-            torch.testing.assert_close(found[:, m], algo.readout(features[:, -1]), rtol=1e-9, atol=1e-9)
