@@ -64,7 +64,7 @@ CASES = {
     "data=glyphs data.shift.alphabet=old": "data.shift.alphabet=old: should be 'one' or 'new'",
     "data=glyphs data.shift.unbalanced=true": "data.shots=1: with data.shift.unbalanced=true at least 2",
     "data=glyphs_sequence algo=mann data.shift.invert=true": "data.shift=given: null: it is of tasks with",
-    "data=gp_curves algo=cnp suite=shift": "suite=shift/gp_curves: no such suite; valid: ",
+    "data=gp_curves algo=cnp suite=shift": "suite=shift/gp_curves: no such suite; did you mean shift/glyphs? valid: ",
     "optim.lr=1e400": "optim.lr=inf: should be a finite number",
     "train.steps=-1": "train.steps=-1: should be greater than or equal to 0",
     "train.clip=0": "train.clip=0: should be greater than 0",
