@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError, format_value
-from metabench.runs.own_files import FOLDERS, MARKS, TESTS
+from metabench.runs.own_files import FOLDERS, MARKS, REFUSED, TESTS
 from metabench.runs.run_dir import load_best
 from metabench.runs.run_id import first_identity, identity
 from metabench.runs.summary import HUGE, Summary, Values, parse
 from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, read_content, read_yaml
 from metabench.utils.files import DamagedError
 
-REFUSED = "refused.json"  # there: why tests of a suite were not made, by name
 GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
 SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metabench.errors import UserError
-from metabench.runs.own_files import FILES, FOLDERS, TESTS
-from metabench.runs.reader import REFUSED, RunReader
+from metabench.runs.own_files import FILES, FOLDERS, REFUSED, TESTS
+from metabench.runs.reader import RunReader
 from metabench.runs.run_dir import RunDirectory, held_identity
 from metabench.runs.untrusted import read_content
 from metabench.utils.files import DamagedError

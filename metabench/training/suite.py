@@ -11,8 +11,8 @@ from rich.table import Table
 from metabench.config.catalog import entries, folders
 from metabench.config.compose import compose_plain
 from metabench.errors import ConfigError, DataError, suggest
-from metabench.runs.own_files import TESTS
-from metabench.runs.reader import REFUSED, RunReader, read_refused
+from metabench.runs.own_files import REFUSED, TESTS
+from metabench.runs.reader import RunReader, read_refused
 from metabench.training.retest import check_overrides, finished_summary, plan_test, retest
 from metabench.utils.console import Display, format_metric
 from metabench.utils.distributed import silent

@@ -19,8 +19,9 @@ from metabench.utils.paths import expanded
 
 def check_unseen(trainings: Iterator[Mapping[str, Any]], data: tuple[type[Any], Node]) -> None:
     """Raise `ConfigError` where the test of `data` has classes that one of the configurations was trained on."""
+    asked = class_names(data, "test")
     for trained in trainings:
-        if known := len((asked := class_names(data, "test")) & _trained_on(trained)):
+        if known := len(asked & _trained_on(trained)):
             said = f"the model was trained on {known} of the {len(asked)} classes that this test is made of"
             make, values = data
             split = values.get("split")

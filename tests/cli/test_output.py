@@ -1,4 +1,4 @@
-"""What `-o` must not harm: the files of a run."""
+"""`-o` harms no file of a run and no input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are images of which class and split: by three layouts, by names alone, and never twice."""
+"""Files are images of a class and a split: by three layouts, by names alone, and never twice."""
 
 from __future__ import annotations
 
