@@ -125,6 +125,7 @@ def test_images_of_any_size_are_drawn_and_judged(size):
     assert made.shape == (3, 4, 2, 1, size, size)
 
 
+@pytest.mark.slow
 def test_the_discriminator_learns_what_is_made():
     """It alone is trained, against a generator that stands still: its loss falls well below that of not knowing."""
     setup = build(*small("dagan", "glyphs", "algo.penalty=0.1"))

@@ -130,6 +130,7 @@ def test_training_draws_and_evaluation_does_not(data):
     assert len(setup.algo.draws(tasks.support, tasks.query.x, 3)) == 3
 
 
+@pytest.mark.slow
 @both
 def test_steps_in_the_latent_space_lower_the_loss_after_training(data):
     setup = build(*small("leo", data, "algo.latent=16", "train.tasks=8", "optim.lr=0.003"))

@@ -207,6 +207,7 @@ def test_labels_permute_with_the_decoder_s_inputs_and_outputs():
         same(model.solve(Examples(x, order[y]), query.x)[..., order], expected)
 
 
+@pytest.mark.slow
 @every
 def test_training_lowers_the_loss_of_held_out_tasks(algo):
     setup = build(

@@ -196,6 +196,7 @@ def test_drawings_of_a_class_depend_on_its_support_set_alone():
     assert not torch.isclose(made[:, :, 0], made[:, :, 1]).all()
 
 
+@pytest.mark.slow
 def test_training_raises_the_bound_of_held_out_tasks():
     setup = build(*small("statistician", "glyphs", "train.tasks=8", "optim.lr=0.003"))
     tasks = setup.tasks("validation", count=20)

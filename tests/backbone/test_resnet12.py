@@ -111,6 +111,7 @@ def test_drop_block_is_a_function_of_the_episode_and_of_training_alone():
     assert not torch.allclose(net(x[:, :5]), whole[:, :5], atol=1e-2)  # another set, other places
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["maml", "protonet"])
 def test_it_trains_with_what_adapts_it_and_what_does_not(algo):
     own = ("data=glyphs", "backbone=resnet12", "backbone.widths=[2,2,2,4]", "train.tasks=2", "data.train.ways=5")

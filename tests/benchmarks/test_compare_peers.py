@@ -92,6 +92,7 @@ def ours(workload: Any, *overrides: str) -> Any:
     return import_module("peers.metabench").Metabench([*few, *overrides])
 
 
+@pytest.mark.slow
 def test_every_workload_builds_for_metabench(scripts, monkeypatch, tmp_path):
     monkeypatch.setenv("METABENCH_PEERS_DATA", "glyphs")
     work, worker = import_module("peers.workloads"), import_module("peers.worker")
@@ -121,6 +122,7 @@ def error(contestant: Any, job: Any, folder: Path) -> float:
     return import_module("compare_peers").distance(folder / "found.npz", folder / "reference.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiny", TINY, indirect=True)
 def test_metabench_has_the_reference_s_gradient(tiny, tmp_path):
     assert error(ours(tiny.workload, *SMALL), tiny, tmp_path) < 1e-5

@@ -30,6 +30,7 @@ def test_a_slope_is_the_power_of_the_larger_sizes(scale):
     assert scale.slope(sizes, [100, 100, 100, 8, 16, 32]) == pytest.approx(1)  # what does not grow hides small sizes
 
 
+@pytest.mark.slow
 def test_every_size_is_one_that_the_data_has(scale):
     for axis in scale.AXES.values():
         for overrides in axis.lines.values():
@@ -40,6 +41,7 @@ def test_every_size_is_one_that_the_data_has(scale):
             make_source(composed(*overrides(size)))
 
 
+@pytest.mark.slow
 def test_a_picture_states_its_slopes(scale, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(scale, "REPETITIONS", 1)
     monkeypatch.setattr(scale, "BASE", (*scale.BASE, "data.characters=40", "data.size=16", "backbone.filters=2"))

@@ -89,6 +89,7 @@ def test_losses_of_three_seeds_have_an_interval_over_seeds_and_tasks_and_those_o
     assert (estimate(values[:2]).ci95, estimate(values[:2]).mean) == (None, pytest.approx(values[:2].mean()))
 
 
+@pytest.mark.slow
 def test_every_format_says_the_same(tested):
     found = {}
     for kind in ("md", "csv", "json", "latex", "html"):

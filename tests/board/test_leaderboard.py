@@ -109,6 +109,7 @@ def test_what_is_of_another_budget_or_version_is_left_out_and_named(change_of, s
     assert said in skipped.reason
 
 
+@pytest.mark.slow
 def test_every_format_says_the_same(runs):
     found = {}
     for kind in FORMATS:
@@ -127,6 +128,7 @@ def test_a_terminal_of_80_columns_is_enough(runs):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_pictures_of_a_board_are_files_for_papers(runs):
     for suffix, head in (("svg", b"<svg"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
         done = run_metabench("leaderboard", ".", "--pictures", "p", "--picture-format", suffix, cwd=runs)
@@ -167,6 +169,7 @@ def test_bad_input_is_one_line(arguments, said, tmp_path):
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "more"), [("leaderboard", ()), ("shift", ("--suite", "shift"))])
 def test_a_page_in_the_documents_is_that_of_the_recorded_runs(page, more, tmp_path):
     """`metabench leaderboard outputs/reference/bench -o docs/leaderboard.md` writes the first."""

@@ -35,6 +35,7 @@ def test_one_line_and_nothing_created(command, work):
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_run_dir_is_a_file_below_a_file_or_holds_another_run(work):
     (work / "file").write_text("mine")
     refused(run_metabench("run_dir=file", cwd=work), "run_dir=file: cannot be written: File exists")

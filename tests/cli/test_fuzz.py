@@ -6,6 +6,7 @@ import fuzz
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "examples"), [("command", 100), ("override", 15), ("value", 30), ("checkpoint", 15), ("file", 15)]
 )

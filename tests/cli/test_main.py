@@ -144,6 +144,7 @@ def test_a_pipe_gets_plain_lines(first):
     assert f"written to {only_run(first[0]).relative_to(first[0])}" in done.out
 
 
+@pytest.mark.slow
 def test_an_output_that_knows_ascii_only_does_not_fail_a_run(first):
     cwd, _ = first
     for command in (SINUSOID, ["ls"]):

@@ -34,6 +34,7 @@ def of_the_test(overrides: tuple[str, ...]) -> dict[str, Any]:
     return {"data": data, "validate": validation, "test": plain["test"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", slow_but(FIRST))
 def test_every_method_is_tested_alike(task):
     data = FIRST[task]
@@ -43,6 +44,7 @@ def test_every_method_is_tested_alike(task):
         assert part == parts[0], algo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
 def test_the_test_part_of_the_card_is_the_same_but_for_how_a_model_predicts(data):
     cards = {}
@@ -57,6 +59,7 @@ def test_the_test_part_of_the_card_is_the_same_but_for_how_a_model_predicts(data
         assert card == cards["maml"], algo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bench", slow_but(BENCHES))
 def test_a_board_gives_every_method_one_budget(bench):
     budget = {"omniglot": 500_000, "sinusoid": 5_000_000}[bench]

@@ -28,12 +28,14 @@ def test_nothing_but_the_api_is_imported(folder):
         assert ours == {"metabench.api"}
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(folder):
     done = run_fresh("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_relation.py", cwd=folder)
     assert done.code == 0, done.out
     assert "4 passed" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["relation", "mine"])
 def test_it_trains_and_is_tested(algo, folder):
     done = run_metabench("--config-dir=my_configs", f"algo={algo}", *GLYPHS, cwd=folder)

@@ -153,6 +153,7 @@ HELP = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [*SHOWN, *HELP], ids=str)
 def test_a_command_can_be_given(command, folder, monkeypatch):
     monkeypatch.chdir(folder)

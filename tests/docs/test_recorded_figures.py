@@ -17,6 +17,8 @@ from metabench.report.csv_json import record
 from metabench.report.expected import Experiments
 from metabench.report.tables import make_report
 
+pytestmark = pytest.mark.slow  # all recorded runs are read
+
 JUDGED = ("matches", "better", "worse", "undecided")
 FIGURE = r"(\d+\.\d+)%? ± (\d+\.\d+)"
 ROW = re.compile(rf"^\| .* \| `([\w/.]+)` \| .* \| {FIGURE}.* \| ({'|'.join(JUDGED)}) \|$", re.MULTILINE)

@@ -120,6 +120,7 @@ def test_the_gradient_is_that_of_torchs_own_modules_for_every_backbone(options):
         assert error < 1e-9, f"{name}: relative error {error:.1e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maps", [Product(), Convolution(1), Convolution(2)], ids=["product", "conv", "strided"])
 @pytest.mark.parametrize("own", [True, False], ids=["own weights", "one set, expanded"])
 def test_bilinear_maps_agree_with_finite_differences_to_second_order(maps, own):

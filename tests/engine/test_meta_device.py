@@ -15,7 +15,7 @@ import image_sets
 import pytest
 import torch
 from build import ALGOS, Setup, build, class_of, composed, pairs, small
-from cases import NOT_TRAINED, VARIANTS, over
+from cases import NOT_TRAINED, ONE_OF_EACH_FAMILY, VARIANTS, over
 from paths import CONF, ROOT
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -88,7 +88,7 @@ def source_on_device(setup: Setup) -> TaskSource:
     return source
 
 
-@over([*pairs(), *STREAMS, *VARIANTS])
+@over([*pairs(), *STREAMS, *VARIANTS], quick=ONE_OF_EACH_FAMILY)
 def test_a_meta_step_and_an_evaluation_stay_on_the_device(case):
     setup = moved(case, "train.clip=1.0")
     if setup.optimizer and case[0] not in NOT_TRAINED:

@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 from build import build, composed, pairs, small
+from cases import ONE_OF_EACH_FAMILY, over
 
 from metabench.engine.cost import saved_bytes
 from metabench.engine.plan import pick_chunk
@@ -86,9 +87,9 @@ def test_metrics_come_in_the_order_of_tasks():
         torch.testing.assert_close(value, expected[name])
 
 
-@pytest.mark.parametrize("algo", [algo for algo, data in pairs() if data == "glyphs"])
-def test_the_chunk_does_not_depend_on_the_state_of_memory(algo):
-    setup = build(*small(algo, "glyphs"))
+@over([case for case in pairs() if case[1] == "glyphs"], quick=ONE_OF_EACH_FAMILY)
+def test_the_chunk_does_not_depend_on_the_state_of_memory(case):
+    setup = build(*small(*case))
     tasks, before = setup.tasks(), {k: v.clone() for k, v in setup.algo.state_dict().items()}
     sizes, litter = set(), []
     for i in range(10):

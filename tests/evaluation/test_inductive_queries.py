@@ -79,6 +79,7 @@ def test_a_run_of_before_the_key_can_be_tested_with_it():
     assert changed(before, ["test.inductive_queries=1"])["test"] == {"episodes": 9, "inductive_queries": 1}
 
 
+@pytest.mark.slow
 def test_the_program_says_it_beside_the_result(tmp_path):
     given = (*GLYPHS, "algo=maml", "backbone.statistics=batch", "data.queries=2", "test.inductive_queries=1")
     done = run_metabench(*given, cwd=tmp_path)

@@ -288,6 +288,7 @@ def test_methods_on_one_stream_share_their_protocol_and_their_picture(tmp_path):
     assert (refused.code, "of protocol" in refused.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_a_method_that_diverged_is_drawn_beside_the_others():
     fine = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Setup:
     optimizer: torch.optim.Optimizer | None  # None where nothing is meta-trained
     dtype: torch.dtype
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         check_engine(self.config, CPU)
         return make_plan(self.config, self.algo, self.tasks(count=1))

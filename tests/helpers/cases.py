@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import pytest
 from build import pairs
@@ -37,12 +37,16 @@ VARIANTS = [
     ("gp", "gp_curves"),
 ]
 CASES = [*pairs(), *VARIANTS]
+ONE_OF_EACH_FAMILY = {"baseline", "learnedupdate", "leo", "maml", "np", "protonet", "relationnet", "snail"}
 NOT_TRAINED = {"scratch", "pixelnn", "gp"}  # baselines that never meet a training task
 
 
-def over(cases: Iterable[tuple[str, ...]]) -> pytest.MarkDecorator:
-    """One test a `case`; of the cases of an algorithm all but the first are among the slow ones."""
+def over(cases: Iterable[tuple[str, ...]], quick: Container[str] | None = None) -> pytest.MarkDecorator:
+    """One test for each `case`; of the cases of an algorithm all but the first are among the slow ones.
+
+    With `quick`, all cases of other algorithms too: for what rests on a mechanism that all of them share.
+    """
     cases = list(cases)
-    first = {case[0]: case for case in reversed(cases)}
-    marked = [pytest.param(case, marks=[] if first[case[0]] == case else [pytest.mark.slow]) for case in cases]
+    first = {case[0]: case for case in reversed(cases) if quick is None or case[0] in quick}
+    marked = [pytest.param(case, marks=[] if case in first.values() else [pytest.mark.slow]) for case in cases]
     return pytest.mark.parametrize("case", marked, ids=map("-".join, cases))

@@ -85,6 +85,7 @@ def test_every_picture_is_a_png_that_a_page_can_show(tmp_path, algo, data, names
             assert not image.text  # no date, no version
 
 
+@pytest.mark.slow
 @every
 def test_drawing_leaves_everything_as_it_was(tmp_path, algo, data, names, monkeypatch):
     setup = build(*small(algo, data))
@@ -110,6 +111,7 @@ def test_drawing_leaves_everything_as_it_was(tmp_path, algo, data, names, monkey
     assert set(sampled) == {"validation"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
 def test_the_same_run_gives_the_same_bytes_whatever_the_users_settings(tmp_path, data):
     first = drawn(tmp_path / "a", build(*small("maml", data)))
@@ -118,6 +120,7 @@ def test_the_same_run_gives_the_same_bytes_whatever_the_users_settings(tmp_path,
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_display_and_no_global_figures():
     code = (
         "import sys, metabench.training.runner as r; assert 'matplotlib' not in sys.modules; import metabench.plots; "
@@ -126,6 +129,7 @@ def test_drawing_needs_no_display_and_no_global_figures():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 @every
 def test_no_text_is_cut_off_or_lies_on_another(algo, data, names, monkeypatch, tmp_path):
     met = []

@@ -193,6 +193,7 @@ def test_a_damaged_summary_is_refused(tmp_path):
         versus(a, b)
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_program_are_reported_and_compared(tmp_path):
     names = ("maml", "anil")
     for algo in names:

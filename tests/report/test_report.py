@@ -506,6 +506,7 @@ def intact(tmp_path_factory) -> Path:
     return write_run(tmp_path_factory.mktemp("intact") / "run", validations=(0.5, 0.4))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(data=st.data())
 def test_no_content_of_a_run_is_a_traceback(data, intact, tmp_path_factory):
@@ -749,6 +750,7 @@ def test_many_protocols_have_their_own_letters():
 # ---- the program
 
 
+@pytest.mark.slow
 def test_the_program_reports_its_own_runs_without_torch(tmp_path):
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
     write_run(tmp_path / "outputs/a")

@@ -127,6 +127,7 @@ def work(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_base_that_was_trained_anew_is_another_start(work):
     for seed in (0, 1):
         shutil.rmtree(work / "base", ignore_errors=True)
@@ -141,6 +142,7 @@ def test_a_base_that_was_trained_anew_is_another_start(work):
     assert "finished before" in run_metabench(*GLYPHS, *TEST, f"init={work}/base", cwd=work).out
 
 
+@pytest.mark.slow
 def test_a_class_whose_source_changed_is_another_run(work):
     write_package(work)
     command = ("--config-dir=conf", "algo=shrinking", *SINUSOID)
@@ -163,6 +165,7 @@ def test_two_spellings_of_a_number_are_one_run(work):
     assert yaml.safe_load((only_run(work) / "config.yaml").read_text())["optim"]["lr"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "stopped"])
 def test_a_run_whose_data_has_changed_says_so(finished, work):
     """Images of another root, under the same command: no old number is shown, and nothing is mixed."""

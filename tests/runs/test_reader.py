@@ -100,6 +100,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_run_that_cannot_be_read_is_a_line_of_report_and_of_plot(name, tmp_path):
     damage, reason = DAMAGE[name]

@@ -81,6 +81,7 @@ def test_a_search_that_ended_early_goes_on_and_ends_as_one_that_did_not(number, 
     assert len(trials(more.out)) == 4
 
 
+@pytest.mark.slow
 def test_trials_side_by_side_are_those_of_one_after_the_other(tmp_path):
     """Of the first rounds, which are drawn at random: later ones are drawn knowing fewer trials."""
     found = {}
@@ -99,6 +100,7 @@ def folder_of(cwd: Path) -> Path:
     return study.parent
 
 
+@pytest.mark.slow
 def test_a_search_side_by_side_that_was_killed_ends_as_one_that_was_not(tmp_path):
     ended = {}
     for name, patch in {"straight": None, "broken": partial(signal_in, "train", 33, signal.SIGTERM)}.items():
@@ -120,6 +122,7 @@ def validations(run: Path) -> dict[int, float]:
     return {line["step"]: line["mse"] for line in lines if line["split"] == "validation"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [1, 2])
 def test_a_trial_behind_the_median_is_given_up_and_never_chosen(side, tmp_path):
     """By hand: its best validation so far against the median, at that meta-step, of trials of earlier rounds."""

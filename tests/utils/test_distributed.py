@@ -157,6 +157,7 @@ def test_a_run_of_two_ranks_is_the_run_of_one_and_one_speaks(overrides, tmp_path
     assert "finished before" in again[0].out
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_suite_are_made_by_the_same_ranks(tmp_path):
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite/mine.yaml").write_text(
@@ -206,6 +207,7 @@ def test_a_signal_in_the_test_stops_all(tmp_path):
     assert [one.code for one in ended] == [130, 130]
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_another_number_of_ranks(tmp_path):
     overrides = (*NO_DEVICE[0], *LINES)
     run_ranks(*overrides, cwd=tmp_path, patches={0: partial(signal_in, "train", 9, signal.SIGTERM)})
@@ -222,6 +224,7 @@ def one_line(ended: list[Ended], code: int) -> str:
     return ended[0].err
 
 
+@pytest.mark.slow
 def test_what_ranks_cannot_do_is_said_once(tmp_path):
     assert "train.tasks=1: every one of 2 ranks needs a task" in one_line(
         run_ranks(*NO_DEVICE[0], "train.tasks=1", cwd=tmp_path), 2

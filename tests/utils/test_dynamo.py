@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 RUN = """
 import sys
 from metabench.cli.main import main
@@ -15,6 +17,7 @@ print("torch._dynamo" in sys.modules, "torch" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_whole_run_does_not_import_the_compiler(tmp_path):
     done = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -40,6 +40,7 @@ def output_lost(kind: str, step: int | None = None) -> None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(("kind", "code", "why"), [("closed", 141, CLOSED), ("full", 1, FULL)])
 def test_a_run_stops_with_a_checkpoint_and_continues(kind, code, why, tmp_path):
