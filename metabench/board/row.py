@@ -38,8 +38,8 @@ class Row:
 
     @property
     def train_seconds(self) -> float:
-        """Core seconds of meta-training, the mean of the seeds."""
-        return _mean([run.summary.train.seconds * (run.summary.environment.threads or 1) for run in self.runs])
+        """Core or GPU seconds of meta-training, the mean of the seeds."""
+        return _mean([run.summary.train.seconds * run.summary.environment.processors for run in self.runs])
 
     @property
     def test_seconds(self) -> float | None:

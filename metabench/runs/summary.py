@@ -105,7 +105,8 @@ class Environment(_Part):
     earlier: Sequence[Part] = ()
     device: str
     metabench: str | None = None
-    threads: Count | None = None
+    ranks: Count = 1
+    threads: Count | None = None  # of a CPU, of each rank
     versions: dict[str, str | None]
 
     @property
@@ -113,6 +114,11 @@ class Environment(_Part):
         """The commits of the program, in order; more than one where a run went on under another."""
         known = dict.fromkeys(git for git in (*(part.git for part in self.earlier), self.git) if git)
         return ", then ".join(known) or None
+
+    @property
+    def processors(self) -> int:
+        """Cores that it computed on, or GPUs."""
+        return self.ranks * (self.threads or 1)
 
 
 class Published(metabench.config.schema.Published):

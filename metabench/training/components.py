@@ -136,15 +136,16 @@ class Components:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan of meta-steps, found by running the model on one training task."""
+        """The plan of meta-steps, found by running the model on one training task; this process has its threads."""
         with oom_advice(1):
-            return make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
+            plan = make_plan(self.config, self.algo, self.source.sample("train", 0, 1))
+        if plan.threads is not None:
+            torch.set_num_threads(plan.threads)
+        return plan
 
     @cached_property
     def meta_step(self) -> MetaStep:
         """The meta-step of that plan."""
-        if self.plan.threads is not None:
-            torch.set_num_threads(self.plan.threads)
         return MetaStep(self.algo, self.optimizer, self.config.train, self.config.device, self.plan, self.ranks)
 
     def engine(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ OF_A_PART = ("metabench", "git", "versions", "device", "ranks", "threads")  # wh
 
 
 def environment(device: torch.device, command: Sequence[str], ranks: Distributed = SINGLE) -> dict[str, Any]:
-    """Where a run happens: command, versions, git state, device."""
+    """Where a run happens: command, versions, git state, device; of a CPU its threads."""
     return {
         "command": f"{program()} {shlex.join(command)}".rstrip(),
         "metabench": __version__,
@@ -31,7 +31,7 @@ def environment(device: torch.device, command: Sequence[str], ranks: Distributed
         "device": describe(device),
         "ranks": ranks.size,
         "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
+        **({"threads": torch.get_num_threads()} if device.type == "cpu" else {}),
         "cpus": os.cpu_count(),
     }
 

@@ -1,4 +1,4 @@
-"""Threads of a run, settled once: those that it began with, or no more than there are free cores."""
+"""Threads of a run, settled once, before they are recorded: of its plan, of its beginning, or of the free cores."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from metabench.training.components import Components
 def settle_threads(components: Components, directory: RunDirectory) -> None:
     """Set torch's number of threads, and say so where other processes leave fewer cores than it would use.
 
-    A run that is continued keeps its number, with which it was rounded. Nothing happens on a GPU, where
-    `device.threads` says the number, for one of several ranks, or for a job of a sweep, whose launcher has shared out
-    the machine.
+    Small networks have the number of their plan. A run that is continued keeps its own, with which it was rounded.
+    Nothing happens on a GPU, where `device.threads` says the number, for one of several ranks, or for a job of a
+    sweep, whose launcher has shared out the machine.
     """
     config, display = components.config, components.display
     if components.device.type != "cpu" or config.device.threads is not None or components.ranks.size > 1:
+        return
+    if components.steps and components.plan.threads is not None:
         return
     held = directory.held() or {}
     if directory.goes_on and isinstance(began := held.get("threads"), int):
         torch.set_num_threads(max(1, min(began, os.cpu_count() or began)))
         return
     threads = torch.get_num_threads()
-    if threads == 1 or not display.alone or not components.steps or components.plan.threads is not None:
+    if threads == 1 or not display.alone or not components.steps:
         return
     if (fewer := pick_threads(threads, free_cores())) < threads:
         torch.set_num_threads(fewer)

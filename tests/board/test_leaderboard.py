@@ -42,6 +42,15 @@ def runs(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(("where", "processors"), [({}, 1), ({"threads": 2}, 2), ({"threads": 2, "ranks": 3}, 6)])
+def test_the_cost_of_training_is_counted_in_cores(where, processors, tmp_path):
+    path = made(tmp_path, "maml", 0.3)
+    for key, value in where.items():
+        change(path, "environment", key, to=value)
+    (board,) = make_boards([tmp_path], None, "inductive")
+    assert board.rows[0].train_seconds == pytest.approx(100.0 * processors)
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.6]) == [1.0, 1.0]
