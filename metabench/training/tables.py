@@ -29,20 +29,27 @@ def card_lines(card: dict[str, Any], command: Sequence[str]) -> list[str]:
     data = test["data"]
     held = [f"rotations {data['rotations']}"] if data.get("rotations") else []
     chosen = [word for word in command if "=" in word and not word.startswith("-")]
-    schedule = f"{training['meta_steps']} meta-steps of {training['tasks_per_step']} tasks"
-    rates = f"learning rate {training['learning_rate']}, {training['parameters']:,} parameters, seed {training['seed']}"
     return [
         f"protocol {card['hash']}: {', '.join([data['name'], *_episode(test), *held])}, "
         f"{test['episodes']} test tasks, {test['metric']}, {test['prediction']}",
         f"selection: {test['selection']}; 95% interval over test tasks",
-        f"training: {', '.join([schedule, *_episode(training), rates])}",
+        f"training: {', '.join(_training(training))}",
         f"chosen: {' '.join(chosen) or 'nothing but the defaults'}",
     ]
 
 
+def _training(training: dict[str, Any]) -> list[str]:
+    """What was trained and how, what it began with, and the model."""
+    steps, init = training["meta_steps"], training.get("init")
+    schedule = [f"{steps} meta-steps of {training['tasks_per_step']} tasks", *_episode(training)]
+    how = [*schedule, f"learning rate {training['learning_rate']}"] if steps else ["none"]
+    start = [f"from checkpoint {init['digest']} of {init['meta_steps']} meta-steps"] if init else []
+    return [*how, *start, f"{training['parameters']:,} parameters", f"seed {training['seed']}"]
+
+
 def _episode(part: dict[str, Any]) -> list[str]:
-    ways = [f"{part['ways']}-way"] if "ways" in part else []
-    return [" ".join([*ways, f"{part['shots']}-shot"]), f"{part['queries']} queries"]
+    ways, queries = [f"{part['ways']}-way"] if "ways" in part else [], part["queries"]
+    return [" ".join([*ways, f"{part['shots']}-shot"]), f"{queries} {'query' if queries == 1 else 'queries'}"]
 
 
 def result_table(summary: dict[str, Any]) -> Table:
