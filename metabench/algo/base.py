@@ -92,7 +92,8 @@ class Algorithm(nn.Module, ABC):
         return self.predict(self.adapt(support), x)
 
     def outputs(self, support: Examples, x: Tensor) -> list[Tensor]:
-        """Predictions `[T, M, O]` after each inner step 0..S; one entry for methods without inner steps."""
+        """Predictions `[T, M, O]` after each inner step 0..S, the last those of `solve`; of a method without inner
+        steps these alone."""
         return [self.solve(support, x)]
 
     def draws(self, support: Examples, x: Tensor, count: int) -> list[Tensor]:
@@ -148,20 +149,23 @@ class Algorithm(nn.Module, ABC):
         return ("inductive", "transductive") if norms[0].running else ("transductive", "inductive")
 
     @torch.no_grad()
-    def evaluate(self, tasks: Tasks, mode: Mode | None = None, alone: int | None = None) -> Metrics:
+    def evaluate(
+        self, tasks: Tasks, mode: Mode | None = None, alone: int | None = None, *, last: bool = False
+    ) -> Metrics:
         """The loss and the metric per column of the axis, `[T, K]`, in `mode` (None: the default mode).
 
-        A transductive model in inductive mode predicts queries one by one and gives the last column only, `[T, 1]`;
-        `alone` is then the number of queries of each class, of a regression task in all (None: every one).
+        `last` leaves out all predictions but those after the last inner step. A transductive model in inductive mode
+        predicts queries one by one and gives the last column only, `[T, 1]`; `alone` is then the number of queries of
+        each class, of a regression task in all (None: every one).
         Call in `eval()` mode, as `metabench.evaluation.evaluate.evaluate` does, so that no statistics are updated.
         """
         support, query = self.view(tasks)[:2]
-        natural = self.modes[0]
+        natural, predicted = self.modes[0], self._last_output if last else self.outputs
         if mode in (None, natural):
-            outputs = self.outputs(support, query.x)
+            outputs = predicted(support, query.x)
         elif mode == "transductive":
             with batch_statistics(self):
-                outputs = self.outputs(support, query.x)
+                outputs = predicted(support, query.x)
         else:
             query = query if alone is None else self._first(query, alone)
             outputs = [self.predict_alone(support, query.x)]
@@ -170,6 +174,9 @@ class Algorithm(nn.Module, ABC):
             name: torch.stack([figure(output, target) for output, target in parts], dim=1)
             for name, figure in ((self.objective.metric_name, self.objective.metric), ("loss", self.objective.loss))
         }
+
+    def _last_output(self, support: Examples, x: Tensor) -> list[Tensor]:
+        return [self.solve(support, x)]
 
     def _sized(self, prediction: Tensor, query: Examples) -> Tensor:
         """The prediction; raises `ConfigError` for one of another size, which a loss might take without a word."""

@@ -78,8 +78,8 @@ class Board:
             f"rank: by the mean of {first}. Models that share a letter cannot be told apart on the same tasks: paired "
             f"tests of {first}, the seeds' mean on each task, for all pairs, Holm-corrected, 5%. Other seeds are other "
             "models: for them see ±.",
-            "An empty cell was not run, or the method has no such result. train: core (or GPU) seconds of one seed; test: "
-            f"seconds per 1,000 tasks; memory: the largest of the process; costs: {self._beside}.",
+            "An empty cell was not run, or the method has no such result. train: core (or GPU) seconds of one seed; "
+            f"test: seconds per 1,000 tasks; memory: the largest of the process; costs: {self._beside}.",
             "Inner hyperparameters are those of each method's file in conf/recipe/task; where a board's own file "
             "(conf/recipe/bench) differs, it says why. Those that the command line set are named beside the method.",
         ]

@@ -49,13 +49,14 @@ def evaluate(
     batch: int,
     mode: Mode | None = None,
     alone: int | None = None,
+    last: bool = False,
     tick: Callable[[int], None] = lambda done: None,
     ranks: Distributed = SINGLE,
 ) -> Metrics:
     """Metrics of tasks 0 .. episodes - 1 of `split`, `[E, K]` each, on the CPU; the model is left as it was.
 
-    `mode` and `alone` are those of `Algorithm.evaluate`. Each rank evaluates a shard of the tasks. `tick` is called
-    with the number of tasks done, after every batch and by all ranks equally often; it may raise to stop.
+    `mode`, `alone` and `last` are those of `Algorithm.evaluate`. Each rank evaluates a shard of the tasks. `tick` is
+    called with the number of tasks done, after every batch and by all ranks equally often; it may raise to stop.
     """
     training = algo.training
     algo.eval()
@@ -63,7 +64,7 @@ def evaluate(
     try:
         for start in range(0, math.ceil(episodes / ranks.size), batch):
             if mine := ranks.shard(episodes)[start : start + batch]:
-                parts.append(algo.evaluate(source.sample(split, mine.start, len(mine)), mode, alone))
+                parts.append(algo.evaluate(source.sample(split, mine.start, len(mine)), mode, alone, last=last))
             tick(min(episodes, ranks.size * (start + batch)))
     finally:
         algo.train(training)

@@ -54,17 +54,22 @@ def estimate(config: Config) -> Estimate:
     for mode in components.algo.modes:
         alone = mode == "inductive" != natural
         more = sum(_share(config, overrides, alone=alone) for overrides in (config.tests or {}).values())
-        tasks = episodes * (1 + more) + (validations if mode == natural else 0)
-        test += _task(components, mode) * tasks
+        test += _task(components, mode) * episodes * (1 + more)
+    if validations:
+        test += _task(components, natural, last=True) * validations
     return Estimate(train, test)
 
 
-def _task(components: Components, mode: Mode) -> float:
-    """Seconds of one test task: of one alone where it takes long, else of many at once, as tests have them."""
+def _task(components: Components, mode: Mode, last: bool = False) -> float:
+    """Seconds of one task, with its `last` predictions alone or all of them.
+
+    Of one task alone where it takes long, else of many at once, as tests have them.
+    """
 
     def evaluate(tasks: int) -> float:
         began = _clock()
-        components.evaluate("validation", tasks, mode=mode, alone=components.config.test.inductive_queries)
+        alone = components.config.test.inductive_queries
+        components.evaluate("validation", tasks, mode=mode, alone=alone, last=last)
         return (_clock() - began) / tasks
 
     alone = evaluate(1)

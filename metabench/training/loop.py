@@ -129,7 +129,7 @@ class Training:
                     self.save(before)
                     self.signals.check()
 
-            found = components.evaluate("validation", config.episodes, tick=tick)
+            found = components.evaluate("validation", config.episodes, last=True, tick=tick)
         self.validating = False
         selecting = components.algo.axis.selecting
         values, loss = selecting(found[components.metric]), selecting(found["loss"]).mean().item()
@@ -158,7 +158,7 @@ class Training:
         self.check_finite()
         for part in due:
             arrived = Arrived(self.components.source, part.first, part.shots)
-            found = self.components.evaluate("test", part.tasks, arrived)
+            found = self.components.evaluate("test", part.tasks, arrived, last=True)
             for line in self.rounds.judge(part, found):
                 self.log.write(self.step, "online", **line)
             if lost := count_nonfinite(found[self.components.metric][:, -1]):

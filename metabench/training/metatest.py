@@ -39,7 +39,8 @@ def meta_test(training: Training) -> dict[str, Any]:
                 training.signals.listen()
                 training.signals.check()  # should something have swallowed what the handler raised
 
-            figures = components.evaluate("test", episodes, mode=mode, alone=alone, tick=tick)[components.metric]
+            found = components.evaluate("test", episodes, mode=mode, alone=alone, last=bool(rounds), tick=tick)
+            figures = found[components.metric]
             if rounds:
                 lost["in hindsight"] = count_nonfinite(figures[:, -1])
                 outcome, figures = rounds.outcome(figures[:, -1]), rounds.found

@@ -182,6 +182,20 @@ def test_evaluation_changes_nothing(case):
 
 
 @every
+def test_the_last_predictions_alone_are_those_of_all(case):
+    """Bit for bit: validations, which choose the weights, compute no others."""
+    setup = build(*small(*case))
+    if setup.optimizer:
+        setup.train(2)
+    setup.algo.eval()
+    for mode in setup.algo.modes:
+        whole = setup.algo.evaluate(setup.tasks("validation"), mode)
+        alone = setup.algo.evaluate(setup.tasks("validation"), mode, last=True)
+        assert alone.keys() == whole.keys()
+        assert all(torch.equal(alone[name][:, -1], value[:, -1]) for name, value in whole.items())
+
+
+@every
 def test_a_saved_model_evaluates_and_trains_on_bit_for_bit(case):
     first, second = (build(*small(*case)) for _ in range(2))
     optimizers = [first.optimizer, second.optimizer] if first.optimizer else []

@@ -16,18 +16,18 @@ SMALL = ("data=sinusoid", "engine=eager", "device=cpu", "log.pictures=false")
 
 @pytest.fixture
 def one_second_each(monkeypatch):
-    """Every meta-step, and every test task, takes a second."""
+    """Every meta-step, and every test task, takes a second; a validation task half."""
     monkeypatch.setattr(of_runs, "_seconds", lambda once: 1.0)
-    monkeypatch.setattr(of_runs, "_task", lambda components, mode: 1.0)
+    monkeypatch.setattr(of_runs, "_task", lambda components, mode, last=False: 0.5 if last else 1.0)
 
 
 def test_meta_steps_validations_tests_and_further_tests_are_summed(one_second_each):
     lengths = ("train.steps=100", "validate.every=20", "validate.episodes=10", "test.episodes=40")
     found = estimate(compose(*SMALL, *lengths))
-    assert (found.train, found.test) == (100, 5 * 10 + 40)
+    assert (found.train, found.test) == (100, 5 * 10 / 2 + 40)
     config = compose(*SMALL, *lengths)
     more = config.model_copy(update={"tests": {"wide": ["data.shots=30"], "half": ["test.episodes=20"]}})
-    assert estimate(more).test == 5 * 10 + 40 * (1 + 2 + 0.5)  # 10 and 10 points, 30 and 10
+    assert estimate(more).test == 5 * 10 / 2 + 40 * (1 + 2 + 0.5)  # 10 and 10 points, 30 and 10
 
 
 def test_a_query_predicted_alone_counts_with_its_support_set(one_second_each):
@@ -37,7 +37,7 @@ def test_a_query_predicted_alone_counts_with_its_support_set(one_second_each):
     found = estimate(config.model_copy(update={"tests": tests})).test
     queries = config.data["queries"]
     natural, alone = 20 * 6 / (5 * (1 + queries)), 20 * 1 * 21 / (5 * queries * 6)
-    assert found == pytest.approx(5 * 10 + 40 * (1 + natural) + 40 * (1 + alone))
+    assert found == pytest.approx(5 * 10 / 2 + 40 * (1 + natural) + 40 * (1 + alone))
 
 
 def test_a_method_without_training_takes_its_tests_alone(one_second_each):
