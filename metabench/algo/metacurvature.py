@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from metabench.algo.fast_weights import Weights
 from metabench.algo.maml import MAML, Descent
-from metabench.algo.modes import mode_product
+from metabench.algo.mode_product import mode_product
 from metabench.backbone.base import Backbone
 from metabench.tasks import TaskSpec
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from metabench.algo.fast_weights import Steps, Weights
 from metabench.algo.maml import MAML
-from metabench.algo.modes import mode_product
+from metabench.algo.mode_product import mode_product
 from metabench.backbone.base import Backbone
 from metabench.config.types import Positive
 from metabench.rng import NOISE, content_keys, uniform

@@ -19,7 +19,7 @@ Tests = dict[str, dict[str, RunReader]]
 """By the run's identity, then by the test's name."""
 
 
-def changed(run: RunReader) -> Skipped | None:
+def reason_to_leave_out(run: RunReader) -> Skipped | None:
     """Why a run is not of the board as it stands, if it is not."""
     summary = run.summary
     if summary.changes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from metabench.board import ranks
 from metabench.board.columns import BUDGET, COLUMNS, Column
-from metabench.board.eligible import Tests, alike, changed, examples, tests_of, within_budget
+from metabench.board.eligible import Tests, alike, examples, reason_to_leave_out, tests_of, within_budget
 from metabench.board.row import Row, by_method, make_row
 from metabench.errors import UserError
 from metabench.report.cells import name_variants
@@ -142,8 +142,8 @@ def make_boards(
 def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction: str, more: Sequence[str]) -> Board:
     columns = COLUMNS[name]
     own = [run for run in runs if run.summary.test_of is None]
-    left_out += [fault for run in own if (fault := changed(run)) is not None]
-    own, spare = alike([run for run in own if changed(run) is None])
+    left_out += [fault for run in own if (fault := reason_to_leave_out(run)) is not None]
+    own, spare = alike([run for run in own if reason_to_leave_out(run) is None])
     left_out += spare
     kept, spare = within_budget(own)
     left_out += spare

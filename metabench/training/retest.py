@@ -55,7 +55,7 @@ def retest(
 def check_overrides(tested: RunReader, overrides: Sequence[str], config_dir: str | None = None) -> None:
     """Raise `UserError` for overrides that no test of the run can have: keys that are not there, values of no type."""
     others = [override for override in overrides if not override.startswith(EXPERIMENT)]
-    find_components(check(Config, changed(tested.config, others, config_dir)))
+    find_components(check(Config, with_overrides(tested.config, others, config_dir)))
 
 
 def plan_test(
@@ -73,10 +73,10 @@ def plan_test(
     if named:
         experiment = named[-1].removeprefix(EXPERIMENT)
         asked = _ask(experiment, trained, tested.path, config_dir)
-        plain = changed(as_asked(trained, asked), others, config_dir)
+        plain = with_overrides(as_asked(trained, asked), others, config_dir)
         about = cell(check(Config, asked), experiment, others)
     else:
-        plain, about = changed(trained, others, config_dir), {}
+        plain, about = with_overrides(trained, others, config_dir), {}
     if (tested.path / "checkpoints" / "best.pt").exists():
         plain["init"] = str(tested.path)
     elif trained["train"]["steps"] and before.train.steps:
@@ -120,7 +120,9 @@ def as_asked(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     return {**trained, "data": {**asked["data"], **own}, "algo": asked["algo"], "test": asked["test"]}
 
 
-def changed(config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
+def with_overrides(
+    config: Mapping[str, Any], overrides: Sequence[str], config_dir: str | None = None
+) -> dict[str, Any]:
     """A run's configuration with other values; `data=NAME` takes a data set as a whole, but for training tasks."""
     plain = deepcopy(dict(config))
     plain["log"] = {**plain["log"], "pictures": False, "tensorboard": False}

@@ -16,7 +16,7 @@ from metabench.errors import ConfigError, UserError
 from metabench.report.compare import versus
 from metabench.tasks import Examples, Tasks
 from metabench.training.components import Components
-from metabench.training.retest import changed
+from metabench.training.retest import with_overrides
 from metabench.utils.console import Display
 
 CLASSES = ("maml", "glyphs", "data.queries=3")
@@ -76,7 +76,7 @@ def test_the_card_has_it_where_it_decides_a_number_and_there_alone():
 
 def test_a_run_of_before_the_key_can_be_tested_with_it():
     before = {"data": {}, "algo": {}, "log": {}, "test": {"episodes": 9}}
-    assert changed(before, ["test.inductive_queries=1"])["test"] == {"episodes": 9, "inductive_queries": 1}
+    assert with_overrides(before, ["test.inductive_queries=1"])["test"] == {"episodes": 9, "inductive_queries": 1}
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from metabench.inference.model import Model
 from metabench.report.expected import conform
 from metabench.runs.groups import training_differences, with_training
 from metabench.runs.reader import RunReader
-from metabench.training.retest import changed
+from metabench.training.retest import with_overrides
 from metabench.training.suite import load_suite
 from metabench.training.unseen import check_unseen, trainings
 
@@ -216,7 +216,7 @@ def test_a_test_of_classes_that_were_trained_on_is_refused(tmp_path):
     run = write_run(tmp_path / "run", "data=omniglot", "algo=protonet", metric="accuracy")
     trained = RunReader(run).config
     for overrides, count in ((["data.split=lake"], "236 of the 659"), (["data=omniglot_within_alphabet"], " of the ")):
-        asked = component(changed(trained, overrides)["data"], TaskSource, "data")
+        asked = component(with_overrides(trained, overrides)["data"], TaskSource, "data")
         with pytest.raises(UserError, match=f"trained on .*{count}"):
             check_unseen(trainings(trained), asked)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metabench.algo.modes import mode_product
+from metabench.algo.mode_product import mode_product
 
 
 def test_each_mode_is_its_sum_and_all_of_them_a_kronecker_product():
