@@ -26,7 +26,7 @@ from tex import needs_latex, set_in_latex
 
 from metabench.evaluation.evaluate import estimate
 from metabench.report.expected import Experiments
-from metabench.report.formats import MODULES, SUFFIXES, writer
+from metabench.report.formats import FORMATS, SUFFIXES, writer
 from metabench.report.tables import Part, Report, make_report
 from metabench.report.terminal import show
 from metabench.report.verdict import DEFINITION, Figure, Kind, judge
@@ -527,7 +527,7 @@ def test_no_content_of_a_run_is_a_traceback(data, intact, tmp_path_factory):
         )
     report = made_report(root)
     assert len(report.cells) + len(report.skipped) >= 1
-    for kind in MODULES:
+    for kind in FORMATS:
         assert writer(kind)(report) is not None
     text(report)
 

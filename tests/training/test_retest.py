@@ -202,7 +202,7 @@ def test_a_run_whose_checkpoint_is_gone_has_no_skipped_tests(finished, tmp_path)
 def test_a_run_of_a_version_without_shifts_can_be_tested_under_them():
     config = compose_plain("data=glyphs", "algo=protonet")
     del config["data"]["shift"]
-    assert changed(config, ["data.shift.rotate=45"])["data"]["shift"]["rotate"] == 45
+    assert with_overrides(config, ["data.shift.rotate=45"])["data"]["shift"]["rotate"] == 45
     assert "shift" not in config["data"]
 
 
@@ -232,14 +232,14 @@ def test_a_baseline_without_weights_is_tested_too(tmp_path):
 def test_a_data_set_is_taken_as_a_whole_but_for_training_tasks():
     train = {"ways": 60, "shots": 1, "queries": 5}
     config = {"data": {"ways": 5, "train": train}, "log": {}, "algo": {}, "test": {"episodes": 3}}
-    found = changed(config, ["data=glyphs", "data.ways=20", "test.episodes=7"])
+    found = with_overrides(config, ["data=glyphs", "data.ways=20", "test.episodes=7"])
     assert found["data"]["_target_"] == "metabench.data.glyphs.Glyphs"
     assert found["data"]["train"] == train
     assert (found["data"]["ways"], found["test"]["episodes"], config["test"]["episodes"]) == (20, 7, 3)
     with pytest.raises(ConfigError):
-        changed(config, ["test.episode=7"])
+        with_overrides(config, ["test.episode=7"])
     with pytest.raises(UserError):
-        changed(config, ["+test.more=7"])
+        with_overrides(config, ["+test.more=7"])
 
 
 def test_cells_that_share_a_training_are_tests_of_it(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from metabench.cli.arguments import Parser
 from metabench.cli.output import emit, pick_format
 from metabench.errors import UserError
-from metabench.report.formats import MODULES, SUFFIXES, writer
+from metabench.report.formats import FORMATS, SUFFIXES, writer
 from metabench.utils.exit import leave
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--full", action="store_true", help="on the terminal: reasons, protocols and provenance too")
     parser.add_argument(
         "--format",
-        help=f"{', '.join(MODULES)}; csv: one row per cell; runs: one row per run. Default: by FILE's suffix, else "
+        help=f"{', '.join(FORMATS)}; csv: one row per cell; runs: one row per run. Default: by FILE's suffix, else "
         "terminal tables",
     )
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write there, not to the terminal")
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None, full: bool) -> None:
-    kind = pick_format(kind, output, SUFFIXES, MODULES)
+    kind = pick_format(kind, output, SUFFIXES, FORMATS)
     from metabench.report.expected import Experiments
     from metabench.report.tables import make_report
 

@@ -120,17 +120,11 @@ def read_part(part: Part, path: Path) -> Iterator[tuple[str, np.ndarray]]:
     Raises DataError, naming `path`, for anything damaged, missing or foreign.
     """
     with opened(path) as (names, open_file):
-        index = _index(path, names)
+        index = members(path, names)
         _check_characters(path, part, set(index))
         for character in part.characters:
             chosen = _check_drawings(path, character, index[character])
             yield character, np.stack([decode(path, name, read_member(path, open_file, name)) for name in chosen])
-
-
-def characters_in(path: Path) -> list[str]:
-    """The sorted characters that a zip or folder holds, unchecked."""
-    with opened(path) as (names, _):
-        return sorted(_index(path, names))
 
 
 @contextmanager
@@ -166,7 +160,7 @@ def read_member(path: Path, open_file: Open, name: str) -> bytes:
     return data
 
 
-def _index(path: Path, names: list[str]) -> dict[str, dict[str, str]]:
+def members(path: Path, names: list[str]) -> dict[str, dict[str, str]]:
     """{character: {drawing number: member}}; what is not a drawing is left out (.DS_Store, __MACOSX, folders)."""
     index: dict[str, dict[str, str]] = defaultdict(dict)
     for name in names:
