@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from metabench.config.build import component
 from metabench.config.compose import compose
 from metabench.data.base import TaskSource
+from metabench.data.build import build_source
 from metabench.engine.device import find_device
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.tasks import SPLITS, SplitName, Tasks, TaskSpec
@@ -73,8 +73,7 @@ def tasks(
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ConfigError(name, value, "should be a whole number, 1 or more")
     config = compose(*overrides, config_dir=config_dir)
-    make_source, arguments = component(config.data, TaskSource, "data")
-    source: TaskSource = make_source(config.seed, find_device(device), **arguments)
+    source = build_source(config.data, config.seed, find_device(device))
     if count is None:
         wanted = {"train": None, "validation": config.validation.episodes, "test": config.test.episodes}[split]
         count = source.test_episodes(wanted) if split == "test" and wanted is not None else wanted

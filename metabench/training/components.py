@@ -16,6 +16,7 @@ from metabench.config.build import component
 from metabench.config.schema import Config
 from metabench.config.types import Node
 from metabench.data.base import TaskSource
+from metabench.data.build import build_source
 from metabench.data.loader import TaskLoader
 from metabench.engine.device import open_device
 from metabench.engine.meta_step import MetaStep
@@ -52,9 +53,8 @@ def run_inputs(config: Config, components: dict[str, tuple[type[Any], Node]]) ->
 
 def data_card(config: Config) -> dict[str, Any] | None:
     """The facts of the data at hand; None where it cannot be read here."""
-    make_source, arguments = component(config.data, TaskSource, "data")
     try:
-        return make_source(config.seed, torch.device("cpu"), **arguments).card()
+        return build_source(config.data, config.seed).card()
     except DataError:
         return None
 
@@ -101,11 +101,10 @@ class Components:
         if self.config.init is None or self.config.train.steps:
             return spec
         try:
-            make_source, arguments = component(RunReader(expanded(self.config.init)).config["data"], TaskSource, "data")
-        except (UserError, DamagedError):  # the folder holds a checkpoint alone
+            trained = build_source(RunReader(expanded(self.config.init)).config["data"], self.config.seed)
+        except (UserError, DamagedError):  # the folder holds a checkpoint alone, or the data is not at hand
             return spec
-        trained: TaskSpec = make_source(self.config.seed, torch.device("cpu"), **arguments).spec
-        return replace(spec, num_classes=trained.num_classes)
+        return replace(spec, num_classes=trained.spec.num_classes)
 
     def _start_from(self, run: Path) -> None:
         weights, self.init = load_init(run)

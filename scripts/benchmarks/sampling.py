@@ -11,9 +11,9 @@ import time
 
 import torch
 
-from metabench.config.build import component
 from metabench.config.compose import compose
 from metabench.data.base import TaskSource
+from metabench.data.build import build_source
 
 WORKLOADS = {
     "5-way 1-shot 1-query": (["data.ways=5", "data.queries=1", "algo=maml"], 32),
@@ -34,8 +34,7 @@ def rate(source: TaskSource, batch: int, batches: int = 200) -> float:
 
 def source_of(*overrides: str) -> TaskSource:
     config = compose(*overrides)
-    cls, arguments = component(config.data, TaskSource, "data")
-    return cls(config.seed, torch.device("cpu"), **arguments)
+    return build_source(config.data, config.seed)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from metabench.config.build import component
 from metabench.data import omniglot
 from metabench.data.base import TaskSource
+from metabench.data.build import build_source
 from metabench.data.image_folder import ImageFolder
 from metabench.data.images.bank import ImageBank, ImageSet
 from metabench.data.images.splits import read_split
@@ -81,8 +82,7 @@ def moved(case: tuple[str, ...], *overrides: str) -> Setup:
 
 def source_on_device(setup: Setup) -> TaskSource:
     """The source, with what it keeps of its data loaded."""
-    made, values = component(setup.config.data, TaskSource, "data")
-    source = made(setup.config.seed, META, **values)
+    source = build_source(setup.config.data, setup.config.seed, META)
     for split in SPLITS:
         source.sample(split, 0, 1)
     return source

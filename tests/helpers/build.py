@@ -22,6 +22,7 @@ from metabench.config.compose import composition
 from metabench.config.schema import Config
 from metabench.data import glyphs
 from metabench.data.base import TaskSource
+from metabench.data.build import build_source
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan
 from metabench.tasks import SplitName, Tasks
@@ -101,8 +102,7 @@ def build(*overrides: str, dtype: torch.dtype = torch.float32) -> Setup:
 
 
 def make_source(config: Config) -> TaskSource:
-    source_class, values = component(config.data, TaskSource, "data")
-    return source_class(config.seed, CPU, **values)
+    return build_source(config.data, config.seed)
 
 
 @cache
