@@ -215,6 +215,18 @@ class Skipped:
         return f"{clean_text(self.path.as_posix())}: {self.reason}"
 
 
+def own_folders(outputs: Path = Path("outputs")) -> tuple[list[Path], str]:
+    """The folders of a user's own runs, for where none is named, and a note on what that leaves out.
+
+    A checkout has recorded runs in outputs/reference, hundreds, among which those of a user would be lost.
+    """
+    recorded = outputs / "reference"
+    if not recorded.is_dir():
+        return [outputs], ""
+    own = sorted(path for path in outputs.iterdir() if path.is_dir() and path != recorded and path.name[0] != ".")
+    return (own, f"without {recorded}: name it to see the recorded runs") if own else ([outputs], "")
+
+
 def find(folders: Iterable[Path], tests: bool = True) -> tuple[list[RunReader], list[Skipped]]:
     """Every run in `folders` and below, each once, in order; and what could not be entered.
 

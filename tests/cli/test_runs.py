@@ -12,7 +12,7 @@ import pytest
 from made_runs import write_run
 from program import run_metabench
 
-from metabench.cli.commands import rm, runs, show
+from metabench.cli.commands import report, rm, runs, show
 
 CURVE = [4.0, 2.0, 1.0, 0.5]
 
@@ -43,6 +43,31 @@ def test_a_list_as_table_json_and_csv(work, capsys):
     assert capsys.readouterr().out == "written to list.csv\n"
     (line,) = csv.DictReader((work / "list.csv").open())
     assert (line["name"], line["reason"], line["value"]) == ("two", "stopped by SIGTERM", "")
+
+
+def test_the_recorded_runs_of_a_checkout_are_not_a_users(work, capsys):
+    for name in ("three", "four"):
+        write_run(work / "outputs/reference/sinusoid" / name, "algo=cavia", changes=[])
+    note = "without outputs/reference: name it to see the recorded runs"
+    for command, word in ((runs, "cavia"), (report, "cavia")):
+        command.main([])
+        said = capsys.readouterr().out
+        assert word not in said
+        assert said.splitlines()[-1] == note
+        for named in ("outputs/reference", "outputs"):
+            command.main([named])
+            said = capsys.readouterr().out
+            assert word in said
+            assert note not in said
+    runs.main(["--json"])
+    assert {row["algo"] for row in json.loads(capsys.readouterr().out)} == {"maml", "anil"}
+
+
+def test_where_there_are_none_but_recorded_runs_these_are_listed(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "outputs/reference/sinusoid/three", "algo=cavia", changes=[])
+    monkeypatch.chdir(tmp_path)
+    runs.main([])
+    assert "outputs/reference/sinusoid/three" in capsys.readouterr().out
 
 
 def test_columns_go_where_a_terminal_is_narrow_and_paths_stay_whole(work, monkeypatch, capsys):

@@ -18,7 +18,8 @@ def main(arguments: list[str]) -> None:
         description="All runs below some folders in tables beside the published values, with verdicts and protocols.",
     )
     parser.add_argument(
-        "folder", nargs="*", type=Path, help="outputs by default; links are followed, hidden folders are not entered"
+        "folder", nargs="*", type=Path, help="by default outputs without the recorded runs in outputs/reference; "
+        "links are followed, hidden folders are not entered"
     )
     parser.add_argument("--full", action="store_true", help="on the terminal: reasons, protocols and provenance too")
     parser.add_argument(
@@ -30,14 +31,16 @@ def main(arguments: list[str]) -> None:
     parser.take_config_dir()
     options = parser.parse_args(arguments)
     parser.check_config_dir(options)
-    _report(options.folder or [Path("outputs")], options.format, options.output, options.config_dir, options.full)
+    _report(options.folder, options.format, options.output, options.config_dir, options.full)
 
 
 def _report(folders: list[Path], kind: str | None, output: Path | None, config_dir: str | None, full: bool) -> None:
     kind = pick_format(kind, output, SUFFIXES, FORMATS)
     from metabench.report.expected import Experiments
     from metabench.report.tables import make_report
+    from metabench.runs.reader import own_folders
 
+    folders, note = (folders, "") if folders else own_folders()
     report = make_report(folders, Experiments(config_dir))
     if not report.cells and not report.skipped:
         raise UserError(f"{', '.join(map(str, folders))}: holds no run, which is a folder with a summary.json")
@@ -45,7 +48,10 @@ def _report(folders: list[Path], kind: str | None, output: Path | None, config_d
         from metabench.report.terminal import show
         from metabench.utils.console import open_console
 
-        show(report, open_console(), full=full)
+        console = open_console()
+        show(report, console, full=full)
+        if note:
+            console.print(note)
     else:
         emit(writer(kind)(report), output)
     if not report.cells:

@@ -25,8 +25,9 @@ def main(arguments: list[str]) -> None:
         description="List the runs below some folders: path, data, algorithm, status, test metric, age and size.",
     )
     parser.add_argument(
-        "words", nargs="*", metavar="DIR | KEY=VALUE", help="folders, outputs by default; filters: a column, seed, or "
-        "a key of the configuration, as algo=maml,anil status=complete data.ways=20 'name=try*'",
+        "words", nargs="*", metavar="DIR | KEY=VALUE", help="folders, by default outputs without the recorded runs in "
+        "outputs/reference; filters: a column, seed, or a key of the configuration, as algo=maml,anil status=complete "
+        "data.ways=20 'name=try*'",
     )  # fmt: skip
     parser.add_argument("--sort", default="age", metavar="COLUMN", help=f"{', '.join(SORTS)}; age by default")
     parser.add_argument("--reverse", action="store_true", help="turn the order round")
@@ -42,15 +43,19 @@ def _runs(options: Any) -> None:
     if options.sort not in SORTS:
         raise UserError(f"--sort={options.sort}: {suggest(options.sort, SORTS, 'no such column')}")
     filters = [word for word in options.words if "=" in word and not Path(word).is_dir()]
-    folders = [expanded(word) for word in options.words if word not in filters] or [Path("outputs")]
-    from metabench.runs.reader import find
+    from metabench.runs.reader import find, own_folders
 
+    folders, note = [expanded(word) for word in options.words if word not in filters], ""
+    if not folders:
+        folders, note = own_folders()
     found, skipped = find(folders, tests=False)
     rows = rows_of(found, filters, options.sort)[:: -1 if options.reverse else 1]
     if kind is None:
         _show(rows, len(found))
         for skip in skipped:
             print(f"left out: {skip}")
+        if note:
+            print(note)
         return
     emit(_json(rows) if kind == "json" else _csv(rows), options.output)
 
