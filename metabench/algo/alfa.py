@@ -28,7 +28,7 @@ from metabench.config.types import Count, NonNegative, Positive, Whole
 from metabench.tasks import TaskSpec
 
 
-class ALFA(FastWeights):
+class ALFA(FastWeights, rowwise=True):
     """Gradient descent with generated learning rates and weight decays."""
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metabench.algo.maml import MAML
 
 
-class ANIL(MAML):
+class ANIL(MAML, rowwise=True):
     """MAML on the head alone."""
 
     @property

@@ -17,7 +17,6 @@ from metabench.tasks import Episode, Examples, Metrics, Setting, Tasks, TaskSpec
 
 Mode = Literal["transductive", "inductive"]
 State = Any
-OWN = (__name__.partition(".")[0], "torch")  # packages whose layers are known
 ALONE = 16  # queries predicted at once, each with a copy of the support set
 UNREAD: dict[Setting, str] = {  # why an algorithm refuses tasks of a setting
     "few_shot": "online method; choose an online data set, e.g. data=sinusoid_online",
@@ -34,16 +33,26 @@ class Algorithm(nn.Module, ABC):
     never loops over tasks. A buffer updated in training must change by the mean of the tasks' own updates, so that
     chunks and ranks agree. Raises `ConfigError` for tasks or a backbone that do not fit, `UnreadTasksError` for tasks
     that no setting makes fit.
+
+    What a class says of its own code stands in its head, `class Mine(MAML, rowwise=True)`, and a subclass, which may
+    change that code, says it again:
+
+    - `rowwise`: `predict` reads each example by itself but for batch norms; see `metabench.backbone.alone`
+    - `gives_support`: queries are embedded beside their support set, as TaskNorm needs
     """
 
+    rowwise: ClassVar[bool] = False
+    gives_support: ClassVar[bool] = False
     classifies: ClassVar[bool] = False  # classification only
     settings: ClassVar[tuple[Setting, ...]] = ("few_shot", "online")  # supported settings
     needs_queries: ClassVar[bool] = True  # trains on queries; False if support and query examples are pooled
     own_weights: ClassVar[bool] = False  # adapts weights per task
     uneven_support: ClassVar[bool] = True  # classes of a support set may differ in their number of examples
-    rowwise: ClassVar[bool] = False  # `predict` reads each example by itself but for batch norms; see `backbone.alone`
-    gives_support: ClassVar[bool] = False  # embeds queries beside their support set, as TaskNorm needs; not inherited
     remat = False  # recompute second-order inner steps in the backward pass; set by the runner
+
+    def __init_subclass__(cls, *, rowwise: bool = False, gives_support: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.rowwise, cls.gives_support = rowwise, gives_support
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__()
@@ -65,10 +74,9 @@ class Algorithm(nn.Module, ABC):
             raise ConfigError("backbone.statistics", "batch", "leaks later time steps into earlier ones; use running")
         if self.needs_queries and not spec.train.queries and spec.setting != "sequence":
             raise ConfigError("data.train.queries", 0, f"at least 1: {name} trains on the query loss")
-        if task_norms(self.backbone) and not vars(type(self)).get("gives_support"):
-            raise ConfigError(
-                "backbone.norm", "tasknorm", f"needs maml, fomaml or protonet; {name} embeds queries alone"
-            )
+        if task_norms(self.backbone) and not self.gives_support:
+            valid = f"needs a method that embeds queries beside their support set; {name} embeds them alone"
+            raise ConfigError("backbone.norm", "tasknorm", valid)
         if self.own_weights and any(norm.pooled for norm in norms):
             valid = f"needs weights shared by all tasks, but {name} adapts them per task; use running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)
@@ -200,19 +208,13 @@ class Algorithm(nn.Module, ABC):
         `state` is that of the support set, where it is known.
         """
         state = self.adapt(support) if state is None else state
-        if self._rowwise:
+        if self.rowwise and self.backbone.rowwise:
             return torch.cat([self._each_alone(state, support.x, part) for part in x.split(ALONE, dim=1)], dim=1)
 
         def one(query: Tensor) -> Tensor:
             return self.predict(state, torch.cat([support.x, query.unsqueeze(1)], dim=1))[:, -1]
 
         return torch.vmap(one, in_dims=1, out_dims=1, chunk_size=ALONE)(x)
-
-    @property
-    def _rowwise(self) -> bool:
-        """True where `rowwise` holds: a class or a layer from elsewhere has to say so in its own name."""
-        foreign = any(type(module).__module__.partition(".")[0] not in OWN for module in self.modules())
-        return bool(vars(type(self)).get("rowwise")) if foreign else self.rowwise
 
     def _each_alone(self, state: State, support: Tensor, x: Tensor) -> Tensor:
         """The same where examples meet in batch norms alone, which then know how to keep queries apart."""

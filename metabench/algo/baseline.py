@@ -42,7 +42,7 @@ class Finetune(TypedDict):
     epochs: Count
 
 
-class Baseline(Pretrain):
+class Baseline(Pretrain, rowwise=True):
     """Joint training, then a linear head on fixed features."""
 
     classifies = True

@@ -23,7 +23,7 @@ from metabench.config.types import Positive
 from metabench.tasks import Examples, TaskSpec
 
 
-class BaselinePP(Baseline):
+class BaselinePP(Baseline, rowwise=True):
     """Joint training, then a cosine head on fixed features."""
 
     def __init__(

@@ -18,7 +18,7 @@ from metabench.errors import UnfitBackboneError
 from metabench.tasks import TaskSpec
 
 
-class BOIL(MAML):
+class BOIL(MAML, rowwise=True):
     """MAML on the body alone. Raises `UnfitBackboneError` for one without parameters."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, **descent: Unpack[Descent]) -> None:

@@ -29,7 +29,7 @@ from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 
 
-class CAVIA(MAML):
+class CAVIA(MAML, rowwise=True):
     """Gradient descent on a context vector; all tasks share the network."""
 
     def __init__(

@@ -49,7 +49,7 @@ class InnerLoop(Steps):
     adapt_norm: bool
 
 
-class FastWeights(Algorithm):
+class FastWeights(Algorithm, rowwise=True):
     """θ'_0 = θ; θ'_{j+1} = θ'_j - α ∇ L_S(θ'_j): the state is θ'_J, one copy per task (`[T, *shape]`).
 
     Subclasses define what adapts (`learner`, preceded by the fixed `embed`), the initial weights (`initial`) and the
@@ -58,7 +58,6 @@ class FastWeights(Algorithm):
     """
 
     own_weights = True
-    rowwise = True
     first_order: bool = False  # treat inner gradients as constants
     learned_head: ClassVar[bool] = True  # the head is meta-learned, so its size is fixed
 

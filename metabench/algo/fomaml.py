@@ -8,8 +8,7 @@ from __future__ import annotations
 from metabench.algo.maml import MAML
 
 
-class FOMAML(MAML):
+class FOMAML(MAML, rowwise=True, gives_support=True):
     """MAML without second derivatives; fast weights still carry the identity path to θ."""
 
     first_order = True
-    gives_support = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 from metabench.algo.pretrain import Pretrain
 
 
-class FTL(Pretrain):
+class FTL(Pretrain, rowwise=True):
     """Joint training and fine-tuning on a stream of tasks; in classification each task has a new head."""
 
     settings = ("online",)

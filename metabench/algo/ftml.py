@@ -14,7 +14,7 @@ from __future__ import annotations
 from metabench.algo.maml import MAML
 
 
-class FTML(MAML):
+class FTML(MAML, rowwise=True):
     """MAML's meta-step and inner loop on a stream of tasks."""
 
     settings = ("online",)

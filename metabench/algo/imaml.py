@@ -32,7 +32,7 @@ RELEASED_SHIFT = 10.0  # added to λ in A by the authors' code
 Operator = Callable[[Tensor], Tensor]
 
 
-class IMAML(MAML):
+class IMAML(MAML, rowwise=True):
     """MAML's model with the implicit gradient of the inner solution, independent of the path to it."""
 
     def __init__(

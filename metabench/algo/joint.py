@@ -12,7 +12,7 @@ from metabench.errors import UnreadTasksError
 from metabench.tasks import TaskSpec
 
 
-class Joint(Pretrain):
+class Joint(Pretrain, rowwise=True):
     """Pre-training without fine-tuning."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:

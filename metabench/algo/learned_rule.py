@@ -25,7 +25,7 @@ from metabench.tasks import Examples
 P = 10.0  # of the preprocessing
 
 
-class LearnedRule(FastWeights):
+class LearnedRule(FastWeights, rowwise=True):
     """A step is a function of the weights `[T, P]`, their gradient and the loss, and of what the rule keeps."""
 
     @abstractmethod

@@ -46,7 +46,7 @@ class Kept(NamedTuple):
     weights: Tensor | None = None
 
 
-class LearnedUpdate(LearnedRule):
+class LearnedUpdate(LearnedRule, rowwise=True):
     """A learned start, a learned rule and a memory."""
 
     def __init__(

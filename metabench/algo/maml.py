@@ -23,10 +23,8 @@ class Descent(InnerLoop):
     inner_lr: Positive
 
 
-class MAML(FastWeights):
+class MAML(FastWeights, rowwise=True, gives_support=True):
     """Plain gradient descent with one step size α, `inner_lr`."""
-
-    gives_support = True
 
     def __init__(
         self,

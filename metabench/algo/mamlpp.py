@@ -30,7 +30,7 @@ ALPHA = 0.1  # α₀, from which the authors' step sizes start
 LEAST = 0.03  # least weight of steps before the last while e < 1, relative to their first
 
 
-class MAMLPlusPlus(MAML):
+class MAMLPlusPlus(MAML, rowwise=True):
     """MAML with multi-step loss, learned step sizes, per-step normalisation and derivative-order annealing."""
 
     def __init__(

@@ -42,7 +42,7 @@ class Curvature(nn.Module):
         return found.reshape(gradient.shape)
 
 
-class MetaCurvature(MAML):
+class MetaCurvature(MAML, rowwise=True):
     """MAML with transformed gradients."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, **descent: Unpack[Descent]) -> None:

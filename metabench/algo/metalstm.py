@@ -42,7 +42,7 @@ class Kept(NamedTuple):
     enter: Tensor
 
 
-class MetaLSTM(LearnedRule):
+class MetaLSTM(LearnedRule, rowwise=True):
     """A learned initialisation, and learned gates that scale the weights and their gradient."""
 
     def __init__(

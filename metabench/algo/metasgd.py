@@ -19,7 +19,7 @@ from metabench.errors import ConfigError
 from metabench.tasks import TaskSpec
 
 
-class MetaSGD(FastWeights):
+class MetaSGD(FastWeights, rowwise=True):
     """Gradient descent with a learned step size per weight, initialised uniformly in the interval `inner_lr`."""
 
     def __init__(

@@ -28,7 +28,7 @@ from metabench.tasks import TaskSpec
 TAU = "modulation"  # name of τ among the fast weights
 
 
-class MMAML(MAML):
+class MMAML(MAML, rowwise=True):
     """MAML on a network modulated by a task encoder."""
 
     def __init__(

@@ -31,7 +31,7 @@ from metabench.rng import NOISE, content_keys, uniform
 from metabench.tasks import TaskSpec
 
 
-class MTNet(MAML):
+class MTNet(MAML, rowwise=True):
     """MAML with a learned metric and mask over the outputs of every linear layer and convolution."""
 
     def __init__(

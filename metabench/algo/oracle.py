@@ -38,7 +38,7 @@ class Informed(Network):
         return self.head(F.relu(self.hidden(torch.cat([self.backbone(x), told], dim=-1))))
 
 
-class Oracle(Joint):
+class Oracle(Joint, rowwise=True):
     """Joint training with the entries of `tasks.truth` named in `known` as further inputs."""
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, known: list[str], hidden: Widths) -> None:

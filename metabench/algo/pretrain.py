@@ -20,7 +20,7 @@ from metabench.config.types import Positive, Whole
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
-class Pretrain(MAML):
+class Pretrain(MAML, rowwise=True):
     """Joint training, then gradient descent on the whole network or on the head alone (`finetune`)."""
 
     needs_queries = False

@@ -19,7 +19,7 @@ from metabench.objective import one_hot
 from metabench.tasks import Examples, TaskSpec
 
 
-class PretrainNN(Pretrain):
+class PretrainNN(Pretrain, rowwise=True):
     """Joint training; the state is the embedded support set instead of adapted weights."""
 
     classifies = True

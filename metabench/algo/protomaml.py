@@ -27,7 +27,7 @@ from metabench.objective import one_hot
 from metabench.tasks import TaskSpec
 
 
-class ProtoMAML(MAML):
+class ProtoMAML(MAML, rowwise=True):
     """MAML starting from the head of a prototypical network or of ridge regression."""
 
     learned_head = False

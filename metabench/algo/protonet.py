@@ -17,10 +17,8 @@ from metabench.config.types import Positive
 from metabench.tasks import TaskSpec
 
 
-class ProtoNet(MetricLearner):
+class ProtoNet(MetricLearner, gives_support=True):
     """Nearest class mean in a learned embedding."""
-
-    gives_support = True
 
     def __init__(
         self, spec: TaskSpec, backbone: Backbone, *, distance: Literal["euclidean", "cosine"], scale: Positive

@@ -25,11 +25,10 @@ from metabench.objective import one_hot
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
-class RelationNet(Algorithm):
+class RelationNet(Algorithm, rowwise=True):
     """A learned comparison of feature maps; the state is the summed maps of each class, `[T, ways, C, H, W]`."""
 
     classifies = True
-    rowwise = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from metabench.rng import NOISE, content_keys, shuffle
 from metabench.tasks import Examples, Metrics, Tasks, TaskSpec
 
 
-class Reptile(FastWeights):
+class Reptile(FastWeights, rowwise=True):
     """Inner SGD or Adam on consecutive mini-batches of `inner_batch` examples of the shuffled support set."""
 
     first_order = True

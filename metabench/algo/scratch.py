@@ -12,7 +12,7 @@ from metabench.config.types import Positive, Whole
 from metabench.tasks import TaskSpec
 
 
-class Scratch(MAML):
+class Scratch(MAML, rowwise=True):
     """Gradient descent from a random initialisation."""
 
     first_order = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -17,11 +18,20 @@ class Backbone(nn.Module, ABC):
 
     Built from `metabench.backbone.layers`, whose parameters may be replaced by one copy per task (`[T, *shape]`,
     through `torch.func.functional_call`): the same forward then runs T tasks under T sets of weights.
+
+    `class Mine(Backbone, rowwise=True)` says that its own `forward` reads each example by itself but for batch norms;
+    see `metabench.backbone.alone`. A subclass says it again.
     """
+
+    rowwise: ClassVar[bool] = False
 
     feature_size: int
     map_shape: tuple[int, int, int] | None = None  # [C, H, W] of the last feature map, if there is one
     head_init: HeadInit = None  # initial weights of a linear head on the features, as `Linear` has them
+
+    def __init_subclass__(cls, *, rowwise: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.rowwise = rowwise
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Scale(Section):
     std: Positive
 
 
-class Conv4(Backbone):
+class Conv4(Backbone, rowwise=True):
     """Four blocks of 3x3 convolution, normalisation, ReLU and downsampling; then flattened, or averaged over the map.
 
     With `readout=linear` the last block has no ReLU: features that a ReLU makes positive have one direction in common,

@@ -15,7 +15,7 @@ from metabench.backbone.norm import Statistics, make_norm
 from metabench.config.types import Count, Positive
 
 
-class MLP(Backbone):
+class MLP(Backbone, rowwise=True):
     """Linear map, normalisation and ReLU per hidden layer; the features are the last layer's, before ReLU if `linear`.
 
     Post-ReLU features share a common direction; a closed-form head, as that of `r2d2`, spends one of its few degrees

@@ -40,7 +40,7 @@ class Residual(nn.Module):
         return max_pool(F.leaky_relu(y + beside(x), SLOPE))
 
 
-class ResNet12(Backbone):
+class ResNet12(Backbone, rowwise=True):
     """Four residual blocks, each of which halves the map; then the mean over the last map, or all of it.
 
     84x84 inputs shrink to 42, 21, 10, 5. With `drop` the maps of the last two blocks are thinned in training, by

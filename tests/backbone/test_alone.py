@@ -1,9 +1,15 @@
 """Batch norm of each query in a batch with the support set alone, against one batch after the other."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 import pytest
 import torch
 
+import metabench.algo
+from metabench.algo.fast_weights import FastWeights
 from metabench.algo.maml import MAML
+from metabench.algo.relationnet import RelationNet
 from metabench.backbone.base import batch_norms, queries_alone
 from metabench.backbone.conv4 import Conv4
 from metabench.backbone.layers import max_pool
@@ -82,18 +88,50 @@ class Mixed(MAML):
         return found - found.mean(1, keepdim=True)
 
 
-@pytest.mark.parametrize("rowwise", [False, True])
-def test_a_method_from_elsewhere_is_not_taken_to_read_row_by_row(rowwise):
+class MixedMaps(Conv4):
+    """A backbone of somebody's own, which brings queries together."""
+
+    def maps(self, x):
+        """The maps of each example less the mean of all."""
+        found = super().maps(x)
+        return found - found.mean(1, keepdim=True)
+
+
+class Own(MAML, rowwise=True):
+    """A method of somebody's own, which does not, and says so."""
+
+
+LOOP = {"inner_lr": 0.1, "inner_steps": 1, "eval_inner_steps": 1, "adapt_norm": True}
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "network", "rowwise"),
+    [
+        (Own, LOOP, Conv4, True),
+        (Mixed, LOOP, Conv4, False),
+        (MAML, LOOP, MixedMaps, False),
+        (RelationNet, {"filters": 2, "hidden": 3}, MixedMaps, False),
+    ],
+)
+def test_a_class_from_elsewhere_is_not_taken_to_read_row_by_row_unless_it_says_so(method, values, network, rowwise):
     spec = TaskSpec((1, 16, 16), "cross_entropy", Episode(2, 1, 3), Episode(2, 1, 3))
-    cls = type("Own", (Mixed if not rowwise else MAML,), {"rowwise": True} if rowwise else {})
     torch.manual_seed(0)
-    algo = cls(spec, Conv4((1, 16, 16), **CONV4), inner_lr=0.1, inner_steps=1, eval_inner_steps=1, adapt_norm=True)
-    assert algo.eval()._rowwise is rowwise
+    algo = method(spec, network((1, 16, 16), **CONV4 | {"halvings": 2}), **values).eval()
+    assert (algo.rowwise and algo.backbone.rowwise) is rowwise
     support, x = Examples(torch.rand(2, 2, 1, 16, 16), torch.tensor([[0, 1], [1, 0]])), torch.rand(2, 6, 1, 16, 16)
     with torch.no_grad():
         state = algo.adapt(support)
         each = [algo.predict(state, torch.cat([support.x, x[:, i : i + 1]], dim=1))[:, -1] for i in range(6)]
         torch.testing.assert_close(algo.predict_alone(support, x), torch.stack(each, dim=1))
+
+
+def test_a_method_of_the_program_reads_row_by_row_where_its_base_does():
+    for name in (module.name for module in iter_modules(metabench.algo.__path__)):
+        import_module(f"metabench.algo.{name}")
+    classes = [FastWeights]
+    for cls in classes:
+        classes += [own for own in cls.__subclasses__() if own.__module__.startswith("metabench.")]
+    assert not [cls.__name__ for cls in classes if not cls.rowwise]
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 3)])

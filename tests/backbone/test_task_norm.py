@@ -86,5 +86,5 @@ def test_queries_do_not_see_each_other_and_all_parameters_learn(algo, kind):
 
 def test_methods_that_embed_queries_alone_are_refused():
     for algo in ("mamlpp", "relationnet", "reptile"):
-        with pytest.raises(ConfigError, match=r"backbone\.norm=tasknorm: needs maml, fomaml or protonet"):
+        with pytest.raises(ConfigError, match=r"backbone\.norm=tasknorm: needs a method that embeds queries beside"):
             build(*small(algo, "glyphs"), "backbone.norm=tasknorm")
