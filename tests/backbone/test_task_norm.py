@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from build import build, small
+from build import ALGOS, build, class_of, small
 from torch import Tensor
 from torch.func import functional_call
 
@@ -84,7 +84,10 @@ def test_queries_do_not_see_each_other_and_all_parameters_learn(algo, kind):
     assert all(norm.context is None for norm in norms)
 
 
-def test_methods_that_embed_queries_alone_are_refused():
+def test_methods_that_embed_queries_alone_are_refused_and_the_others_named():
+    able = {"maml", "fomaml", "protonet"}
+    assert {algo for algo in ALGOS if class_of(algo).gives_support} == able
+    named = r"backbone\.norm=tasknorm: needs (?=.*maml)(?=.*fomaml)(?=.*protonet).* beside their support set, unlike"
     for algo in ("mamlpp", "relationnet", "reptile"):
-        with pytest.raises(ConfigError, match=r"backbone\.norm=tasknorm: needs a method that embeds queries beside"):
+        with pytest.raises(ConfigError, match=named):
             build(*small(algo, "glyphs"), "backbone.norm=tasknorm")

@@ -18,8 +18,11 @@ def main(arguments: list[str]) -> None:
         description="All runs below some folders in tables beside the published values, with verdicts and protocols.",
     )
     parser.add_argument(
-        "folder", nargs="*", type=Path, help="by default outputs without the recorded runs in outputs/reference; "
-        "links are followed, hidden folders are not entered"
+        "folder",
+        nargs="*",
+        type=Path,
+        help="by default outputs without the recorded runs in outputs/reference; "
+        "links are followed, hidden folders are not entered",
     )
     parser.add_argument("--full", action="store_true", help="on the terminal: reasons, protocols and provenance too")
     parser.add_argument(
