@@ -75,10 +75,8 @@ class Algorithm(nn.Module, ABC):
         if self.needs_queries and not spec.train.queries and spec.setting != "sequence":
             raise ConfigError("data.train.queries", 0, f"at least 1: {name} trains on the query loss")
         if task_norms(self.backbone) and not self.gives_support:
-            valid = (
-                f"needs maml, fomaml, protonet or another that embeds queries beside their support set, unlike {name}"
-            )
-            raise ConfigError("backbone.norm", "tasknorm", valid)
+            able = "maml, fomaml, protonet or another that embeds queries beside their support set"
+            raise ConfigError("backbone.norm", "tasknorm", f"needs {able}, unlike {name}")
         if self.own_weights and any(norm.pooled for norm in norms):
             valid = f"needs weights shared by all tasks, but {name} adapts them per task; use running or batch"
             raise ConfigError("backbone.statistics", "pooled", valid)
