@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,18 @@ def entries(group: str, folders: list[Path]) -> dict[str, str]:
             if path.suffix == ".yaml" and path.is_file() and not path.name.startswith("_"):
                 found.setdefault(name, description(path))
     return dict(sorted(found.items()))
+
+
+def keys(group: str, folders: list[Path]) -> set[str]:
+    """All keys that configs of `group` in `folders` have; those that cannot be read have none."""
+    import yaml
+
+    found: set[str] = set()
+    for path in (path for folder in folders for path in _files(folder / group) if path.suffix == ".yaml"):
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found |= values.keys() if isinstance(values, dict) else set()
+    return found
 
 
 def _files(root: Path) -> Iterator[Path]:

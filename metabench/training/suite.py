@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from metabench.config.catalog import entries, folders
+from metabench.config.catalog import entries, folders, keys
 from metabench.config.compose import compose_plain
 from metabench.errors import ConfigError, DataError, suggest
 from metabench.runs.own_files import REFUSED, TESTS
@@ -64,7 +64,11 @@ def run_suite(
     """
     plan_test(run, shared, config_dir=config_dir)
     for overrides in suite.values():
-        check_overrides(run, [*overrides, *shared], config_dir)
+        try:
+            check_overrides(run, [*overrides, *shared], config_dir)
+        except ConfigError as fault:
+            if not _of_another_method(fault, run, config_dir):
+                raise
     found: dict[str, dict[str, Any] | str] = {}
     for name, overrides in suite.items():
         display.say(f"\ntest {name}: {' '.join(overrides)}")
@@ -81,6 +85,12 @@ def run_suite(
     if display.results:
         display.console.print("", suite_table(found))
     return found
+
+
+def _of_another_method(fault: ConfigError, run: RunReader, config_dir: str | None) -> bool:
+    """True for a key of the algorithm that the run's has not, but another: inner steps of a method without any."""
+    root, _, key = fault.key.partition(".")
+    return root == "algo" and key not in run.config["algo"] and key in keys("algo", folders(config_dir))
 
 
 def _of_the_test(fault: ConfigError | DataError, overrides: Sequence[str]) -> bool:

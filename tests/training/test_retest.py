@@ -157,6 +157,25 @@ def test_a_suite_of_shifts_is_that_of_the_data_of_the_run(finished):
     assert set(refused) == {"ways50", *({"omniglot"} - found.keys())}  # where Omniglot is not at hand
 
 
+def test_a_suite_skips_what_is_of_other_methods_and_refuses_what_is_of_none(tmp_path):
+    cwd = tmp_path / "work"
+    (cwd / "my/suite").mkdir(parents=True)
+    tests = {"steps": "{a: [data.shots=2], b: [algo.eval_inner_steps=5]}", "typo": "{a: [algo.eval_inner_stepz=5]}"}
+    for name, text in tests.items():
+        (cwd / f"my/suite/{name}.yaml").write_text(f"# @package _global_\n# a suite\ntests: {text}\n")
+    done = run_metabench("--config-dir=my", *SINUSOID, "algo=r2d2", "suite=steps", cwd=cwd)
+    assert (done.code, done.err) == (0, "")
+    assert "skipped: algo.eval_inner_steps=5: no such key" in done.out
+    (path,) = made(cwd)
+    assert json.loads(path.read_text())["test_of"]["name"] == "a"
+    run = str(only_run(cwd))
+    again = run_metabench("test", run, "suite=steps", "--config-dir=my", cwd=cwd)
+    assert (again.code, again.err, "skipped: " in again.out) == (0, "", True)
+    for wrong in (("suite=typo",), ("suite=steps", "algo.eval_inner_steps=3")):
+        done = run_metabench("test", run, *wrong, "--config-dir=my", cwd=cwd)
+        assert (done.code, done.err.count("\n"), "no such key" in done.err) == (2, 1, True)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
