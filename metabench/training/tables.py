@@ -39,7 +39,7 @@ def card_lines(card: dict[str, Any], command: Sequence[str]) -> list[str]:
 
 
 def _training(training: dict[str, Any]) -> list[str]:
-    """What was trained and how, what it began with, and the model."""
+    """The length of training, its tasks and learning rate, what it began with, and the model."""
     steps, init = training["meta_steps"], training.get("init")
     schedule = [f"{steps} meta-steps of {training['tasks_per_step']} tasks", *_episode(training)]
     how = [*schedule, f"learning rate {training['learning_rate']}"] if steps else ["none"]

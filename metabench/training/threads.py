@@ -21,7 +21,7 @@ def settle_threads(components: Components, directory: RunDirectory) -> None:
     config, display = components.config, components.display
     if components.device.type != "cpu" or config.device.threads is not None or components.ranks.size > 1:
         return
-    if components.steps and components.plan.threads is not None:
+    if components.steps and _planned(components) is not None:
         return
     held = directory.held() or {}
     if directory.goes_on and isinstance(began := held.get("threads"), int):
@@ -36,3 +36,11 @@ def settle_threads(components: Components, directory: RunDirectory) -> None:
             f"other processes leave {fewer} of {threads} cores free: {fewer} thread{'s' if fewer > 1 else ''} "
             f"(device.threads={threads} takes all)"
         )
+
+
+def _planned(components: Components) -> int | None:
+    """The threads of the plan; None too where the model fails on a task: the run, once begun, says and records that."""
+    try:
+        return components.plan.threads
+    except Exception:
+        return None
