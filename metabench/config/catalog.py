@@ -31,12 +31,9 @@ OPTIONAL = {"experiment", "bench", "suite", "tracker"}  # groups of which a run 
 def entries(group: str, folders: list[Path]) -> dict[str, str]:
     """Name and description of each config of `group` in `folders`; of two with one name the first folder's."""
     found: dict[str, str] = {}
-    for folder in folders:
-        root = folder / group
-        for path in _files(root):
-            name = path.relative_to(root).with_suffix("").as_posix()
-            if path.suffix == ".yaml" and path.is_file() and not path.name.startswith("_"):
-                found.setdefault(name, description(path))
+    for root in (folder / group for folder in folders):
+        for path in _configs(root):
+            found.setdefault(path.relative_to(root).with_suffix("").as_posix(), description(path))
     return dict(sorted(found.items()))
 
 
@@ -45,11 +42,18 @@ def keys(group: str, folders: list[Path]) -> set[str]:
     import yaml
 
     found: set[str] = set()
-    for path in (path for folder in folders for path in _files(folder / group) if path.suffix == ".yaml"):
+    for path in (path for folder in folders for path in _configs(folder / group)):
         with suppress(OSError, ValueError, yaml.YAMLError):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
             found |= values.keys() if isinstance(values, dict) else set()
     return found
+
+
+def _configs(root: Path) -> Iterator[Path]:
+    """The files below `root` that can be chosen."""
+    for path in _files(root):
+        if path.suffix == ".yaml" and path.is_file() and not path.name.startswith("_"):
+            yield path
 
 
 def _files(root: Path) -> Iterator[Path]:

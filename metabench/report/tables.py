@@ -110,9 +110,12 @@ class Report:
         return [str(skip) for skip in self.skipped]
 
 
-def make_report(folders: Iterable[Path], experiments: Experiments) -> Report:
-    """Every run below `folders`, against what `experiments` ask for; raises `UserError` for what is no folder."""
-    found, skipped = find(folders)
+def make_report(folders: Iterable[Path], experiments: Experiments, without: Path | None = None) -> Report:
+    """Every run below `folders` but for those in `without`, against what `experiments` ask for.
+
+    Raises `UserError` for what is no folder.
+    """
+    found, skipped = find(folders, without=without)
     runs = []
     for run in found:
         try:

@@ -9,7 +9,8 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,9 @@ from metabench.runs.summary import HUGE, Summary, Values, parse
 from metabench.runs.untrusted import LONGEST, check_file, clean, clean_text, read_content, read_yaml
 from metabench.utils.files import DamagedError
 
+OUTPUTS = Path("outputs")
+RECORDED = OUTPUTS / "reference"  # of a checkout
+APART = f"without {RECORDED}: name it to see the recorded runs"
 GOES_ON = ("running", "stopped", "no status")  # how a run stands that the same command continues
 SECTIONS = ("algo", "data", "backbone", "optim", "train", "device")  # of every configuration
 
@@ -215,20 +219,18 @@ class Skipped:
         return f"{clean_text(self.path.as_posix())}: {self.reason}"
 
 
-def own_folders(outputs: Path = Path("outputs")) -> tuple[list[Path], str]:
-    """The folders of a user's own runs, for where none is named, and a note on what that leaves out.
-
-    A checkout has recorded runs in outputs/reference, hundreds, among which those of a user would be lost.
-    """
-    recorded = outputs / "reference"
-    if not recorded.is_dir():
-        return [outputs], ""
-    own = sorted(path for path in outputs.iterdir() if path.is_dir() and path != recorded and path.name[0] != ".")
-    return (own, f"without {recorded}: name it to see the recorded runs") if own else ([outputs], "")
+def recorded_apart(folders: Sequence[Path]) -> Path | None:
+    """The recorded runs of a checkout, where no folder is named and `outputs` has others, lost among them."""
+    with suppress(OSError):  # `find` says what cannot be entered
+        others = any(path.is_dir() and path != RECORDED and path.name[0] != "." for path in OUTPUTS.iterdir())
+        return RECORDED if not folders and others and RECORDED.is_dir() else None
+    return None
 
 
-def find(folders: Iterable[Path], tests: bool = True) -> tuple[list[RunReader], list[Skipped]]:
-    """Every run in `folders` and below, each once, in order; and what could not be entered.
+def find(
+    folders: Iterable[Path], tests: bool = True, without: Path | None = None
+) -> tuple[list[RunReader], list[Skipped]]:
+    """Every run in `folders` and below, but for those in `without`, each once, in order; and what could not be entered.
 
     Links to folders are followed, each folder once. Hidden folders, and those within a run that hold checkpoints and
     pictures, are not entered; nor, without `tests`, the one of further tests. Raises `UserError` for a given path that
@@ -259,9 +261,9 @@ def find(folders: Iterable[Path], tests: bool = True) -> tuple[list[RunReader], 
                 runs.append(RunReader(here, named=here == folder))
             inner = []
             for entry in entries:
-                if entry.name.startswith(".") or (is_run and entry.name in own):
-                    continue
                 path = here / entry.name
+                if entry.name.startswith(".") or (is_run and entry.name in own) or path == without:
+                    continue
                 if entry.is_symlink():
                     broken = _link_fault(path)
                     if broken is not None and entry.name not in MARKS:

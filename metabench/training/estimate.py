@@ -68,8 +68,8 @@ def _task(components: Components, mode: Mode, last: bool = False) -> float:
 
     def evaluate(tasks: int) -> float:
         began = _clock()
-        alone = components.config.test.inductive_queries
-        components.evaluate("validation", tasks, mode=mode, alone=alone, last=last)
+        queries = components.config.test.inductive_queries
+        components.evaluate("validation", tasks, mode=mode, alone=queries, last=last)
         return (_clock() - began) / tasks
 
     alone = evaluate(1)

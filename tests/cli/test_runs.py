@@ -63,6 +63,15 @@ def test_the_recorded_runs_of_a_checkout_are_not_a_users(work, capsys):
     assert {row["algo"] for row in json.loads(capsys.readouterr().out)} == {"maml", "anil"}
 
 
+def test_what_cannot_be_followed_beside_recorded_runs_is_said(work, capsys):
+    write_run(work / "outputs/reference/sinusoid/three", "algo=cavia", changes=[])
+    (work / "outputs/lost").symlink_to("nowhere")
+    runs.main([])
+    said = capsys.readouterr().out
+    assert "left out: outputs/lost: " in said
+    assert "cavia" not in said
+
+
 def test_where_there_are_none_but_recorded_runs_these_are_listed(tmp_path, monkeypatch, capsys):
     write_run(tmp_path / "outputs/reference/sinusoid/three", "algo=cavia", changes=[])
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ CASES = {
     "algo=memorymodule data=glyphs chunk=2": "chunk=2: auto: algo=memorymodule writes the examples of all tasks",
     "algo=memorymodule data=sinusoid": "algo=MemoryModule: classification method",
     "data=glyphs backbone.statistics=pooled": "pooled: needs weights shared by all tasks, but MAML adapts them",
-    "algo=mamlpp data=glyphs backbone.norm=tasknorm": "needs maml, fomaml, protonet or another that embeds",
+    "algo=mamlpp data=glyphs backbone.norm=tasknorm": "backbone.norm=tasknorm: needs maml, fomaml, protonet",
     "backbone.norm=tasknorm": "backbone.norm=tasknorm: should be 'batch', 'group', 'layer' or 'none'",
     "algo=reptile algo.reshuffle=false": "algo.reshuffle=False: should be True",
     "train.clip_each=layer": "train.clip_each=layer: should be 'module'",

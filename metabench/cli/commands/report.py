@@ -41,10 +41,10 @@ def _report(folders: list[Path], kind: str | None, output: Path | None, config_d
     kind = pick_format(kind, output, SUFFIXES, FORMATS)
     from metabench.report.expected import Experiments
     from metabench.report.tables import make_report
-    from metabench.runs.reader import own_folders
+    from metabench.runs.reader import APART, OUTPUTS, recorded_apart
 
-    folders, note = (folders, "") if folders else own_folders()
-    report = make_report(folders, Experiments(config_dir))
+    without, folders = recorded_apart(folders), folders or [OUTPUTS]
+    report = make_report(folders, Experiments(config_dir), without)
     if not report.cells and not report.skipped:
         raise UserError(f"{', '.join(map(str, folders))}: holds no run, which is a folder with a summary.json")
     if kind is None:
@@ -53,8 +53,8 @@ def _report(folders: list[Path], kind: str | None, output: Path | None, config_d
 
         console = open_console()
         show(report, console, full=full)
-        if note:
-            console.print(note)
+        if without is not None:
+            console.print(APART)
     else:
         emit(writer(kind)(report), output)
     if not report.cells:

@@ -43,19 +43,18 @@ def _runs(options: Any) -> None:
     if options.sort not in SORTS:
         raise UserError(f"--sort={options.sort}: {suggest(options.sort, SORTS, 'no such column')}")
     filters = [word for word in options.words if "=" in word and not Path(word).is_dir()]
-    from metabench.runs.reader import find, own_folders
+    from metabench.runs.reader import APART, OUTPUTS, find, recorded_apart
 
-    folders, note = [expanded(word) for word in options.words if word not in filters], ""
-    if not folders:
-        folders, note = own_folders()
-    found, skipped = find(folders, tests=False)
+    folders = [expanded(word) for word in options.words if word not in filters]
+    without = recorded_apart(folders)
+    found, skipped = find(folders or [OUTPUTS], tests=False, without=without)
     rows = rows_of(found, filters, options.sort)[:: -1 if options.reverse else 1]
     if kind is None:
         _show(rows, len(found))
         for skip in skipped:
             print(f"left out: {skip}")
-        if note:
-            print(note)
+        if without is not None:
+            print(APART)
         return
     emit(_json(rows) if kind == "json" else _csv(rows), options.output)
 
