@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metabench.errors import format_value
-from metabench.runs.experiment import FULL
+from metabench.runs.experiment import FULL, names_of
 from metabench.runs.reader import RunReader, Skipped
 from metabench.runs.run_id import flat
 from metabench.runs.summary import OF_MODES
 
+OF_ALGORITHM = ("algo.", "experiment=")  # overrides of a test that its card does not show
 NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
 
 
@@ -28,9 +29,15 @@ def reason_to_leave_out(run: RunReader) -> Skipped | None:
 
 
 def _card(run: RunReader) -> dict[str, Any]:
-    """All that runs of one column must share: the test card but for the modes of prediction, and the version."""
+    """All that runs of one column must share: the test card but for the modes of prediction, and the version.
+
+    Of further tests also the values of the algorithm that they set, which no test card has.
+    """
     card = {key: value for key, value in run.summary.protocol.test.items() if key not in OF_MODES}
-    return flat(card) | {"metabench": run.summary.environment.metabench}
+    card = flat(card) | {"metabench": run.summary.environment.metabench}
+    given = (run.summary.test_of or {}).get("overrides")
+    own = sorted(str(one) for one in given if str(one).startswith(OF_ALGORITHM)) if isinstance(given, list) else []
+    return card | {"overrides": " ".join(own)} if own else card
 
 
 def alike(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
@@ -38,8 +45,9 @@ def alike(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]]:
     cards = [_card(run) for run in runs]
     if not cards:
         return [], []
-    most = Counter(map(repr, cards)).most_common(1)[0][0]
-    common = next(card for card in cards if repr(card) == most)
+    counts = Counter(map(repr, cards))
+    common = max(cards, key=lambda card: (counts[repr(card)], -len(card.get("overrides", ""))))  # the suite's own
+    most = repr(common)
     kept, left_out = [], []
     for run, card in zip(runs, cards, strict=True):
         if repr(card) == most:
@@ -88,13 +96,13 @@ def tests_of(kept: Sequence[RunReader], runs: Iterable[RunReader], names: Iterab
     left_out = []
     known = {run.summary.identity for run in kept}
     for name in names:
-        named = [run for run in runs if run.summary.test_of and run.summary.test_of.get("name") == name]
+        named = [run for run in runs if name in names_of(run.summary.test_of or {})]
         same, spare = alike(named)
         left_out += spare
         for run in same:
             of = str((run.summary.test_of or {}).get("run"))
             if run.tested is None or of not in known:
                 left_out.append(Skipped(run.path, "is a test of a run that is not on the board"))
-            else:
-                found.setdefault(of, {}).setdefault(name, run)
+            elif (first := found.setdefault(of, {}).setdefault(name, run)) is not run:
+                left_out.append(Skipped(run.path, f"the test {name} is there already: {first.path}"))
     return found, left_out

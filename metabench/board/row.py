@@ -14,7 +14,7 @@ from metabench.board.eligible import Tests
 from metabench.errors import format_value
 from metabench.report.cells import Runs, algorithm, figure_of, over_seeds
 from metabench.report.verdict import Figure
-from metabench.runs.reader import RunReader, Skipped
+from metabench.runs.reader import RunReader, Skipped, read_refused
 from metabench.utils.files import DamagedError
 
 MODES = ("inductive", "transductive")
@@ -100,15 +100,19 @@ def make_row(
         if column.test is not None:
             below = [tests.get(run.summary.identity, {}).get(column.test) for run in runs]
             shown = tuple(run for run in below if run is not None)
-            if shown:
-                missing = [run for run, test in zip(runs, below, strict=True) if test is None]
-                left_out += [Skipped(run.path, f"has no test {column.test}: the cell is without it") for run in missing]
+            missing = [run for run, test in zip(runs, below, strict=True) if test is None] if shown else []
+            refused = {run.path: read_refused(run.path).get(column.test) for run in missing}
+            for path, reason in refused.items():
+                why = f"{reason}: the cell is empty" if reason else "the cell is without it"
+                left_out.append(Skipped(path, f"has no test {column.test}: {why}"))
+            if any(refused.values()):  # the mean of the seeds that came through would be of no method
+                continue
         for mode in MODES:
             figures = [figure_of(run, mode, column.at) for run in shown]
             found = tuple(figure for figure in figures if figure is not None)
             if found and len(found) == len(shown):
-                cells[mode][column.title] = over_seeds(shown, found, mode, column.at)
-            elif found and mode == prediction:  # the mean of the seeds that came through would be of no method
+                cells[mode][column.title] = over_seeds(shown, found, mode, at=column.at)
+            elif found and mode == prediction:  # for the same reason
                 lost = [run for run, figure in zip(shown, figures, strict=True) if figure is None]
                 left_out += [Skipped(run.path, f"has no result of {column.title}: the cell is empty") for run in lost]
     values = None

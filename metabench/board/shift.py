@@ -81,29 +81,41 @@ def _make(board: Board, names: Sequence[str]) -> Shifted:
     left_out = list(board.left_out)
     rows = [_complete(board, row, names) for row in board.rows]
     for row in rows:
+        refused[row.name] = _refused(board, row, names)
         for name in names:
             found = _tests(board, row, name)
-            if not found:
+            if not found or name in refused[row.name]:
                 continue
             try:
                 losses.setdefault(row.name, {})[name] = _loss(board, row, name, found, names)
             except (DamagedError, KeyError) as fault:
                 left_out.append(Skipped(found[0][1].path, f"{fault}; not set against the home test"))
-        said = {name: reason for run in row.runs for name, reason in read_refused(run.path).items() if name in names}
-        refused[row.name] = said
     there = [name for name in names if any(name in found for found in losses.values())]
     return Shifted(replace(board, rows=rows), there, losses, refused, left_out)
 
 
 def _complete(board: Board, row: Row, names: Sequence[str]) -> Row:
-    """The row of the seeds that have the most tests, so that all its numbers are of the same models."""
-    counts = [len({*names} & board.tests.get(run.summary.identity, {}).keys()) for run in row.runs]
+    """The row of the seeds that have the most tests, so that all its numbers are of the same models.
+
+    A test that was tried and has no result counts: the seeds that came through are no method.
+    """
+    counts = [len({*names} & {*board.tests.get(run.summary.identity, {}), *read_refused(run.path)}) for run in row.runs]
     runs = tuple(run for run, count in zip(row.runs, counts, strict=True) if count == max(counts))
     home = [figure_of(run, board.prediction, None) for run in runs]
     found = tuple(figure for figure in home if figure is not None)
     title = board.columns[0].title
-    cells = {title: over_seeds(runs, found, board.prediction, None)} if len(found) == len(runs) else {}
+    cells = {title: over_seeds(runs, found, board.prediction)} if len(found) == len(runs) else {}
     return replace(row, runs=runs, cells=cells)
+
+
+def _refused(board: Board, row: Row, names: Sequence[str]) -> dict[str, str]:
+    """Why a method has no result of a test, by name: it has none where one of its seeds has none."""
+    return {
+        name: reason
+        for run in row.runs
+        for name, reason in read_refused(run.path).items()
+        if name in names and name not in board.tests.get(run.summary.identity, {})
+    }
 
 
 def _tests(board: Board, row: Row, name: str) -> list[tuple[RunReader, RunReader]]:

@@ -39,7 +39,7 @@ def seeds_table(jobs: Mapping[Path, Sequence[str]]) -> Table | None:
         runs = tuple(group.values())
         test = runs[0].summary.test
         figures = tuple(figure for run in runs if (figure := figure_of(run, test.prediction, None)) is not None)
-        mean = over_seeds(runs, figures, test.prediction, True)
+        mean = over_seeds(runs, figures, test.prediction)
         own = " ".join(o for o in jobs[runs[0].path] if o not in shared and not o.startswith("seed="))
         result = f"{test.metric} {format_metric(test.metric, mean.mean, mean.ci95)}"
         table.add_row(*map(Text, (own, result, str(len(runs)))))

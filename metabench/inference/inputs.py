@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from metabench.data.base import TaskSource
-from metabench.data.images.pictures import open_picture
+from metabench.data.images.pictures import open_picture, upright
 from metabench.errors import DataError, UserError
 
 Picture = Image.Image | np.ndarray | Tensor | str | Path
 Inputs = Sequence[Picture] | Sequence[float] | np.ndarray | Tensor
+COLOURS = (3, 4)  # channels of a picture whose last axis they are
 LARGEST = 16.0  # of a prepared input: normalised images are within; values of 0 to 255 are not prepared
 
 
@@ -32,8 +33,11 @@ def prepare_inputs(given: Inputs, source: TaskSource) -> Tensor:
     shape = source.spec.input_shape
     if len(shape) != 3:
         return _points(given, shape)
-    if isinstance(given, (np.ndarray, Tensor)) and not given.ndim:
-        raise UserError("images: should be a list of images, or an array [N, …]")
+    if isinstance(given, (np.ndarray, Tensor)):
+        if not given.ndim:
+            raise UserError("images: should be a list of images, or an array [N, …]")
+        if given.ndim == 3 and given.shape[-1] in COLOURS and not _is_floating(given):
+            raise UserError(f"an array of shape {list(given.shape)}: is one image; give a list of images")
     try:
         images = list(given)
     except TypeError:
@@ -42,6 +46,10 @@ def prepare_inputs(given: Inputs, source: TaskSource) -> Tensor:
     if not found:
         raise UserError("no images: give at least one")
     return torch.stack(found)
+
+
+def _is_floating(array: np.ndarray | Tensor) -> bool:
+    return array.is_floating_point() if isinstance(array, Tensor) else bool(np.issubdtype(array.dtype, np.floating))
 
 
 def _points(given: Any, shape: tuple[int, ...]) -> Tensor:
@@ -61,7 +69,9 @@ def _image(one: Picture | float, number: int, source: TaskSource) -> Tensor:
     shape, name = source.spec.input_shape, f"image {number}"
     if isinstance(one, (str, Path)):
         one, name = open_picture(one), str(one)
-    if not isinstance(one, Image.Image):
+    elif isinstance(one, Image.Image):
+        one = _upright(one, name)
+    else:
         values = one if isinstance(one, Tensor) else torch.as_tensor(np.asarray(one))
         if values.is_floating_point():
             values = values.unsqueeze(0) if values.ndim == 2 and shape[0] == 1 else values
@@ -73,6 +83,14 @@ def _image(one: Picture | float, number: int, source: TaskSource) -> Tensor:
     try:
         return source.prepare(one)
     except DataError as fault:
+        raise DataError(f"{name}: {fault}") from None
+
+
+def _upright(picture: Image.Image, name: str) -> Image.Image:
+    """An open picture as `open_picture` gives that of a file."""
+    try:
+        return upright(picture)
+    except Exception as fault:  # of a file that is read only now: whatever Pillow raises on damaged bytes
         raise DataError(f"{name}: {fault}") from None
 
 
@@ -89,7 +107,7 @@ def _picture(values: Tensor, name: str) -> Image.Image:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4)):
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in COLOURS):
         raise UserError(f"{name} of shape {list(values.shape)}: should be [H, W], [H, W, channels] or [channels, H, W]")
     return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
 

@@ -42,10 +42,10 @@ class Classes:
         return len(self.names)
 
     def as_array(self) -> np.ndarray:
-        """The names `[ways]`, of their own type where they have one in common."""
+        """The names `[ways]`, of their own type where they have one in common that NumPy keeps as they are."""
         kinds = {type(name) for name in self.names}
-        if len(kinds) == 1 and kinds <= {*PLAIN}:
-            return np.asarray(self.names)
+        if len(kinds) == 1 and kinds <= {*PLAIN} and (array := np.asarray(self.names)).tolist() == self.names:
+            return array
         array = np.empty(len(self.names), dtype=object)
         array[:] = self.names
         return array

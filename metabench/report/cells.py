@@ -160,14 +160,14 @@ def _cell(place: tuple[str, str, str, str], runs: Runs, paper: Published | None,
         fault = fault or Verdict(Kind.NOT_COMPARABLE, said)
         mode, at = test.prediction, None
         figures = tuple(_final(run, mode) for run in runs)
-    ours = over_seeds(runs, figures, mode, at)
+    ours = over_seeds(runs, figures, mode, at=at)
     verdict = Verdict(Kind.NONE)
     if paper is not None:
         verdict = fault or judge(ours, paper.value, paper.ci95, test.metric, figures)
     return Cell(*place, runs, mode, figures, _is_final(runs[0], at), ours, paper, verdict)
 
 
-def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, at: int | None) -> Figure:
+def over_seeds(runs: Runs, figures: tuple[Figure, ...], mode: str, *, at: int | None = None) -> Figure:
     """The mean over seeds and its interval, of the results after `at` steps, the final ones if None.
 
     See `verdict.METHOD`.

@@ -5,7 +5,7 @@ None of it is part of a run's identity: the same configuration given by plain ov
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from metabench.config.schema import Config
@@ -17,6 +17,7 @@ FREE = (
     *("device", "engine", "chunk", "remat", "resume", "run_dir", "name", "log", "tracker", "checkpoint"),
 )
 FREE_PARTS = ("data.root", "data.download", "data.memory")
+OF_CELL = ("experiment", "board", "budget")
 
 
 def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:
@@ -28,8 +29,8 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
     """
     overrides = list(overrides)
     tuned = [override for override in overrides if config.board and override.lstrip("+~").startswith("algo.")]
-    free = {*FREE, "algo"} if config.board else {*FREE}
-    changes = [override for override in overrides if (experiment or config.board) and not _free(override, free)]
+    also = {"algo"} if config.board else ()
+    changes = [override for override in overrides if (experiment or config.board) and not _free(override, also)]
     published = {**config.published.model_dump(), "cost": cost(config)} if config.published else None
     return {
         "experiment": experiment,
@@ -41,6 +42,27 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
     }
 
 
+def with_names(held: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a finished run with all that it is called: the same configuration, asked for as `cell` says.
+
+    An experiment names a run of plain overrides, a board as it stands one that repeated its values, a suite a test.
+    """
+    found = dict(held)
+    unchanged = held.get("changes") and not cell["changes"] and all(held.get(k) == cell[k] for k in OF_CELL)
+    if unchanged or (cell["experiment"] and not held.get("experiment")):
+        found |= cell
+    if cell.get("test_of") and (new := names_of(cell["test_of"])):
+        names = dict.fromkeys([*names_of(held.get("test_of") or {}), *new])
+        found["test_of"] = {**cell["test_of"], "names": list(names)}
+    return found
+
+
+def names_of(test: Mapping[str, Any]) -> list[str]:
+    """The names by which suites call a test, `test_of` of a summary; one of an early version has one or none."""
+    names = test.get("names", [test.get("name")])
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
 def cost(config: Config) -> str:
     """Cost of a run, in numbers that do not depend on the machine."""
     train, episodes = config.train, config.test.episodes
@@ -49,9 +71,10 @@ def cost(config: Config) -> str:
     return f"{trained}, {episodes:,} test tasks"
 
 
-def _free(override: str, free: Collection[str]) -> bool:
+def _free(override: str, also: Collection[str]) -> bool:
+    """True where an override leaves a run what it is: where and how it is computed, its seed, and keys of `also`."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    return key in FREE_PARTS or key.split(".")[0].split("/")[0] in (*free, "hydra")
+    return key in FREE_PARTS or key.split(".")[0].split("/")[0] in (*FREE, *also, "hydra")
 
 
 def cell_line(cell: dict[str, Any]) -> str | None:

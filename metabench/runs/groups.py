@@ -83,7 +83,7 @@ def start(run: RunReader) -> str | None:
     A test of a finished run starts from what that run is a seed of, so that tests of all its seeds are one cell.
     """
     if (tested := run.tested) is not None:
-        return f"a test of {digest(facts(tested))[:12]}"
+        return f"a test of {digest(key(tested))[:12]}"
     init = run.inputs.get("init")
     if init is None and run.finished:
         init = run.summary.protocol.training.get("init")

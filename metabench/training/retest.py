@@ -89,7 +89,7 @@ def plan_test(
     check_unseen(trainings(trained), components["data"])
     content = settled(config, components)
     key = identity(content, inputs)
-    of = {"run": before.identity, "name": name, "overrides": list(overrides)}
+    of = {"run": before.identity, "names": [name] if name else [], "overrides": list(overrides)}
     about = {**(about or cell(config, None, ())), "test_of": of}
     return config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command)
 

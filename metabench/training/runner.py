@@ -14,7 +14,7 @@ import yaml
 
 from metabench.config.schema import Config
 from metabench.errors import UserError
-from metabench.runs.experiment import cell_line
+from metabench.runs.experiment import cell_line, with_names
 from metabench.runs.inputs import check_same_data
 from metabench.runs.own_files import LOG
 from metabench.runs.removal import clear_run
@@ -120,9 +120,9 @@ def _check_finished(summary: dict[str, Any], config: Config, spec: RunSpec, rank
 def _show_finished(
     summary: dict[str, Any], spec: RunSpec, directory: RunDirectory, trackers: Trackers, display: Display
 ) -> dict[str, Any]:
-    """Show a finished run, and give it to trackers that lack it; returns its summary, which names its experiment."""
-    if spec.cell["experiment"] and not summary.get("experiment"):  # it was run by plain overrides before
-        summary |= spec.cell
+    """Show a finished run, and give it to trackers that lack it; returns its summary, with all of its names."""
+    if (named := with_names(summary, spec.cell)) != summary:
+        summary = named
         with directory:
             directory.finish(summary)
     display.finished_before(spec.path)

@@ -10,9 +10,10 @@ from rich.table import Table
 
 from metabench.config.catalog import entries, folders, keys
 from metabench.config.compose import compose_plain
-from metabench.errors import ConfigError, DataError, suggest
+from metabench.errors import ConfigError, DataError, UserError, suggest
 from metabench.runs.own_files import REFUSED, TESTS
 from metabench.runs.reader import RunReader, read_refused
+from metabench.training.metrics import NonFiniteError
 from metabench.training.retest import check_overrides, finished_summary, plan_test, retest
 from metabench.utils.console import Display, format_metric
 from metabench.utils.distributed import silent
@@ -75,7 +76,7 @@ def run_suite(
         try:
             command = ["test", str(run.path), *overrides, *shared]
             found[name] = retest(run, [*overrides, *shared], display, name=name, config_dir=config_dir, command=command)
-        except (ConfigError, DataError) as fault:
+        except (ConfigError, DataError, NonFiniteError) as fault:
             if not _of_the_test(fault, overrides):
                 raise
             found[name] = str(fault)
@@ -93,11 +94,11 @@ def _of_another_method(fault: ConfigError, run: RunReader, config_dir: str | Non
     return root == "algo" and key not in run.config["algo"] and key in keys("algo", folders(config_dir))
 
 
-def _of_the_test(fault: ConfigError | DataError, overrides: Sequence[str]) -> bool:
-    """True where one test cannot be made: a head has another number of ways, or other data are not at hand."""
+def _of_the_test(fault: UserError, overrides: Sequence[str]) -> bool:
+    """True where one test has no result: a head of another number of ways, data not at hand, errors not finite."""
     if isinstance(fault, DataError):
         return any(override.startswith("data=") for override in overrides)
-    return fault.key.partition(".")[0] in OF_MODEL
+    return not isinstance(fault, ConfigError) or fault.key.partition(".")[0] in OF_MODEL
 
 
 def keep_refused(run: Path, found: Mapping[str, dict[str, Any] | str]) -> None:

@@ -82,6 +82,26 @@ def test_a_row_is_of_the_seeds_that_have_all_its_tests(tested):
     assert any("1 row of 1 seed" in note for note in sheet(shifted).notes)
 
 
+def test_a_test_that_one_seed_did_not_come_through_has_no_loss(tmp_path):
+    """The two seeds that came through are no row of their own: all seeds stay, and the reason is said."""
+    home = {"source": "omniglot", "eval_seed": 0}
+    for seed in range(3):
+        given = (f"seed={seed}",)
+        run = made(tmp_path / str(seed), VALUES, overrides=given)
+        of = json.loads((run / "summary.json").read_text())["identity"]
+        tests = {"shots5": {"data": home, "shots": 5}, "rotated": {"data": {**home, "shift": {"rotate": 45.0}}}}
+        for name, card in tests.items():
+            if (seed, name) != (2, "rotated"):
+                test = {"run": of, "names": [name], "overrides": []}
+                made(run / "tests" / name, VALUES - 0.1, overrides=given, card=card, test_of=test)
+    (run / "tests/refused.json").write_text(json.dumps({"rotated": "2 of 9 are not finite"}))
+    (shifted,) = make_shifts([tmp_path], None, "inductive")
+    (row,) = shifted.rows
+    assert [run.seed for run in row.runs] == [0, 1, 2]
+    assert [*shifted.losses["protonet"]] == ["shots5"]
+    assert shifted.refused["protonet"] == {"rotated": "2 of 9 are not finite"}
+
+
 def test_losses_of_three_seeds_have_an_interval_over_seeds_and_tasks_and_those_of_two_have_none():
     values = 0.2 + 0.05 * np.cos(TASKS) + np.array([[0.0], [0.02], [0.1]])
     assert estimate(values).ci95 == pytest.approx(crossed(values).half_width())

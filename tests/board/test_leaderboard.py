@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -85,6 +86,45 @@ def test_a_seed_without_a_test_is_said(tmp_path):
     assert row.cells["K=5"].mean == pytest.approx(0.45, abs=0.01)
     said = [fault.reason for fault in board.left_out]
     assert any("has no test k5" in reason for reason in said), said
+
+
+def three_tested_seeds(folder):
+    """The test K=5 of each of three seeds."""
+    tests = []
+    for seed in range(3):
+        run = made(folder / str(seed), "maml", 0.3, overrides=(f"seed={seed}",))
+        of = json.loads((run / "summary.json").read_text())["identity"]
+        test = {"run": of, "names": ["k5"], "overrides": ["data.shots=5"]}
+        tests.append(made(run / "tests", "maml", 0.4 + seed / 10, test_of=test, overrides=(f"seed={seed}",)))
+    return tests
+
+
+def test_seeds_that_came_through_a_test_are_no_cell(tmp_path):
+    """Where a seed diverged under a test, the mean of the others would be of no method."""
+    *_, test = three_tested_seeds(tmp_path)
+    shutil.rmtree(test)
+    (test.parent / "refused.json").write_text(json.dumps({"k5": "3 of 40 test tasks are not finite"}))
+    (board,) = make_boards([tmp_path], None, "inductive")
+    assert "K=5" not in board.rows[0].cells
+    (skip,) = board.left_out
+    assert str(skip).endswith("2/maml: has no test k5: 3 of 40 test tasks are not finite: the cell is empty")
+
+
+def test_a_column_is_of_tests_that_set_the_algorithm_alike(tmp_path):
+    """A test card does not show values of the algorithm."""
+    test, *_ = three_tested_seeds(tmp_path)
+    change(test, "test_of", "overrides", to=["data.shots=5", "algo.eval_inner_steps=1"])
+    (board,) = make_boards([tmp_path], None, "inductive")
+    assert board.rows[0].cells["K=5"].mean == pytest.approx(0.55, abs=0.01)
+    assert "overrides algo.eval_inner_steps=1 for null" in board.left_out[0].reason
+
+
+def test_a_test_that_is_there_twice_is_said(tmp_path):
+    test, *_ = three_tested_seeds(tmp_path)
+    shutil.copytree(test, test.with_name("more"))
+    (board,) = make_boards([tmp_path], None, "inductive")
+    (skip,) = board.left_out
+    assert str(skip) == f"{test.with_name('more')}: the test k5 is there already: {test}"
 
 
 def test_ranks_and_the_critical_difference_are_those_of_demsar():

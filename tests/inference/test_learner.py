@@ -105,6 +105,13 @@ def test_labels_are_of_any_kind_and_come_back_as_they_were(make):
     assert learner.adapt(IMAGES[:2], mixed).predict(IMAGES[:2]).labels.tolist() == mixed
 
 
+@pytest.mark.parametrize("labels", [[2**63 + 1, -1, 5], ["a\0", "b", "c"], [2**53 + 1, 2**53, 0.5]])
+def test_labels_that_numpy_would_change_come_back_as_they_were(labels, make):
+    learner = make("protonet").adapt(IMAGES[:3], labels)
+    assert learner.predict(IMAGES[:3]).labels.tolist() == labels
+    assert learner.score(IMAGES[:3], labels) == 1
+
+
 def test_curves_are_fitted(make):
     learner = make("maml", "sinusoid")
     fit = learner.adapt([0.0, 1.0, 2.0], [0.0, 0.8, 0.9]).predict([0.5, 1.5])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from build import composed, make_source
-from PIL import Image
+from PIL import ExifTags, Image
 
 from metabench.errors import DataError, UserError
 from metabench.inference.inputs import prepare_inputs
@@ -57,6 +57,18 @@ def test_one_picture_in_every_form_is_one_input(glyphs, tmp_path):
     assert torch.equal(prepare_inputs(np.stack([pixels] * 2), glyphs), found[:2])
 
 
+def test_an_open_picture_is_upright_as_its_file_is(glyphs, tmp_path):
+    pixels = np.zeros((40, 30), dtype=np.uint8)
+    pixels[:9, :9] = 255
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6  # the camera was held sideways
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    with Image.open(tmp_path / "a.png") as picture:
+        found = prepare_inputs([tmp_path / "a.png", picture, Image.fromarray(pixels)], glyphs)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_transparent_is_white(glyphs):
     assert prepare_inputs([Image.new("RGBA", (20, 20), (0, 0, 0, 0))], glyphs).eq(1).all()
 
@@ -82,6 +94,9 @@ def test_floats_are_inputs_already(glyphs):
         (np.full((1, 9, 9), 300), "image 0: should have values of 0 to 255"),
         (np.zeros((1, 9, 9, 9), dtype=np.uint8), r"image 0 of shape \[9, 9, 9\]: should be \[H, W\]"),
         ([Image.new("I;16", (9, 9))], "image 0: a picture of mode I;16: should have 8 bits"),
+        ([Image.new("I", (9, 9), 200)], "image 0: its pixels are 32-bit integers of unknown range"),
+        (np.zeros((20, 20, 3), dtype=np.uint8), r"an array of shape \[20, 20, 3\]: is one image; give a list"),
+        (torch.zeros((20, 20, 4), dtype=torch.uint8), r"an array of shape \[20, 20, 4\]: is one image; give a list"),
     ],
 )
 def test_what_is_no_picture_is_one_line(images, said, glyphs):

@@ -9,7 +9,7 @@ import pytest
 from build import composed
 from program import only_run, run_metabench, summary
 
-from metabench.runs.experiment import cell
+from metabench.runs.experiment import cell, with_names
 from metabench.runs.run_id import identity
 
 SMALL = ("backbone.hidden=[8]", "log.pictures=false", "device=cpu")
@@ -119,3 +119,13 @@ def test_bad_names_are_refused_in_one_line(override, expected, tmp_path):
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"metabench: {expected}")
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("kind", "name"), [("board", "sinusoid"), ("experiment", "sinusoid/maml_k10")])
+def test_a_run_that_repeated_a_value_is_that_of_the_command_without_it(kind, name):
+    """The values decide what a run is, and not whether a command line said them."""
+    bare = {"experiment": None, "board": None, "budget": "full", "published": None, kind: name}
+    repeated, clean = bare | {"changes": ["data.shots=10"]}, bare | {"changes": []}
+    assert with_names(repeated | {"status": "complete"}, clean) == clean | {"status": "complete"}
+    assert with_names(clean, repeated) == clean
+    assert with_names(repeated, clean | {kind: None}) == repeated  # asked for as something else

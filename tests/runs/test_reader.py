@@ -188,6 +188,17 @@ def test_tests_of_all_seeds_are_one_cell_and_those_of_another_model_another(tmp_
     assert sorted(len(cell) for cell in gather(find([tmp_path])[0])[0]) == [1, 2, 3, 3, 3]
 
 
+def test_tests_of_models_of_other_data_are_never_seeds_of_one_cell(tmp_path):
+    for seed, images in enumerate("abb"):
+        card = {"data": {"source": "images", "digest": images}}
+        run = write_run(tmp_path / str(seed), f"seed={seed}", card=card)
+        of = {"run": RunReader(run).summary.identity, "names": [], "overrides": []}
+        other = {"data": {"source": "images", "digest": "c"}}  # that all are tested on
+        write_run(run / "tests/x", f"seed={seed}", "train.steps=0", card=other, test_of=of)
+    cells, spare = gather(find([tmp_path])[0])
+    assert ([[*cell] for cell in cells], spare) == ([[0], [0], [1, 2], [1, 2]], [])
+
+
 def test_plots_and_comparisons_leave_further_tests_to_the_report(tmp_path):
     for name in "ab":
         run = write_run(tmp_path / f"{name}/0", f"algo={'maml' if name == 'a' else 'anil'}", per_step=STEPS)

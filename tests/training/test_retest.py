@@ -55,7 +55,7 @@ def test_the_same_test_again_gives_the_same_accuracies(finished):
     assert found["protocol"]["hash"] == before["protocol"]["hash"]
     assert (path.parent / "episodes.json").read_bytes() == (run / "episodes.json").read_bytes()
     assert found["protocol"]["training"]["init"]["meta_steps"] == before["selected"]["step"]
-    assert found["test_of"] == {"run": before["identity"], "name": None, "overrides": []}
+    assert found["test_of"] == {"run": before["identity"], "names": [], "overrides": []}
 
 
 def test_other_ways_shots_and_data(finished):
@@ -131,7 +131,7 @@ def test_a_suite_skips_what_a_head_of_fixed_size_cannot_do(tmp_path):
     assert (done.code, done.err) == (0, "")
     assert "skipped: data.train.ways=3: should be data.ways, 4" in done.out
     (path,) = made(cwd)
-    assert json.loads(path.read_text())["test_of"]["name"] == "shots"
+    assert json.loads(path.read_text())["test_of"]["names"] == ["shots"]
     again = run_metabench("test", str(only_run(cwd)), "suite=wide", "--config-dir=my", cwd=cwd)
     assert (again.code, again.err, "finished before" in again.out) == (0, "", True)
 
@@ -142,7 +142,7 @@ def test_a_suite_of_shifts_is_that_of_the_data_of_the_run(finished):
     done = run_metabench("test", str(run), "suite=shift", "test.episodes=3", cwd=finished)
     assert (done.code, done.err) == (0, "")
     found = {
-        one["test_of"]["name"]: one
+        one["test_of"]["names"][0]: one
         for path in made(finished)
         if path not in before
         for one in [json.loads(path.read_text())]
@@ -167,13 +167,43 @@ def test_a_suite_skips_what_is_of_other_methods_and_refuses_what_is_of_none(tmp_
     assert (done.code, done.err) == (0, "")
     assert "skipped: algo.eval_inner_steps=5: no such key" in done.out
     (path,) = made(cwd)
-    assert json.loads(path.read_text())["test_of"]["name"] == "a"
+    assert json.loads(path.read_text())["test_of"]["names"] == ["a"]
     run = str(only_run(cwd))
     again = run_metabench("test", run, "suite=steps", "--config-dir=my", cwd=cwd)
     assert (again.code, again.err, "skipped: " in again.out) == (0, "", True)
     for wrong in (("suite=typo",), ("suite=steps", "algo.eval_inner_steps=3")):
         done = run_metabench("test", run, *wrong, "--config-dir=my", cwd=cwd)
         assert (done.code, done.err.count("\n"), "no such key" in done.err) == (2, 1, True)
+
+
+def test_a_suite_goes_on_after_a_test_that_is_not_finite(tmp_path):
+    cwd = tmp_path / "work"
+    (cwd / "my/suite").mkdir(parents=True)
+    tests = "{a: [algo.inner_lr=1e38, algo.eval_inner_steps=9], b: [data.shots=2]}"
+    (cwd / "my/suite/steps.yaml").write_text(f"# @package _global_\n# a suite\ntests: {tests}\n")
+    done = run_metabench("--config-dir=my", *SINUSOID, "algo=maml", "suite=steps", cwd=cwd)
+    assert (done.code, done.err) == (0, "")
+    (path,) = made(cwd)
+    assert json.loads(path.read_text())["test_of"]["names"] == ["b"]
+    for _ in range(2):
+        assert "not finite" in json.loads((only_run(cwd) / "tests/refused.json").read_text())["a"]
+        again = run_metabench("test", str(only_run(cwd)), "suite=steps", "--config-dir=my", cwd=cwd)
+        assert (again.code, again.err) == (0, "")
+
+
+def test_a_test_made_by_hand_is_that_of_a_suite_too(finished, tmp_path):
+    """The name by which a suite, or two, call a test is not part of what it is."""
+    run, before = only_run(finished), {*made(finished)}
+    (tmp_path / "suite").mkdir()
+    for suite, name in (("one", "few"), ("two", "small")):
+        text = f"# @package _global_\n# a suite\ntests: {{{name}: [data.shots=3]}}\n"
+        (tmp_path / f"suite/{suite}.yaml").write_text(text)
+    for asked in ("data.shots=3", "suite=one", "suite=two", "suite=one"):
+        done = run_metabench("test", str(run), asked, f"--config-dir={tmp_path}", cwd=finished)
+        assert (done.code, done.err) == (0, "")
+    (path,) = {*made(finished)} - before
+    found = json.loads(path.read_text())["test_of"]
+    assert (found["names"], found["overrides"]) == (["few", "small"], ["data.shots=3"])
 
 
 @pytest.mark.parametrize(

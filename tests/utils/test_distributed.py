@@ -172,7 +172,7 @@ def test_the_tests_of_a_suite_are_made_by_the_same_ranks(tmp_path):
         assert (first.code, first.err, second.code, second.out, second.err) == (0, "", 0, "", "")
     (one, two) = (
         {
-            found["test_of"]["name"]: found["test"]["mean"]
+            found["test_of"]["names"][0]: found["test"]["mean"]
             for found in map(read_json, folder.rglob("tests/*/summary.json"))
         }
         for folder in (tmp_path / "one", tmp_path / "two")

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from metabench.data.images.ingest import FILTERS
+from metabench.data.images.pictures import upright
 from metabench.errors import DataError
 
 Fit = Literal["stretch", "crop"]
-SIXTEEN_BITS = ("PPM", "PNG")  # formats whose 16 bits Pillow may give as 32-bit integers
 
 
 def decode(path: Path, data: bytes, *, size: int, channels: int, resize: str, fit: Fit) -> np.ndarray:
@@ -24,9 +24,7 @@ def decode(path: Path, data: bytes, *, size: int, channels: int, resize: str, fi
     """
     try:
         with Image.open(io.BytesIO(data)) as file:
-            if file.mode == "I" and file.format not in SIXTEEN_BITS:
-                raise ValueError("its pixels are 32-bit integers of unknown range")
-            return square(ImageOps.exif_transpose(file), size=size, channels=channels, resize=resize, fit=fit)
+            return square(upright(file), size=size, channels=channels, resize=resize, fit=fit)
     except Exception as fault:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, … on damaged bytes
         raise DataError(f"{path}: cannot be read as an image ({_reason(fault)}): replace or remove it") from fault
 

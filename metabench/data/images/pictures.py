@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from metabench.errors import DataError
 
+SIXTEEN_BITS = ("PPM", "PNG")  # formats whose 16 bits Pillow may give as 32-bit integers
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")  # of Pillow's modes
 TRANSPARENT = ("LA", "PA", "RGBA")
 
@@ -16,12 +17,19 @@ def open_picture(path: str | Path) -> Image.Image:
     """The picture in a file, upright as its camera recorded it; raises `DataError` that names the file."""
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture)
+            return upright(picture)
     except OSError as fault:
         reason = fault.strerror or "is no picture that Pillow reads"
         raise DataError(f"{path}: {reason}") from None
     except Exception as fault:  # Pillow raises SyntaxError, ValueError, struct.error, ... on damaged bytes
-        raise DataError(f"{path}: is a damaged picture: {fault}") from None
+        raise DataError(f"{path}: cannot be read as an image ({fault})") from None
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture as its camera recorded it; raises `ValueError` for pixels of unknown range."""
+    if picture.mode == "I" and picture.format not in SIXTEEN_BITS:
+        raise ValueError("its pixels are 32-bit integers of unknown range")
+    return ImageOps.exif_transpose(picture)
 
 
 def flat_picture(picture: Image.Image, mode: str) -> Image.Image:
