@@ -119,10 +119,13 @@ class ImageFolder(FewShotImages):
         return _listing(*(arguments[key] for key in keys)).digest()[:16]
 
     def class_names(self, split: SplitName) -> frozenset[str]:
-        """See `TaskSource`; of published sets the bare names, as several are made of ImageNet or CIFAR-100."""
+        """See `TaskSource`; of published sets the bare names, as several are made of ImageNet or CIFAR-100.
+
+        A class of one's own goes by its folder, whichever folder above it is the root.
+        """
         if self.expected is None:
             assert self.listing is not None
-            return frozenset(f"{self.listing.root.resolve()}: {one.name}" for one in self.listing.splits[split])
+            return frozenset(str(one.folder.resolve()) for one in self.listing.splits[split])
         listing = self.listing or _listing(self.root, self.split_files, self.images, self.holdout, self.expected)
         return frozenset(one.name for one in listing.splits[split])
 

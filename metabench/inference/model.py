@@ -15,7 +15,7 @@ from metabench.config.build import check
 from metabench.config.schema import Config
 from metabench.data.base import TaskSource
 from metabench.errors import ConfigError, UserError, last_line
-from metabench.runs.inputs import load_init
+from metabench.runs.inputs import check_same_start, load_init
 from metabench.runs.reader import RunReader
 from metabench.tasks import Episode, TaskSpec
 from metabench.training.components import find_components
@@ -38,6 +38,7 @@ class Model:
         except (UserError, DamagedError) as fault:
             raise UserError(f"{run}: {fault}") from None
         if self.weights is None and self.config.init is not None:  # nothing was trained: the weights of another run
+            check_same_start(reader)
             self.weights = load_init(expanded(self.config.init))[0]
         found = find_components(self.config)
         (make_source, source), self._backbone, self._algo = found["data"], found["backbone"], found["algo"]

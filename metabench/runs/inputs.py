@@ -15,13 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metabench.errors import ConfigError, DataError, last_line
+from metabench.errors import ConfigError, DataError, UserError, last_line
 from metabench.runs.run_dir import UNFIT, load_best
 from metabench.runs.run_id import flat
 from metabench.utils.files import DamagedError, tensors_digest
 from metabench.utils.paths import expanded
+
+if TYPE_CHECKING:
+    from metabench.runs.reader import RunReader
 
 DIGITS = 16
 _SITES = {"site-packages", "dist-packages"}
@@ -43,13 +46,31 @@ def check_same_data(run: Path, held: Any, now: Any) -> None:
     """Raise `DataError` where the digests of the data that a run began with, and of that at hand, differ."""
     if not isinstance(held, Mapping) or not isinstance(now, Mapping):
         return  # nothing is known of one of them
-    ours, theirs = ({key: value for key, value in flat(card).items() if key.endswith("digest")} for card in (held, now))
+    ours, theirs = content_digests(held), content_digests(now)
     for key in ours.keys() & theirs.keys():
         if ours[key] != theirs[key]:
             raise DataError(
                 f"{run}: the data has changed since this run: its {key} was {ours[key]} and is now {theirs[key]}; "
                 "resume=false runs it anew"
             )
+
+
+def content_digests(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card of data says of its content, and not of how tasks are drawn from it."""
+    return {key: value for key, value in flat(card).items() if key.endswith("digest")}
+
+
+def check_same_start(run: RunReader) -> None:
+    """Raise `UserError` where the model that a run begins with, by path, is not the one that it began with."""
+    init, held = run.config.get("init"), run.inputs.get("init")
+    if init is None or not isinstance(held, dict):
+        return
+    now = load_init(expanded(init))[1]
+    if now["digest"] != held.get("digest"):
+        raise UserError(
+            f"{run.path}: the model in {init} has changed since this run: its digest was {held.get('digest')} and is "
+            f"now {now['digest']}"
+        )
 
 
 def load_init(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,6 +9,7 @@ from metabench.errors import UserError
 LOG = "run.log"
 TESTS = "tests"  # the folder of a run that holds further tests of it, each a run
 REFUSED = "refused.json"  # there: why tests of a suite were not made, by name
+TRAINING_CLASSES = "training_classes"  # in environment.json: of images that the configuration does not name
 MARKS = {"summary.json", "status.json", "metrics.jsonl"}  # a folder with one of these is a run
 FILES = (
     *("config.yaml", "environment.json", "metrics.jsonl", "status.json", "summary.json", "episodes.json"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError, format_value
-from metabench.runs.own_files import FOLDERS, MARKS, REFUSED, TESTS
+from metabench.runs.own_files import FOLDERS, MARKS, REFUSED, TESTS, TRAINING_CLASSES
 from metabench.runs.run_dir import load_best
 from metabench.runs.run_id import first_identity, identity
 from metabench.runs.summary import HUGE, Summary, Values, parse
@@ -114,6 +114,15 @@ class RunReader:
         except (DamagedError, ValueError, KeyError, TypeError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def training_classes(self) -> frozenset[str] | None:
+        """The classes that it was trained on, where its environment.json has them: of a user's own images."""
+        try:
+            found = read_content(self.path / "environment.json")[TRAINING_CLASSES]
+        except (DamagedError, KeyError, TypeError):
+            return None
+        return frozenset(map(str, found)) if isinstance(found, list) else None
 
     @property
     def seed(self) -> int:

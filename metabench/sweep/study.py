@@ -40,10 +40,15 @@ Round = dict[int, dict[str, Any]]
 
 
 class Study:
-    """A search held by one process at a time; a context manager."""
+    """A search held by one process at a time; a context manager.
 
-    def __init__(self, folder: Path, about: dict[str, Any], space: dict[str, BaseDistribution], maximise: bool) -> None:
-        self.folder, self.about, self.space, self.maximise = folder, about, space, maximise
+    `about` says what is searched; `content` is the digest of the data and code that its trials have in common.
+    """
+
+    def __init__(
+        self, folder: Path, about: dict[str, Any], content: str, space: dict[str, BaseDistribution], maximise: bool
+    ) -> None:
+        self.folder, self.about, self.content, self.space, self.maximise = folder, about, content, space, maximise
         self._lock = Lock(folder / ".lock", self._refused)
 
     def __enter__(self) -> Study:
@@ -58,11 +63,9 @@ class Study:
         try:
             held = read_json(path)
         except DamagedError:
-            write_json(path, self.about)
+            write_json(path, {**self.about, "content": self.content})
         else:
-            if held != self.about:
-                self._lock.release()
-                raise ConfigError("study", self.folder, "holds another search; choose another folder")
+            self._check(held)
         journal = str(self.folder / "journal.log")
         # The folder's lock keeps others out; the journal's own is of a kind that dies with its process.
         storage = JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
@@ -73,6 +76,17 @@ class Study:
             load_if_exists=True,
         )
         return self
+
+    def _check(self, held: Any) -> None:
+        """Raise `ConfigError` where the folder has another search, or this one of other data or code."""
+        if not isinstance(held, dict) or {k: v for k, v in held.items() if k != "content"} != self.about:
+            said = "holds another search; choose another folder"
+        elif held.get("content", self.content) != self.content:  # those of early versions have none
+            said = "its trials are of other data or code than is there now, and cannot be compared; name another folder"
+        else:
+            return
+        self._lock.release()
+        raise ConfigError("study", self.folder, said)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

@@ -9,6 +9,7 @@ from metabench.config.build import check
 from metabench.config.schema import Config
 from metabench.data.base import TaskSource
 from metabench.errors import UserError, last_line
+from metabench.runs.inputs import check_same_start
 from metabench.runs.reader import RunReader
 from metabench.training.components import Components
 from metabench.utils.console import Display
@@ -27,6 +28,8 @@ def trained(run: RunReader, queries: int | None = None) -> tuple[Algorithm, Task
             plain["data"]["queries"] = queries
         if run.weights is not None:
             plain["init"] = None  # it was taken up when training began
+        else:
+            check_same_start(run)
         built = Components(check(Config, plain), Display())
         if run.weights is not None:
             built.algo.load_state_dict(run.weights)

@@ -21,6 +21,7 @@ from metabench.config.schema import Config, Test
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.runs.experiment import cell
 from metabench.runs.groups import training_differences
+from metabench.runs.inputs import check_same_start
 from metabench.runs.own_files import TESTS
 from metabench.runs.reader import RunReader
 from metabench.runs.run_id import NOT_OF_DATA, identity
@@ -81,12 +82,14 @@ def plan_test(
         plain["init"] = str(tested.path)
     elif trained["train"]["steps"] and before.train.steps:
         raise UserError(f"{tested.path}: holds no checkpoint to test; the command of the run makes it anew")
+    else:
+        check_same_start(tested)
     plain |= {"train": {**plain["train"], "steps": 0}, "published": None, "tests": None, "run_dir": None}
     plain["validate"] = {**plain["validate"], "early_stopping": None}
     config = check(Config, plain)
     components = find_components(config)
     inputs = run_inputs(config, components)
-    check_unseen(trainings(trained), components["data"])
+    check_unseen(trainings(trained, tested), components["data"])
     content = settled(config, components)
     key = identity(content, inputs)
     of = {"run": before.identity, "names": [name] if name else [], "overrides": list(overrides)}

@@ -16,7 +16,7 @@ from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell_line, with_names
 from metabench.runs.inputs import check_same_data
-from metabench.runs.own_files import LOG
+from metabench.runs.own_files import LOG, TRAINING_CLASSES
 from metabench.runs.removal import clear_run
 from metabench.runs.run_dir import RunDirectory, checked_state, held_identity
 from metabench.runs.run_id import Inputs, first_identity, identity
@@ -158,6 +158,8 @@ def _begin(components: Components, spec: RunSpec, directory: RunDirectory) -> di
         where = with_earlier(where, directory.held() or {})
     card = components.card
     about = {"inputs": dict(spec.inputs), "data": card["test"]["data"], "protocol": card}
+    if "data" in spec.inputs:  # a folder whose classes may be others when the model is tested
+        about[TRAINING_CLASSES] = sorted(components.source.class_names("train"))
     directory.begin(yaml.safe_dump(dict(spec.config), sort_keys=False, allow_unicode=True), {**where, **about})
     components.display.record(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {where['command']}")
     return where

@@ -17,29 +17,34 @@ from metabench.utils.files import DamagedError
 from metabench.utils.paths import expanded
 
 
-def check_unseen(trainings: Iterator[Mapping[str, Any]], data: tuple[type[Any], Node]) -> None:
-    """Raise `ConfigError` where the test of `data` has classes that one of the configurations was trained on."""
+def check_unseen(trainings: Iterator[frozenset[str]], data: tuple[type[Any], Node]) -> None:
+    """Raise `ConfigError` where the test of `data` has classes of one of the trainings."""
     asked = class_names(data, "test")
     for trained in trainings:
-        if known := len(asked & _trained_on(trained)):
+        if known := len(asked & trained):
             said = f"the model was trained on {known} of the {len(asked)} classes that this test is made of"
             make, values = data
             split = values.get("split")
             raise ConfigError("data.split" if split else "data", split or make.__name__, said)
 
 
-def trainings(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The configurations whose meta-steps made a model: its own, and those of the runs that it begins with."""
+def trainings(config: Mapping[str, Any], run: RunReader | None = None) -> Iterator[frozenset[str]]:
+    """The classes of the meta-steps that made a model: those of its own, and of the runs that it begins with.
+
+    `run` is one that has been made of `config`.
+    """
     seen: set[str] = set()
     while True:
         if config["train"]["steps"]:
-            yield config
+            recorded = run.training_classes if run else None
+            yield _trained_on(config) if recorded is None else recorded
         init = config.get("init")
         if init is None or init in seen:
             return
         seen.add(init)
         try:
-            config = RunReader(expanded(init)).config
+            run = RunReader(expanded(init))
+            config = run.config
         except (DamagedError, UserError):  # weights alone: nothing says what they were trained on
             return
 

@@ -12,6 +12,7 @@ from statistics import median
 
 import pytest
 import yaml
+from image_sets import THREE_WAY, picture, write
 from program import SINUSOID, run_metabench, signal_in, summary
 
 from metabench.errors import UserError
@@ -57,6 +58,21 @@ def test_the_best_on_validation_is_chosen_and_its_command_is_that_run(tmp_path):
     assert found[best]["environment"]["command"] == command
     again = run_metabench(*shlex.split(command)[1:], cwd=tmp_path)
     assert f"outputs/sinusoid/maml/{best}: finished before" in again.out
+
+
+def test_trials_of_images_that_have_changed_are_not_compared(tmp_path):
+    """Names and numbers of files are as before: the content is what differs."""
+    write(tmp_path / "birds")
+    own = ("algo=protonet", "data=images", f"data.root={tmp_path}/birds", *THREE_WAY, "data.train.ways=3")
+    small = ("backbone.filters=4", *(o for o in SINUSOID if not o.startswith(("data", "algo", "backbone"))))
+    search = ("tune", *own, *small, "optim.lr=0.01,0.001")
+    assert run_metabench(*search, "trials=1", cwd=tmp_path).code == 0
+    assert "1 of 2 trials are done" in run_metabench(*search, "trials=2", cwd=tmp_path).out
+    for place in sorted((tmp_path / "birds/bird 03").iterdir()):
+        picture(20, 0).save(place)
+    done = run_metabench(*search, "trials=3", cwd=tmp_path)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "its trials are of other data or code than is there now" in done.err
 
 
 @pytest.mark.slow

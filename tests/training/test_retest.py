@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -276,6 +278,24 @@ def test_a_baseline_without_weights_is_tested_too(tmp_path):
     run = only_run(tmp_path / "work")
     done = run_metabench("test", str(run), "data.shots=4", cwd=tmp_path / "work")
     assert (done.code, done.err) == (0, "")
+
+
+def test_a_model_that_has_changed_under_its_path_is_not_taken_for_the_one_before(tmp_path):
+    """A run of no meta-steps has no weights of its own: they are those of the run that it begins with."""
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    trained = (*GLYPHS, "algo=protonet", "run_dir=first")
+    assert run_metabench(*trained, cwd=cwd).code == 0
+    begun = (*GLYPHS, "algo=protonet", "train.steps=0", "init=first", "run_dir=second")
+    assert run_metabench(*begun, cwd=cwd).code == 0
+    assert run_metabench("test", "second", "data.shots=3", cwd=cwd).code == 0
+    shutil.rmtree(cwd / "first")
+    assert run_metabench(*trained, "optim.lr=0.01", cwd=cwd).code == 0
+    done = run_metabench("test", "second", "data.shots=2", cwd=cwd)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "second: the model in first has changed since this run: its digest was " in done.err
+    with contextlib.chdir(cwd), pytest.raises(UserError, match="first has changed since this run"):
+        Model(Path("second"), torch.device("cpu"))
 
 
 def test_a_data_set_is_taken_as_a_whole_but_for_training_tasks():

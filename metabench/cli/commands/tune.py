@@ -72,7 +72,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
         raise UserError(f"metabench tune needs {pip_install('tune')}") from None
     trials, parallel, prune = int(own["trials"]), int(own["parallel"]), own["prune"] == "true"
     with _one_thread(parallel):
-        metric, maximise = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
+        metric, maximise, content = _measured([[*fixed, *corner] for corner in corners(varied)], config_dir)
     lines = sorted(str(override.input_line) for override in varied.values())
     about: dict[str, Any] = {"fixed": sorted(fixed), "varied": lines, "metric": metric}
     if prune:
@@ -83,7 +83,8 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
     from metabench.sweep.study import Study
     from metabench.utils.console import open_console
 
-    study = Study(expanded(own["study"] or Path("outputs/tune", digest(about)[:12])), about, space, maximise)
+    folder = expanded(own["study"] or Path("outputs/tune", digest(about)[:12]))
+    study = Study(folder, about, content, space, maximise)
     console = open_console()
     if parallel > 1:
         preload()
@@ -112,17 +113,27 @@ def _one_thread(parallel: int) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[str, bool]:
-    """The metric of such runs and whether more is better; raises `UserError` where one of them cannot be built."""
+def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[str, bool, str]:
+    """The metric of such runs, whether more is better, and a digest of the data and code behind their configurations.
+
+    Raises `UserError` where one of them cannot be built.
+    """
     from metabench.config.compose import compose
-    from metabench.training.components import Components
+    from metabench.runs.inputs import content_digests
+    from metabench.runs.run_id import digest
+    from metabench.training.components import Components, find_components, run_inputs
     from metabench.utils.console import Display
 
     built = [Components(compose(*line, config_dir=config_dir), Display()) for line in lines]
     for line, parts in zip(lines, built, strict=True):
         if not parts.steps:
             raise UserError(f"{' '.join(line)}: nothing is meta-trained, so that validation has nothing to choose")
-    return built[0].metric, built[0].algo.objective.better(1.0, 0.0)
+    content = {
+        repr(parts.config.data): [content_digests(parts.source.card()), run_inputs(parts.config, made)]
+        for parts in built
+        for made in [find_components(parts.config)]
+    }
+    return built[0].metric, built[0].algo.objective.better(1.0, 0.0), digest([*content.values()])
 
 
 def _table(study: Any, metric: str, best: Any) -> Any:

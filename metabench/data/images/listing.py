@@ -52,10 +52,11 @@ class SplitFiles(Section):
 
 
 class Class(NamedTuple):
-    """A class of images: its name, and the paths of its files, sorted."""
+    """A class of images: its name, the paths of its files, sorted, and the folder that it has, or would have."""
 
     name: str
     files: list[Path]
+    folder: Path
 
 
 class Listing(NamedTuple):
@@ -74,7 +75,7 @@ class Listing(NamedTuple):
         """The sha256 of splits, classes and file names, wherever the files lie."""
         content = hashlib.sha256()
         for split in SPLITS:
-            for name, files in self.splits[split]:
+            for name, files, _ in self.splits[split]:
                 content.update(f"{split}/{name}\n".encode(errors="surrogateescape"))
                 content.update("".join(f"{file.name}\n" for file in files).encode(errors="surrogateescape"))
         return content.hexdigest()
@@ -119,7 +120,7 @@ def _named(file: Path, folder: Path) -> list[Class]:
         if not names:
             if not (folder / label).is_dir():
                 raise MissingDataError(f"{file}: names the class {label}, but there is no folder {folder / label}")
-            found.append(Class(label, _images_in(folder / label)))
+            found.append(Class(label, _images_in(folder / label), folder / label))
             continue
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -127,7 +128,7 @@ def _named(file: Path, folder: Path) -> list[Class]:
         places = {name: _place(folder, label, name) for name in sorted(names)}
         missing += [name for name, place in places.items() if place is None]
         whole += len(names)
-        found.append(Class(label, [place for place in places.values() if place is not None]))
+        found.append(Class(label, [place for place in places.values() if place is not None], folder / label))
     if missing:
         raise MissingDataError(
             f"{file}: {len(missing):,} of the {whole:,} images that it names are not in {folder}: {_some(missing)}"
@@ -148,7 +149,7 @@ def _classes(folder: Path) -> list[Class]:
     if not folder.is_dir():
         raise MissingDataError(f"{folder}: no such folder; a split is in a folder, or all classes are in one")
     inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    found = [Class(name, _images_in(folder / name)) for name in inner]
+    found = [Class(name, _images_in(folder / name), folder / name) for name in inner]
     return [one for one in found if one.files]
 
 
@@ -198,7 +199,7 @@ def _held_out(root: Path, classes: list[Class], holdout: Holdout | None) -> dict
 def _check_disjoint(root: Path, splits: dict[SplitName, list[Class]]) -> None:
     place: dict[str, str] = {}
     for split in SPLITS:
-        for name, _ in splits[split]:
+        for name, *_ in splits[split]:
             if name in place:
                 raise DataError(
                     f"{root}: the class {name} is in {place[name]} and in {split}; it should be in one split"
@@ -208,7 +209,7 @@ def _check_disjoint(root: Path, splits: dict[SplitName, list[Class]]) -> None:
 
 def _check_once(splits: dict[SplitName, list[Class]]) -> None:
     label: dict[Path, str] = {}
-    for name, files in (one for split in SPLITS for one in splits[split]):
+    for name, files, _ in (one for split in SPLITS for one in splits[split]):
         for file in files:
             if file in label:
                 raise DataError(f"{file}: is named twice, as an image of {label[file]} and of {name}")

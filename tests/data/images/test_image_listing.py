@@ -70,7 +70,7 @@ LAYOUTS: dict[str, Callable[[Path], Listing]] = {
 def shown(listing: Listing) -> dict[str, dict[str, list[str]]]:
     """Splits, classes and file names, in the order of the listing."""
     return {
-        split: {name: [file.name.removeprefix(f"{name}-") for file in files] for name, files in classes}
+        split: {name: [file.name.removeprefix(f"{name}-") for file in files] for name, files, _ in classes}
         for split, classes in listing.splits.items()
     }
 
