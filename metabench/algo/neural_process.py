@@ -10,7 +10,7 @@ As in the authors' code, perceptrons start Xavier-uniform with biases 0; torch's
 
 In training the context of a regression task is a part of its support set, of a size sampled per task (the authors
 sample it per batch, which would make the tasks of a batch depend on each other). Targets are all points, the context
-included.
+included (TNP: without it).
 """
 
 from __future__ import annotations

@@ -5,15 +5,19 @@ context, so the order of the context has no part in a prediction, and targets no
 
     r(x*) = the target's last token,   (μ, log σ) = g([r(x*), x*]),   y* ~ N(μ, σ²)
 
-Trained on curves of a prior it is a prior-fitted network (Müller et al., ICLR 2022, arXiv 2112.10510), whose loss is
-the divergence from the prior's exact posterior plus a constant; theirs predicts a histogram, this one a normal
-distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one before
+    loss = -mean log N(y*; μ, σ²) over the points outside the context
+
+The context is no target, as in the authors' code: σ has no least value, and to copy what was given would be rewarded
+without bound. Trained on curves of a prior it is a prior-fitted network (Müller et al., ICLR 2022, arXiv 2112.10510),
+whose loss is the divergence from the prior's exact posterior plus a constant; theirs predicts a histogram, this one a
+normal distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one before
 it; g sees x* itself, as in all neural processes here. Classification: y is one-hot, and g gives logits.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metabench.algo.cnp import Conditional
@@ -77,6 +81,13 @@ class TNP(Conditional):
             spec, backbone.feature_size, size=size, embedding=embedding, layers=layers, heads=heads, hidden=hidden
         )
         super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context)
+
+    def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The negative log-likelihood of the points outside the context, and the predictions for all."""
+        prediction = self.read(self.represent(context), targets.z)
+        each = self.objective.loss(*(t.flatten(0, 1).unsqueeze(1) for t in (prediction, y))).view(y.shape[:2])
+        outside = F.pad(1 - context.member.squeeze(-1), (0, y.shape[1] - context.y.shape[1]), value=1.0)  # [T, N + M]
+        return (each * outside).sum(1) / outside.sum(1), prediction
 
     def distribution(self, decoded: Tensor) -> Tensor:
         """Logits, or means and standard deviations; these have no least value, as in the authors' code."""

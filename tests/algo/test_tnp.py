@@ -65,3 +65,26 @@ def test_what_is_not_of_the_context_has_no_part_in_it():
             member = (torch.arange(5) < size).double().view(1, 5, 1).expand(3, -1, -1)
             masked = setup.algo.read(setup.algo.represent(context._replace(member=member)), query.x)
             same(masked, setup.algo.solve(Examples(x[:, :size], y[:, :size]), query.x))
+
+
+@both
+def test_the_loss_is_that_of_the_points_outside_the_context(data):
+    """By a loop over tasks and points, each predicted from the context alone."""
+    setup = model(data)
+    setup.algo.train()
+    tasks = setup.tasks("train")
+    (x, y), query = setup.algo.view(tasks)[:2]
+    sizes = [x.shape[1]] * len(x)
+    if data == "sinusoid":
+        setup.algo.min_context = 2
+        sizes = [int(n) for n in setup.algo.drawn(tasks, x.shape[1]).sum(1)]
+        assert min(sizes) < x.shape[1]
+    z, y = setup.algo.backbone(torch.cat([x, query.x], dim=1)), torch.cat([y, query.y], dim=1)
+    expected = []
+    for i, size in enumerate(sizes):
+        points, values = z[i : i + 1], y[i : i + 1]
+        state = setup.algo.represent(setup.algo.context(points[:, :size], values[:, :size]))
+        outside = [slice(j, j + 1) for j in range(size, points.shape[1])]
+        losses = [setup.algo.objective.loss(setup.algo.read(state, points[:, j]), values[:, j]) for j in outside]
+        expected.append(torch.stack(losses).mean())
+    same(setup.algo(tasks)[0], torch.stack(expected).mean())
