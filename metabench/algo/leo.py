@@ -12,6 +12,10 @@ Regression: g_e reads x and y, and w are all weights of the network, relative to
 too noisy there, so w = μ' (`sample_weights: false`), and inner gradients are clipped elementwise at `inner_clip`. α and
 η have one entry per dimension, learned as a multiple of the initial value, so that one step of Adam cannot double a
 small one. Predictions use the means; there is no dropout.
+
+σ = exp(u) - 1, at least 1e-10, as released: most latents soon have no spread, and the KL no gradient there. Beside that
+the authors draw decoder noise at every inner step and K latents per class, whose logits they average; here each is one
+draw for the whole inner loop. They start Glorot-uniform, this one as torch's linear layers do.
 """
 
 from __future__ import annotations

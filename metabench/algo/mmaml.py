@@ -7,7 +7,8 @@
 
 Few gradient steps from one initialisation do not reach every family of a mixture: the encoder identifies the family
 and modulates the network before the first step. The authors encode points with a bidirectional LSTM (here
-`aggregator=gru`), images without labels, and clip each entry of the inner gradient.
+`aggregator=gru`, which like theirs reads the points in their order), images without labels, and clip each entry of the
+inner gradient.
 """
 
 from __future__ import annotations
