@@ -1,9 +1,9 @@
 """In-context learning by a causal transformer (Kirsch, Harrison, Sohl-Dickstein, Metz 2022, arXiv 2212.04458).
 
-A stream is a sequence whose token of step t is W [f(x_t), y_{t-1}]. A few-shot task has a token W [f(x_i), y_i] for each
-support example and one, W [f(x*), 0], for the query. The last layer's token predicts the label. Nothing but attention to
-the steps before carries over from one to the next. Chan et al. (NeurIPS 2022, arXiv
-2205.05055) trained such networks on sequences of Omniglot, with a token of its own for every label.
+A stream is a sequence whose token of step t is W [f(x_t), y_{t-1}]. A few-shot task has a token W [f(x_i), y_i] for
+each support example and one, W [f(x*), 0], for the query. The last layer's token predicts the label. Nothing but
+attention to the steps before carries over from one to the next. Chan et al. (NeurIPS 2022, arXiv 2205.05055) trained
+such networks on sequences of Omniglot, with a token of its own for every label.
 
 Positions are sinusoids (Vaswani et al. 2017), so that sequences may be longer in test than in training. The authors
 train on the loss of every step; so do streams here (`data=omniglot_sequence`), while few-shot tasks train on queries.

@@ -12,10 +12,11 @@ k = W f(x), and its nearest rows by cosine n_1, n_2, …,
 Keys are constants to the gradient. The positive n_p may also be the row last written for v, as in the authors' code.
 The search is one matrix product and a top-k per block of rows; only the two keys in the loss are gathered.
 
-Three differences from the paper. The authors' code adds up to ±8 to ages before it picks the oldest row. k is batch-normalised, without a learned shift: among thousands of rows the hardest
-negative is at first always nearer than the positive, and unnormalised keys collapse to one point, where the loss equals
-the margin. And an example without a positive has no loss; the authors' code sets q · K_{n_p} = 0, which pushes the
-first example of each class away from all others.
+Three differences from the paper. The authors' code adds up to ±8 to ages before it picks the oldest row. k is
+batch-normalised, without a learned shift: among thousands of rows the hardest negative is at first always nearer than
+the positive, and unnormalised keys collapse to one point, where the loss equals the margin. And an example without a
+positive has no loss; the authors' code sets q · K_{n_p} = 0, which pushes the first example of each class away from all
+others.
 
 Values outlive a task, so in training they are class ids (`truth["classes"]`), not labels, which each task permutes. The
 tasks of a meta-step are parallel: each sees the memory as it was before the step, and its own rows, written by its

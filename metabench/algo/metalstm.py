@@ -11,8 +11,9 @@ In the paper the outer loop treats the learner's gradient as a constant (`first_
 through ∇_t in the last line, as MAML does; the inputs of the networks stay constants.
 
 `start=published`: all weights U(±0.01), b_F ~ U(4, 5), b_I ~ U(-5, -4), so that training starts near gradient descent,
-with θ shrinking by 1% per step (the authors' code divides the mean gradient by N once more). `start=sgd`: W_F = W_I = 0, σ(b_I) = `inner_lr`, b_F = 4.5, and the forget gate
-is 1 + σ(f̂_t) - σ(4.5), so that training starts at gradient descent with step `inner_lr` exactly.
+with θ shrinking by 1% per step (the authors' code divides the mean gradient by N once more). `start=sgd`: W_F = W_I =
+0, σ(b_I) = `inner_lr`, b_F = 4.5, and the forget gate is 1 + σ(f̂_t) - σ(4.5), so that training starts at gradient
+descent with step `inner_lr` exactly.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ context, so the order of the context has no part in a prediction, and targets no
 The context is no target, as in the authors' code: σ has no least value, and to copy what was given would be rewarded
 without bound. Trained on curves of a prior it is a prior-fitted network (Müller et al., ICLR 2022, arXiv 2112.10510),
 whose loss is the divergence from the prior's exact posterior plus a constant; theirs predicts a histogram, this one a
-normal distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one before
-it; g sees x* itself, as in all neural processes here. Classification: y is one-hot, and g gives logits.
+normal distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one
+before it; g sees x* itself, as in all neural processes here. Classification: y is one-hot, and g gives logits.
 """
 
 from __future__ import annotations

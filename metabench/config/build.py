@@ -17,7 +17,7 @@ from typing import Any, Unpack, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from metabench.config.types import STRICT, Node
-from metabench.errors import ConfigError, suggest
+from metabench.errors import ConfigError, UserError, suggest
 
 _NOISE = re.compile(r"^(Input|List|Value error,) | after validation| or instance of \w+")  # in pydantic's messages
 
@@ -27,7 +27,8 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
     try:
         return model.model_validate(dict(values))
     except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
+        faults = fault.errors(include_url=False)
+        first = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])  # it explains the others
         unknown = first["type"] == "extra_forbidden"
         path = [str(part) for part in first["loc"] if unknown or _is_key(str(part))]
         name = ".".join([*([key] if key else []), *path])
@@ -35,8 +36,11 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
             known = _fields(model, path[:-1])
             raise ConfigError(name, first["input"], suggest(path[-1], known, "no such key")) from None
         if first["type"] == "missing":
-            raise ConfigError(name, "???", "a value is needed") from None
-        same = [e["msg"] for e in fault.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]
+            raise UserError(f"{name}: is missing; a value is needed") from None
+        if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            keys = ", ".join(_fields(model, path)) or "those of conf/config.yaml"
+            raise ConfigError(name, first["input"], f"is a group of keys: {keys}") from None
+        same = [e["msg"] for e in faults if e["loc"][: len(path)] == first["loc"][: len(path)]]
         messages = dict.fromkeys(_NOISE.sub("", text) for text in same)
         raise ConfigError(name, first["input"], " or ".join(messages)) from None
 

@@ -54,6 +54,15 @@ def explain(fault: Exception) -> str:
         return f"{unmatched[1]}: {suggest(unmatched[1], GROUPS, 'no such group')}"
     if several := re.match(r"Ambiguous value for argument '([^']+)'", str(fault)):
         return f"{several[1]}: several values; -m runs one after the other, KEY=[A,B] is a list"
+    if "not in 'HydraConf'" in str(cause):
+        return f"{cause.full_key}: no such key; see metabench --hydra-help"  # type: ignore[attr-defined]
+    if appended := re.match(r"Could not append to config. An item is already at '([^']+)'", str(fault)):
+        return f"+{appended[1]}: the key is there already; leave out the +"
+    if unlike := re.match(r"Cannot merge (Dict|List)Config with (Dict|List)Config", str(cause)):
+        wanted = {"Dict": "a list, [A,B]", "List": "a group of keys"}[unlike[1]]
+        return f"{cause.full_key}: should be {wanted}"  # type: ignore[attr-defined]
+    if "BasicSweeper does not support sweep type" in str(fault):
+        return f"interval(A,B) has no end of values; {SWEEPERS}"
     if missing := re.match(r"Missing mandatory value: (\S+)", str(cause)):
         return f"{getattr(cause, 'full_key', None) or missing[1]}=???: a value is needed"
     if key := getattr(cause, "full_key", None):

@@ -56,7 +56,10 @@ def guard_hydra() -> None:
 def _check_installed(key: str, name: str) -> None:
     """Hydra would say no more than that it does not know the class."""
     namespace, package, *_ = f"{name}.".split(".")
-    if namespace == "hydra_plugins" and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
+    if namespace != "hydra_plugins":
+        return
+    parent = importlib.util.find_spec(namespace)  # of which no plugin at all may be there
+    if parent is None or importlib.util.find_spec(f"{namespace}.{package}") is None:
         how = pip_install(EXTRAS[package]) if package in EXTRAS else f"pip install {package.replace('_', '-')}"
         raise ConfigError(key, name, f"is not installed: {how}")
 

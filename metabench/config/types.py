@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 LARGEST = 10**9  # so that the number of a task, a product of two counts, fits an int64
@@ -19,6 +19,10 @@ def _folder(text: str) -> str:
     if not text.strip() or not text.isprintable() or any(len(part.encode()) > 255 for part in Path(text).parts):
         raise ValueError("should be the path of a folder")
     return text
+
+
+def _digits(value: Any) -> Any:
+    return str(value) if type(value) is int else value
 
 
 def _name(text: str) -> str:
@@ -31,7 +35,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Whole = Annotated[int, Field(ge=0, le=LARGEST)]
 Ways = Annotated[int, Field(ge=2, le=LARGEST)]  # of a classification
 Folder = Annotated[str, AfterValidator(_folder)]
-Name = Annotated[str, AfterValidator(_name)]  # of a run
+Name = Annotated[str, BeforeValidator(_digits), AfterValidator(_name)]  # of a run
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -86,6 +86,9 @@ class RunDirectory:
 
         Reads only.
         """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            said = "is no folder" if self.path.exists() else "is a link that leads nowhere"
+            raise ConfigError("run_dir", self.path, f"{said}; choose another")
         first = self.path / "environment.json"
         foreign = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists() and not first.exists()]
         if foreign:

@@ -21,7 +21,7 @@ from metabench.data.loader import TaskLoader
 from metabench.engine.device import open_device
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
-from metabench.errors import ConfigError, DataError, UserError, last_line
+from metabench.errors import ConfigError, MissingDataError, UserError, last_line
 from metabench.evaluation.evaluate import evaluate
 from metabench.evaluation.protocol import protocol_card
 from metabench.runs.inputs import find_inputs, load_init
@@ -52,10 +52,10 @@ def run_inputs(config: Config, components: dict[str, tuple[type[Any], Node]]) ->
 
 
 def data_card(config: Config) -> dict[str, Any] | None:
-    """The facts of the data at hand; None where it cannot be read here."""
+    """The facts of the data at hand; None where it is not here. Raises `DataError` for data that is damaged."""
     try:
         return build_source(config.data, config.seed).card()
-    except DataError:
+    except MissingDataError:
         return None
 
 

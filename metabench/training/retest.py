@@ -135,24 +135,36 @@ def with_overrides(
     plain["test"] = check(Test, plain["test"]).model_dump()
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, text = str(override.key_or_group), str(override.input_line)
-        if override.is_delete() or override.is_add() or override.is_sweep_override():
+        if override.is_sweep_override():
+            raise UserError(f"{text}: several values; one test has one, KEY=[A,B] is a list")
+        if override.is_delete() or override.is_add():
             raise UserError(f"{text}: should be KEY=VALUE")
         root, *path = key.split(".")
         if root not in SECTIONS:
             raise ConfigError(key, override.value(), suggest(root, SECTIONS, "a test cannot set it"))
         if key in ("data", "device", "tracker"):
             chosen: Any = compose_plain(text, config_dir=config_dir).get(key)
-            plain[key] = chosen | {"train": plain["data"]["train"]} if key == "data" else chosen
+            plain[key] = chosen if key != "data" else _of_one_kind(chosen, plain["data"], override.value())
             continue
         node: Any = plain
         for part in (root, *path)[:-1]:
             node = node.get(part) if isinstance(node, dict) else None
         last = (root, *path)[-1]
         if not isinstance(node, dict) or last not in node:
-            known = node if isinstance(node, dict) else ()
-            raise ConfigError(key, override.value(), suggest(last, map(str, known), "no such key"))
+            known = [one for one in map(str, node if isinstance(node, dict) else ()) if not one.startswith("_")]
+            raise ConfigError(key, override.value(), suggest(last, known, "no such key"))
+        if not path and isinstance(node[last], dict):
+            raise ConfigError(key, override.value(), f"a test keeps it; it may set its keys, {key}.KEY=VALUE")
         node[last] = override.value()
     return plain
+
+
+def _of_one_kind(chosen: Any, trained: Mapping[str, Any], name: Any) -> dict[str, Any]:
+    """The data `chosen` for a test of a model that was `trained` on such tasks; raises `ConfigError` if on others."""
+    if ("ways" in chosen) != ("ways" in trained):
+        kind = "classes" if "ways" in trained else "curves"
+        raise ConfigError("data", name, f"the model was trained on tasks of {kind}, which this data has not")
+    return {**chosen, "train": trained["train"]}
 
 
 def _with_later_keys(node: dict[str, Any], base: type, key: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_one_line_and_nothing_created(command, work):
 @pytest.mark.slow
 def test_run_dir_is_a_file_below_a_file_or_holds_another_run(work):
     (work / "file").write_text("mine")
-    refused(run_metabench("run_dir=file", cwd=work), "run_dir=file: cannot be written: File exists")
+    refused(run_metabench("run_dir=file", cwd=work), "run_dir=file: is no folder; choose another")
     refused(run_metabench("run_dir=file/run", cwd=work), "run_dir=file/run: cannot be written: Not a directory")
     assert run_metabench(*SINUSOID, "run_dir=run", cwd=work).code == 0
     before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}

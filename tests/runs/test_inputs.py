@@ -10,7 +10,9 @@ import sys
 import pytest
 import torch
 import yaml
-from program import GLYPHS, SINUSOID, only_run, run_metabench, summary
+from image_sets import THREE_WAY
+from image_sets import write as write_images
+from program import GLYPHS, SINUSOID, TINY, only_run, run_metabench, summary
 from user import write_package
 
 from metabench.algo.maml import MAML
@@ -185,6 +187,21 @@ def test_a_run_whose_data_has_changed_says_so(finished, work):
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("metabench: run: the data has changed since this run: its digest was of others and is ")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_damaged_images_are_not_taken_for_those_of_a_finished_run(work):
+    """The names of the files, which are part of what the run is, are the same."""
+    write_images(work / "birds")
+    command = (*TINY, "algo=protonet", "data=images", *THREE_WAY, "data.train.ways=3", "backbone.filters=4")
+    done = run_metabench(*command, f"data.root={work}/birds", cwd=work)
+    assert (done.code, done.err) == (0, "")
+    shutil.copytree(work / "birds", work / "copy")
+    assert "finished before" in run_metabench(*command, f"data.root={work}/copy", cwd=work).out
+    image = next((work / "copy/bird 01").iterdir())
+    image.write_bytes(image.read_bytes()[:60])
+    done = run_metabench(*command, f"data.root={work}/copy", cwd=work)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert f"{image}: cannot be read as an image" in done.err
 
 
 def test_what_another_environment_has_installed_is_no_code_of_the_user(package, monkeypatch):

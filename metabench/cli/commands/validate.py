@@ -20,6 +20,7 @@ from metabench.errors import ConfigError, UnfitBackboneError, UserError, suggest
 from metabench.runs.experiment import cost
 from metabench.utils.console import Display, format_metric, open_console
 from metabench.utils.exit import leave
+from metabench.utils.progress import Phase
 
 PLACE = "omniglot"  # the data on which every backbone is built
 FEW = 16  # that other processes are not worth starting for
@@ -86,12 +87,16 @@ def main(arguments: list[str]) -> None:
 
 
 def check_all(lines: Sequence[tuple[str, ...]], config_dir: str | None = None) -> list[Checked]:
-    """`check` of each, on all cores."""
+    """`check` of each, on all cores, with progress."""
     one = partial(check, config_dir=config_dir)
     if len(lines) <= FEW:
         return [one(line) for line in lines]
-    with ProcessPoolExecutor() as pool:
-        return list(pool.map(one, lines, chunksize=FEW))
+    found = []
+    with ProcessPoolExecutor() as pool, Phase(open_console(), None, "checking", len(lines)) as phase:
+        for checked in pool.map(one, lines, chunksize=FEW):
+            found.append(checked)
+            phase.update(len(found))
+    return found
 
 
 def check(overrides: tuple[str, ...], config_dir: str | None = None) -> Checked:

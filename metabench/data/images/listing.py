@@ -119,7 +119,10 @@ def _named(file: Path, folder: Path) -> list[Class]:
     for label, names in sorted(read_split_file(file).items()):
         if not names:
             if not (folder / label).is_dir():
-                raise MissingDataError(f"{file}: names the class {label}, but there is no folder {folder / label}")
+                hint = "; a list of images begins with filename,label" if file.suffix.lower() == ".csv" else ""
+                raise MissingDataError(
+                    f"{file}: names the class {label}, but there is no folder {folder / label}{hint}"
+                )
             found.append(Class(label, _images_in(folder / label), folder / label))
             continue
         if len(set(names)) < len(names):
