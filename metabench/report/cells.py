@@ -231,8 +231,9 @@ def _incomparable(run: RunReader, paper: Published | None, experiments: Experime
 
 
 def _facts(run: RunReader) -> dict[str, Any]:
-    """All that two cells of one place may differ in."""
-    return {**flat({"protocol": run.summary.protocol.test}), **facts(run)}
+    """All that two cells of one place may differ in; a test goes by the id of its run, or of one of its seeds."""
+    known = {**flat({"protocol": run.summary.protocol.test}), **facts(run)}
+    return known if run.tested is None else known | {"init": f"a test of {run.tested.summary.identity}"}
 
 
 def _differing(groups: list[Runs]) -> list[str]:

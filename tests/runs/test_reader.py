@@ -11,6 +11,7 @@ from made_runs import change, write_run
 from program import run_metabench
 
 from metabench.errors import UserError
+from metabench.report.cells import name_variants
 from metabench.runs.groups import gather
 from metabench.runs.reader import RunReader, find
 from metabench.utils.files import DamagedError
@@ -183,6 +184,10 @@ def test_tests_of_all_seeds_are_one_cell_and_those_of_another_model_another(tmp_
             write_run(run / "tests/x", *given, "train.steps=0", card={"shots": 5}, test_of=of, inputs=inputs)
     cells, spare = gather(find([tmp_path])[0])
     assert ([len(cell) for cell in cells], spare) == ([3, 3, 3, 3], [])
+    tests = [(cell[0],) for cell in cells if cell[0].tested]
+    assert (
+        name_variants(tests)[0] == f"algo.inner_lr 0.01, init a test of {RunReader(tmp_path / 'a0').summary.identity}"
+    )
     assert sum(run.path.parent.name == "tests" for run in cells[1].values()) == 3
     shutil.move(tmp_path / "a0/tests/x", tmp_path / "moved")  # nothing says any more what it is a seed of
     assert sorted(len(cell) for cell in gather(find([tmp_path])[0])[0]) == [1, 2, 3, 3, 3]
