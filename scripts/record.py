@@ -15,6 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from metabench.runs.experiment import names_of
+
 REFERENCE = Path(__file__).parents[1] / "outputs" / "reference"
 
 
@@ -22,7 +24,7 @@ def record(run: Path, name: str | None, pictures: list[str]) -> Path:
     """The folder written, in place of what it was; raises `SystemExit` for a run that cannot be a reference."""
     summary = _sound(run)
     folder = REFERENCE / (name or _name(run, summary))
-    tests = {of["name"]: test for test in _tests(run) if (of := _sound(test).get("test_of") or {}).get("name")}
+    tests = {name: test for test in _tests(run) for name in names_of(_sound(test).get("test_of") or {})}
     fresh = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     _copy(run, fresh, pictures)
