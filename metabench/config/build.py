@@ -38,8 +38,8 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
         if first["type"] == "missing":
             raise UserError(f"{name}: is missing; a value is needed") from None
         if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-            keys = ", ".join(_fields(model, path)) or "those of conf/config.yaml"
-            raise ConfigError(name, first["input"], f"is a group of keys: {keys}") from None
+            keys = f": {', '.join(known)}" if (known := _fields(model, path)) else ""
+            raise ConfigError(name, first["input"], f"is a group of keys{keys}") from None
         same = [e["msg"] for e in faults if e["loc"][: len(path)] == first["loc"][: len(path)]]
         messages = dict.fromkeys(_NOISE.sub("", text) for text in same)
         raise ConfigError(name, first["input"], " or ".join(messages)) from None

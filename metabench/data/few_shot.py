@@ -151,8 +151,8 @@ class FewShotImages(TaskSource):
             raise ConfigError(f"{key}.queries", episode.queries, "0: in a stream every drawing is a query")
         if self.stream is None and not episode.queries and split != "train":  # of training an algorithm decides
             raise ConfigError(f"{key}.queries", 0, "at least 1")
-        if episode.shots + episode.queries > self.each:
-            valid = f"with {key}.queries={episode.queries} at most {self.each}, the drawings of a class"
+        if (needed := episode.shots + episode.queries) > self.each:
+            valid = f"with {key}.queries={episode.queries} it takes {needed} drawings of a class, which has {self.each}"
             raise ConfigError(f"{key}.shots", episode.shots, valid)
 
     def class_names(self, split: SplitName) -> frozenset[str]:

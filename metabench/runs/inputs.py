@@ -78,6 +78,8 @@ def load_init(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises `ConfigError` where there is no intact checkpoint.
     """
+    if not run.is_dir():
+        raise ConfigError("init", run, "no such folder; give the directory of a finished run")
     try:
         content = load_best(run)
         step, weights = content.get("step"), content["algo"]

@@ -46,7 +46,7 @@ class RunReader:
         file = self.path / "summary.json"
         if not os.path.lexists(file):
             status = self._status()
-            hint = "; the same command continues it" if status.startswith(GOES_ON) else ""
+            hint = "; the same command continues it" if status.startswith(GOES_ON) and "continues" not in status else ""
             raise DamagedError(f"is not finished: {status}{hint}")
         return parse(read_content(file))
 
@@ -62,6 +62,8 @@ class RunReader:
         try:
             status = clean(read_content(self.path / "status.json"))
             said = [str(status[key]) for key in ("status", "reason") if status.get(key)]
+            if len(said) == 2 and said[1].startswith(f"{said[0]} "):  # "stopped", "stopped by SIGTERM; …"
+                del said[0]
         except (DamagedError, ValueError, AttributeError):
             said = []
         return format_value(", ".join(said) or "no status")
@@ -251,7 +253,8 @@ def find(
     own = {*FOLDERS} if tests else {*FOLDERS, TESTS}
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"{folder}: {'is not a folder' if os.path.lexists(folder) else 'no such folder'}")
+            first = "; `metabench` makes a first run, or name a folder" if folder == OUTPUTS else ""
+            raise UserError(f"{folder}: {'is not a folder' if os.path.lexists(folder) else f'no such folder{first}'}")
         waiting = [folder]  # folders by name, then links, so that a run goes by its own name
         linked: list[Path] = []
         while waiting or linked:

@@ -113,7 +113,8 @@ def _ask(experiment: str, trained: Mapping[str, Any], path: Path, config_dir: st
         raise ConfigError("experiment", experiment, suggest(experiment, known, "no such experiment"))
     asked = compose_plain(f"experiment={experiment}", f"budget={trained['budget']}", config_dir=config_dir)
     if other := training_differences(trained, asked):
-        raise ConfigError("experiment", experiment, f"is trained otherwise than {path}: {', '.join(other[:4])}")
+        said = f"is trained otherwise than {path}: {', '.join(other[:4])} (the run's value for the experiment's)"
+        raise ConfigError("experiment", experiment, said)
     return asked
 
 

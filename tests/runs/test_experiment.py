@@ -106,12 +106,12 @@ def test_what_a_run_is_called_is_not_part_of_it():
     [
         ("budget=smok", "budget=smok: no such budget; did you mean smoke? valid: full, short, smoke"),
         ("budget=null", "budget=null: no such budget; valid: full, short, smoke"),
-        ("published={value:1}", "published.metric=???: a value is needed"),
+        ("published={value:1}", "published.metric: is missing; a value is needed"),
         (
             "published={value:1,metric:mse,row:a,column:b,source:c,valu:1}",
             "published.valu=1: no such key; did you mean value? valid: also, arxiv, ",
         ),
-        ("published=0.3", "published=0.3: should be a valid dictionary"),
+        ("published=0.3", "published=0.3: is a group of keys: value, ci95"),
     ],
 )
 def test_bad_names_are_refused_in_one_line(override, expected, tmp_path):
