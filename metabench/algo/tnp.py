@@ -11,7 +11,9 @@ The context is no target, as in the authors' code: σ has no least value, and to
 without bound. Trained on curves of a prior it is a prior-fitted network (Müller et al., ICLR 2022, arXiv 2112.10510),
 whose loss is the divergence from the prior's exact posterior plus a constant; theirs predicts a histogram, this one a
 normal distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one
-before it; g sees x* itself, as in all neural processes here. Classification: y is one-hot, and g gives logits.
+before it; g sees x* itself, as in all neural processes here. Classification, which the paper has not: y is one-hot, g
+gives logits, and the context is a target as in the other neural processes; a network that must first learn to compare
+images learns nothing from the board's budget without it.
 """
 
 from __future__ import annotations
@@ -83,7 +85,9 @@ class TNP(Conditional):
         super().__init__(spec, backbone, path, decoder=decoder, min_context=min_context)
 
     def learn(self, context: Context, targets: Context, y: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The negative log-likelihood of the points outside the context, and the predictions for all."""
+        """The negative log-likelihood of the points outside the context, of classes that of all; the predictions."""
+        if self.classes:
+            return super().learn(context, targets, y, keys)
         prediction = self.read(self.represent(context), targets.z)
         each = self.objective.loss(*(t.flatten(0, 1).unsqueeze(1) for t in (prediction, y))).view(y.shape[:2])
         outside = F.pad(1 - context.member.squeeze(-1), (0, y.shape[1] - context.y.shape[1]), value=1.0)  # [T, N + M]
