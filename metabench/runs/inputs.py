@@ -56,7 +56,7 @@ def check_same_data(run: Path, held: Any, now: Any) -> None:
 
 
 def content_digests(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What a card of data says of its content, and not of how tasks are drawn from it."""
+    """The parts of a card of data that name its content, and not how tasks are drawn from it."""
     return {key: value for key, value in flat(card).items() if key.endswith("digest")}
 
 

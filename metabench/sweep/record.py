@@ -8,7 +8,6 @@ wherever it ran. A job that this process runs itself is known as soon as it has 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import wraps
 from pathlib import Path
@@ -18,7 +17,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from metabench.errors import UserError, format_value
+from metabench.errors import UserError
 from metabench.sweep.isolate import Channel
 from metabench.sweep.outcome import FINE, KEPT, KILLED, UNKNOWN, Outcome, as_outcome, write_outcome
 
@@ -44,7 +43,8 @@ class SweepRecord:
         @wraps(launch)
         def watched(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             jobs = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
-            _check_jobs(list(jobs.values()))
+            if not jobs:
+                raise UserError("a sweep without jobs: a key such as seed=range(0,0) has no value")
             self.jobs |= jobs
             returned = list(launch(job_overrides, initial_job_idx))
             for number, job in zip(jobs, returned, strict=False):
@@ -82,14 +82,6 @@ class SweepRecord:
         if failed:
             console.print(f"{failed} of {count} jobs failed; the same command runs only what is missing")
         return 1 if failed else 2 if skipped == count > 0 else 0
-
-
-def _check_jobs(jobs: Sequence[Sequence[str]]) -> None:
-    """Raise `UserError` for a sweep of nothing, and for one that has a job twice."""
-    if not jobs:
-        raise UserError("a sweep without jobs: a key such as seed=range(0,0) has no value")
-    if twice := [" ".join(job) for job, count in Counter(map(tuple, jobs)).items() if count > 1]:
-        raise UserError(f"{format_value(twice[0])}: the sweep has this job twice; give each value once")
 
 
 SWEEP = SweepRecord()

@@ -141,7 +141,7 @@ def test_any_batches_give_the_same_streams():
         ("glyphs_sequence", "data.queries=3", "data.queries=3: 0: in a stream every drawing is a query"),
         ("glyphs", "data.queries=0", "data.queries=0: at least 1"),
         ("glyphs", "data.train.queries=0", "data.train.queries=0: at least 1"),
-        ("glyphs_sequence", "data.shots=21", "data.shots=21: with data.queries=0 at most 20"),
+        ("glyphs_sequence", "data.shots=21", "data.shots=21: with data.queries=0 it takes 21 drawings"),
     ],
 )
 def test_queries_are_needed_but_in_a_stream(data, override, message):

@@ -240,14 +240,9 @@ def test_the_outcome_of_a_job_that_was_stopped_says_so(number, tmp_path):
     assert json.loads(status.read_text())["status"] == "stopped"
 
 
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ("range(0,0)", "a sweep without jobs: a key such as seed=range(0,0) has no value"),
-        ("3,4,3", "seed=3: the sweep has this job twice; give each value once"),
-    ],
-)
-def test_a_sweep_of_nothing_or_of_one_job_twice_is_refused_in_one_line(values, said, tmp_path):
-    done = run_metabench("-m", f"seed={values}", cwd=tmp_path)
-    assert (done.code, done.err) == (2, f"metabench: {said}\n")
+def test_a_sweep_of_nothing_is_refused_in_one_line(tmp_path):
+    done = run_metabench("-m", "seed=range(0,0)", cwd=tmp_path)
+    assert (done.code, done.err) == (
+        2, "metabench: a sweep without jobs: a key such as seed=range(0,0) has no value\n"
+    )  # fmt: skip
     assert not list(tmp_path.rglob("status.json"))

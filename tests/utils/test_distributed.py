@@ -38,7 +38,7 @@ CASES = {
     "batch statistics": ("maml", "glyphs"),
     "reptile": ("reptile", "sinusoid"),
     "mamlpp": ("mamlpp", "glyphs"),  # statistics of each inner step
-    "leo": ("leo", "glyphs"),  # draws latents
+    "leo": ("leo", "glyphs", "backbone.statistics=running"),  # draws latents
 }
 STEPS = 3
 
