@@ -17,7 +17,7 @@ FREE = (
     *("device", "engine", "chunk", "remat", "resume", "run_dir", "name", "log", "tracker", "checkpoint"),
 )
 FREE_PARTS = ("data.root", "data.download", "data.memory")
-OF_CELL = ("experiment", "board", "budget")
+OF_CELL = ("experiment", "board", "budget")  # what a run is for, changes aside
 
 
 def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ PARTS = {
 
 
 def profile(overrides: list[str]) -> pstats.Stats:
-    """That of a run with these overrides, from its start to its end."""
+    """The profile of a run with these overrides, from its start to its end."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "cProfile", "-o", "profile", "-m", "metabench", *overrides]
         subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)

@@ -38,7 +38,7 @@ def test_images_of_ones_own_in_other_splits(tmp_path):
 
 
 def test_a_folder_that_has_grown_since_the_training(tmp_path):
-    """Which classes are held out depends on all names in the folder: with more classes it may be others."""
+    """All names in the folder decide which classes are held out: with more classes it may be others."""
     write(tmp_path / "birds", range(9))
     short = ("train.steps=2", "validate.every=1", "validate.episodes=4", "test.episodes=4", "train.tasks=2")
     command = (*OWN, f"data.root={tmp_path}/birds", *short, "data.ways=2", "data.train.ways=2", "backbone.filters=4")

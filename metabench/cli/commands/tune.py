@@ -128,12 +128,10 @@ def _measured(lines: Sequence[Sequence[str]], config_dir: str | None) -> tuple[s
     for line, parts in zip(lines, built, strict=True):
         if not parts.steps:
             raise UserError(f"{' '.join(line)}: nothing is meta-trained, so that validation has nothing to choose")
-    content = {
-        repr(parts.config.data): [content_digests(parts.source.card()), run_inputs(parts.config, made)]
-        for parts in built
-        for made in [find_components(parts.config)]
-    }
-    return built[0].metric, built[0].algo.objective.better(1.0, 0.0), digest([*content.values()])
+    sources = {repr(parts.config.data): parts.source for parts in built}  # each is read once
+    cards = [content_digests(source.card()) for source in sources.values()]
+    inputs = [run_inputs(parts.config, find_components(parts.config)) for parts in built]
+    return built[0].metric, built[0].algo.objective.better(1.0, 0.0), digest([cards, inputs])
 
 
 def _table(study: Any, metric: str, best: Any) -> Any:
