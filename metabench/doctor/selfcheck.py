@@ -11,7 +11,8 @@ from metabench.config.build import check
 from metabench.config.compose import compose_plain
 from metabench.config.schema import Config
 from metabench.runs.experiment import cell
-from metabench.training.runner import RunSpec, run
+from metabench.runs.run_spec import RunSpec
+from metabench.training.runner import run
 from metabench.utils.console import Display
 from metabench.utils.files import load_tensors
 

@@ -16,7 +16,7 @@ from metabench.utils.starting import Starting
 
 if TYPE_CHECKING:
     from metabench.config.schema import Config
-    from metabench.training.runner import RunSpec
+    from metabench.runs.run_spec import RunSpec
     from metabench.utils.console import Display
 
 
@@ -32,8 +32,8 @@ def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) ->
     _check_board(config.board, choices.get("data"))
     Starting.say("loading torch")
 
+    from metabench.runs.run_spec import RunSpec
     from metabench.training.components import find_components, run_inputs
-    from metabench.training.runner import RunSpec
     from metabench.training.unseen import check_unseen, trainings
 
     components = find_components(config)

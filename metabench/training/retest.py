@@ -25,9 +25,10 @@ from metabench.runs.inputs import check_same_start
 from metabench.runs.own_files import TESTS
 from metabench.runs.reader import RunReader
 from metabench.runs.run_id import NOT_OF_DATA, identity
+from metabench.runs.run_spec import RunSpec
 from metabench.runs.summary import Summary
 from metabench.training.components import BASES, find_components, run_inputs
-from metabench.training.runner import RunSpec, run
+from metabench.training.runner import run
 from metabench.training.unseen import check_unseen, trainings
 from metabench.utils.console import Display
 from metabench.utils.files import DamagedError

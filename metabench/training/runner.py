@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from metabench.runs.experiment import cell_line, with_names
 from metabench.runs.inputs import check_same_data
 from metabench.runs.own_files import LOG, TRAINING_CLASSES
 from metabench.runs.removal import clear_run
-from metabench.runs.run_dir import RunDirectory, checked_state, held_identity
-from metabench.runs.run_id import Inputs, first_identity, identity
+from metabench.runs.run_dir import RunDirectory, checked_state
+from metabench.runs.run_spec import RunSpec
 from metabench.runs.shared import shared_directory
 from metabench.tracker.base import TrackedRun
 from metabench.tracker.trackers import Trackers, find_trackers
@@ -33,43 +32,8 @@ from metabench.training.usage import Usage
 from metabench.utils.console import Display
 from metabench.utils.distributed import Distributed, open_ranks
 from metabench.utils.oom import oom_advice
-from metabench.utils.paths import expanded
 from metabench.utils.progress import in_words
 from metabench.utils.signals import Interrupted, LauncherExit, SignalHandler
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """A run to make: directory, identity, inputs, configuration as written there, and its cell of a table."""
-
-    path: Path
-    identity: str
-    config: Mapping[str, Any]
-    inputs: Inputs
-    cell: dict[str, Any]  # as `metabench.runs.experiment.cell` says it
-    command: Sequence[str]  # what a person gives the program for it
-
-    @classmethod
-    def of(
-        cls,
-        config: Mapping[str, Any],
-        written: Mapping[str, Any],
-        inputs: Inputs,
-        folder: Path,
-        cell: dict[str, Any],
-        command: Sequence[str],
-    ) -> RunSpec:
-        """The run of a settled configuration, in `run_dir`, or below `folder` by its name and id.
-
-        `written` has the values as given. A run of version 0.1.0 that lies there is continued under its own id, where
-        nothing but its configuration decided it.
-        """
-        key, first = identity(config, inputs), first_identity(written)
-        name = f"{config['name']}-" if config.get("name") else ""
-        path, earlier = (expanded(config["run_dir"] or folder / f"{name}{own}") for own in (key, first))
-        if not inputs and held_identity(earlier) == first:
-            return cls(earlier, first, written, inputs, cell, command)
-        return cls(path, key, config, inputs, cell, command)
 
 
 def run(config: Config, spec: RunSpec, display: Display) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from metabench.config.schema import Config
 from metabench.errors import UserError
 from metabench.runs.experiment import cell
 from metabench.runs.run_id import identity
-from metabench.training.runner import RunSpec, run
+from metabench.runs.run_spec import RunSpec
+from metabench.training.runner import run
 from metabench.utils.console import Display
 from metabench.utils.files import load_tensors, save_tensors
 

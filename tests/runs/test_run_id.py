@@ -16,8 +16,8 @@ from metabench.config.compose import compose_plain
 from metabench.config.schema import Config
 from metabench.runs.reader import RunReader
 from metabench.runs.run_id import NOT_IDENTITY, first_identity, flat, identity
+from metabench.runs.run_spec import RunSpec
 from metabench.training.components import find_components
-from metabench.training.runner import RunSpec
 from metabench.utils.files import write_json
 
 DIVERGED = {"sinusoid_pretrain_lr0.05"}  # has no finite result, which is what it shows
