@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from metabench.cli.estimate import watch_boards
+from metabench.cli.jobs import watch_sweepers
 from metabench.config.budgets import register_budgets
 from metabench.config.explain import COMPOSING, explain
 from metabench.config.globs import glob_subfolders
@@ -56,6 +57,7 @@ def hydra_main() -> None:
         register_launcher()
         watch_launchers()
         watch_boards()
+        watch_sweepers()
         guard_hydra()
         glob_subfolders()
         check_command(sys.argv[1:])

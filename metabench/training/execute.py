@@ -5,7 +5,7 @@ Torch is imported once the configuration is sound: a wrong value is answered at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +16,49 @@ from metabench.utils.starting import Starting
 
 if TYPE_CHECKING:
     from metabench.config.schema import Config
+    from metabench.config.types import Node
     from metabench.runs.run_spec import RunSpec
     from metabench.utils.console import Display
+
+    Components = dict[str, tuple[type[Any], Node]]
 
 
 def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) -> tuple[Config, RunSpec]:
     """Check what was composed, and say which run it is and where it lies; nothing is written."""
-    from metabench.config.build import check, settled
-    from metabench.config.schema import Config
+    from metabench.config.build import settled
     from metabench.runs.experiment import cell
 
-    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    config = check(Config, plain)
-    choices = hydra_config.runtime.choices
-    _check_board(config.board, choices.get("data"))
-    Starting.say("loading torch")
+    plain, config, components = check_values(composed, hydra_config.runtime.choices)
 
     from metabench.runs.run_spec import RunSpec
-    from metabench.training.components import find_components, run_inputs
+    from metabench.training.components import run_inputs
     from metabench.training.unseen import check_unseen, trainings
 
-    components = find_components(config)
     if config.init is not None:
         check_unseen(trainings(plain), components["data"])
     inputs = run_inputs(config, components)
+    choices = hydra_config.runtime.choices
     names = [choices.get(group, "custom") for group in ("data", "algo")]  # none in a configuration of the user's own
     about = cell(config, choices.get("experiment"), hydra_config.overrides.task)
     return config, RunSpec.of(settled(config, components), plain, inputs, Path("outputs", *names), about, command)
+
+
+def check_values(composed: DictConfig, choices: Mapping[str, Any]) -> tuple[dict[str, Any], Config, Components]:
+    """What was composed as plain values, as a checked configuration, and as the classes that will be built of it.
+
+    `choices` are the names that were chosen of the groups. Raises `ConfigError` that names the first wrong value.
+    """
+    from metabench.config.build import check
+    from metabench.config.schema import Config
+
+    plain: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    config = check(Config, plain)
+    _check_board(config.board, choices.get("data"))
+    Starting.say("loading torch")
+
+    from metabench.training.components import find_components
+
+    return plain, config, find_components(config)
 
 
 def _check_board(board: str | None, data: str | None) -> None:

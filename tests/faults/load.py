@@ -82,10 +82,10 @@ def episodes(attempt: Attempt) -> None:
     "a sweep of 1,000 jobs, each refused", "each job is listed with its reason; memory stays constant", tries=1, short=0
 )
 def sweep(attempt: Attempt) -> None:
-    series = watched("-m", *SINUSOID, "train.tasks=0", "seed=range(1000)", cwd=attempt.folder)
+    series = watched("-m", *SINUSOID, "test.inductive_queries=99", "seed=range(1000)", cwd=attempt.folder)
     found = list(attempt.folder.glob("outputs/sweeps/*/*/outcome.json"))
     assert len(found) == 1000
-    assert all("train.tasks=0" in json.loads(path.read_text())["reason"] for path in found)
+    assert all("test.inductive_queries=99" in json.loads(path.read_text())["reason"] for path in found)
     _growth(attempt, [mb for _, mb in series[len(series) // 10 :]])
 
 

@@ -29,27 +29,26 @@ def finished(cwd: Path) -> int:
 
 
 def test_a_failing_job_does_not_stop_the_others_and_is_said(tmp_path):
-    sweep = ("-m", *SINUSOID, "data.train.queries=0,5", "seed=0,1")
+    write_package(tmp_path)
+    sweep = ("-m", "--config-dir=conf", *SINUSOID, "algo=diverges,maml", "seed=0,1")
     done = run_metabench(*sweep, cwd=tmp_path)
-    assert done.code == 1
-    assert done.err == ""
+    assert (done.code, done.err) == (1, "")
     table = done.out[done.out.index("sweep of 4 jobs") :]
-    assert table.count("complete  mse ") == 2
-    assert table.count("failed    data.train.queries=0: should be greater than or equal to 1") == 2
-    assert "data.train.queries=0 seed=1" in table
+    assert table.count("complete   mse ") == 2
+    assert table.count("nonfinite  the loss is not finite at meta-step 1") == 2
+    assert "algo=diverges seed=1" in table
     assert "train.steps=20" not in table
     assert "2 of 4 jobs failed; the same command runs only what is missing" in table
     assert {name: outcome["status"] for name, outcome in outcomes(tmp_path).items()} == {
-        "data.train.queries=0 seed=0": "failed",
-        "data.train.queries=0 seed=1": "failed",
-        "data.train.queries=5 seed=0": "complete",
-        "data.train.queries=5 seed=1": "complete",
+        "algo=diverges seed=0": "nonfinite",
+        "algo=diverges seed=1": "nonfinite",
+        "algo=maml seed=0": "complete",
+        "algo=maml seed=1": "complete",
     }
 
     again = run_metabench(*sweep, cwd=tmp_path)
     assert again.code == 1
     assert again.out.count("finished before") == 2
-    assert "meta-training" not in again.out
     assert "2 of 4 jobs failed" in again.out
 
 
@@ -101,10 +100,26 @@ def test_a_glob_reaches_the_folders_of_a_group(tmp_path):
     assert set(names.values()) == {"sinusoid/pretrain_k5", "sinusoid/pretrain_k20"}
 
 
-@pytest.mark.parametrize("choices", ["algo=maml,mamml", "data=sinusoid,sinus", "train.step=1,2", "seed=0,1 algo=[maml"])
-def test_what_cannot_be_composed_is_refused_before_any_job(choices, tmp_path):
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    {
+        "algo=maml,mamml": "algo=mamml: no such algo; did you mean maml?",
+        "data=sinusoid,sinus": "data=sinus: no such data; did you mean sinusoid?",
+        "train.step=1,2": "train.step: no such key; did you mean steps?",
+        "seed=0,1 algo=[maml": "algo=[maml: ",
+        "train.steps=20,abc": "train.steps=abc: should be a valid integer",
+        "data.train.queries=5,0": "data.train.queries=0: should be greater than or equal to 1",
+        "algo.inner_steps=1,-1 seed=0,1": "algo.inner_steps=-1: should be greater than or equal to 0",
+        "optim.lr=0.1,x": "optim.lr=x: should be a valid number",
+        "engine=eager,egaer": "engine=egaer: ",
+        "train.tasks=4,???": "train.tasks=???: a value is needed",
+        "bench=sinusoid data=sinusoid,sinusoid_mixture": "data=sinusoid_mixture: bench=sinusoid is a test",
+    }.items(),
+)
+def test_what_is_wrong_with_any_job_is_refused_before_the_first(choices, said, tmp_path):
     done = run_metabench("-m", *SINUSOID, *choices.split(), cwd=tmp_path)
     assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"metabench: {said}")
     assert done.err.count("\n") == 1
     assert not list(tmp_path.glob("outputs/*/*/*/*"))
 
@@ -160,7 +175,7 @@ LAYOUTS = {
     "one for all": ("hydra.sweep.subdir=x",),
     "the folder itself": ("hydra.sweep.subdir=.",),
     "absolute": ('hydra.sweep.dir="{cwd}/é sweeps"', 'hydra.sweep.subdir="job ${hydra.job.num}"'),
-    "of a key": ("hydra.sweep.dir=sweeps/${train.steps}", "hydra.sweep.subdir=${data.train.queries}/7"),
+    "of a key": ("hydra.sweep.dir=sweeps/${train.steps}", "hydra.sweep.subdir=${seed}/${hydra.job.num}"),
     "its own working directory": ("hydra.job.chdir=true",),
     "used before": ("hydra.sweep.dir=old",),
 }
@@ -175,12 +190,14 @@ def test_a_sweep_counts_its_own_jobs_whatever_the_folders(layout, tmp_path):
     old.write_text('{"status": "complete"}')
     places = [place.replace("{cwd}", str(tmp_path)) for place in LAYOUTS[layout]]
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = run_metabench("-m", *SINUSOID, "data.train.queries=0,5", *places, cwd=tmp_path, env=plain)
+    write_package(tmp_path)
+    failing = ("--config-dir=conf", *SINUSOID, "algo=diverges,maml")
+    done = run_metabench("-m", *failing, *places, cwd=tmp_path, env=plain)
     assert (done.code, done.err) == (1, "")
     table = done.out[done.out.index("sweep of 2 jobs") :].splitlines()
     assert [line.split()[:3] for line in table[2:4]] == [
-        ["0", "data.train.queries=0", "failed"],
-        ["1", "data.train.queries=5", "complete"],
+        ["0", "algo=diverges", "nonfinite"],
+        ["1", "algo=maml", "complete"],
     ]
     assert table[4] == "1 of 2 jobs failed; the same command runs only what is missing"
     written = [json.loads(path.read_text()) for path in tmp_path.rglob("outcome.json") if path != old]
