@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
@@ -24,7 +25,7 @@ from metabench.utils.paths import cache_folder, expanded
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-NAMED = 5  # classes in a message
+NAMED = 5  # classes, or endings of file names, in a message
 _AUGMENT = 16  # first stream of random numbers; those of the support set, of the query set and of sequences are below
 
 
@@ -149,6 +150,7 @@ class ImageFolder(FewShotImages):
             assert self.expected is not None
             listing = _listing(self.root, self.split_files, self.images, self.holdout, self.expected)
             _check_expected(listing, self.expected)
+        _report_left_out(listing)
         for split in SPLITS:
             self._report_small(listing, split)
         self._check_memory(sum(1 for _ in listing.paths()))
@@ -226,6 +228,15 @@ class ImageFolder(FewShotImages):
     def training_card(self) -> dict[str, Any]:
         """Random changes to training images."""
         return {**super().training_card(), **({} if self.augment is None else {"augment": self.augment.model_dump()})}
+
+
+def _report_left_out(listing: Listing) -> None:
+    """Name the files that are in no class, or no images by their names, such as formats that Pillow does not read."""
+    ends = Counter(path.suffix.lower() or "without a suffix" for path in listing.left_out())
+    if ends:
+        which = ", ".join(f"{count:,} {end}" for end, count in ends.most_common(NAMED))
+        more = ", …" if len(ends) > NAMED else ""
+        speak(f"warning: {listing.root}: left out files of no class or of another kind than images: {which}{more}")
 
 
 def _number(split: SplitName, number: int) -> str:

@@ -274,6 +274,23 @@ def test_classes_with_too_few_images_are_refused_where_that_is_asked_for(small, 
     assert not cache.exists()
 
 
+# ---- files of no class
+
+
+def test_files_that_no_class_has_are_named_by_their_endings(birds, capsys):
+    (birds / "unlabelled").mkdir()
+    for name in ("train/bird 00/a.HEIC", "test/photographs/b.heic", "c.txt", "unlabelled/loose.png", "val/image", ".d"):
+        (birds / name).parent.mkdir(exist_ok=True)
+        (birds / name).touch()
+    made = source(birds)
+    assert capsys.readouterr().out == ""  # until the images are read
+    made.sample("train", 0, 1)
+    assert capsys.readouterr().out == (
+        f"warning: {birds}: left out files of no class or of another kind than images: 2 .heic, 1 .txt, 1 .png, "
+        "1 without a suffix\n"
+    )
+
+
 # ---- faults, before an image is read
 
 
@@ -304,6 +321,7 @@ FAULTS = {
     "size": (("data.size=7",), "data.size=7: should be greater than or equal to 8"),
     "resize": (("data.resize=lanczo",), "data.resize=lanczo: "),
     "fit": (("data.fit=squeeze",), "data.fit=squeeze: "),
+    "images": (("data.images=photos",), "data.images=photos: should be null: {root} has no split files"),
     "channels": (("data.channels=4",), "data.channels=4: "),
     "holdout": (("data.holdout={validation: 0.5, test: 0.5}",), "should leave some classes for training"),
     "augment": (
@@ -319,7 +337,7 @@ def test_a_setting_that_cannot_be_is_refused_with_its_key(name, birds, cache):
     overrides, expected = FAULTS[name]
     with pytest.raises(ConfigError) as caught:
         source(birds, *overrides)
-    assert expected in str(caught.value)
+    assert expected.format(root=birds) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not cache.exists()
 

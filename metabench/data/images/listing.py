@@ -60,16 +60,24 @@ class Class(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The classes of each split, sorted by name."""
+    """The classes of each split, sorted by name; `by_files` where split files name them."""
 
     root: Path
     splits: dict[SplitName, list[Class]]
+    by_files: bool
 
     def paths(self) -> Iterator[Path]:
         """Every file: split by split, class by class."""
         for split in SPLITS:
             for one in self.splits[split]:
                 yield from one.files
+
+    def left_out(self) -> list[Path]:
+        """Files in the root that are of no class, or no images by their names; none where split files choose."""
+        if self.by_files:
+            return []
+        kept = set(self.paths())
+        return [path for path in _files_in(self.root) if path not in kept]
 
     def digest(self) -> str:
         """The sha256 of splits, classes and file names, wherever the files lie."""
@@ -90,18 +98,19 @@ def list_images(root: Path, files: SplitFiles | None, images: str | None, holdou
     """
     if not root.is_dir():
         raise MissingDataError(f"{root}: no such folder")
+    by_files = files is not None or any((root / name).is_file() for name in FILES.values())
+    if images is not None and not by_files:
+        raise ConfigError("data.images", images, f"should be null: {root} has no split files, which name images in it")
     with_folders = {split: next((root / n for n in FOLDERS[split] if (root / n).is_dir()), None) for split in SPLITS}
-    if files is not None:
-        splits = _by_files(root, files.model_dump(), images)
-    elif any((root / name).is_file() for name in FILES.values()):
-        splits = _by_files(root, FILES, images)
+    if by_files:
+        splits = _by_files(root, FILES if files is None else files.model_dump(), images)
     elif any(with_folders.values()):
         splits = {split: _classes(folder or root / FOLDERS[split][0]) for split, folder in with_folders.items()}
     else:
         splits = _held_out(root, _classes(root), holdout)
     _check_disjoint(root, splits)
     _check_once(splits)
-    return Listing(root, {split: splits[split] for split in SPLITS})
+    return Listing(root, {split: splits[split] for split in SPLITS}, by_files)
 
 
 def _by_files(root: Path, files: dict[str, str], images: str | None) -> dict[SplitName, list[Class]]:
@@ -158,10 +167,15 @@ def _classes(folder: Path) -> list[Class]:
 
 def _images_in(folder: Path) -> list[Path]:
     """The images in and below a folder, sorted by their path in it."""
+    return [path for path in _files_in(folder) if is_image(path.name)]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files in and below a folder that are not hidden, sorted by their path in it."""
     found = []
     for place, inner, names in os.walk(folder, onerror=_unreadable):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".") and is_image(name)]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
