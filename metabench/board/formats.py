@@ -15,6 +15,7 @@ from metabench import __version__
 from metabench.board.columns import TITLES
 from metabench.board.leaderboard import Board
 from metabench.board.row import Row
+from metabench.report.csv_text import csv_text
 from metabench.report.latex import FIT
 from metabench.report.latex import plain as plain_latex
 from metabench.report.markdown import plain as plain_md
@@ -22,7 +23,6 @@ from metabench.report.verdict import Figure
 from metabench.runs.reader import Skipped
 from metabench.runs.untrusted import clean_text
 from metabench.utils.console import format_metric
-from metabench.utils.csv_text import csv_text
 from metabench.utils.files import plain
 
 Pictures = Mapping[str, Mapping[str, str]]  # of each board: by title, a path in Markdown, an SVG element on a page

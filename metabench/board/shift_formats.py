@@ -12,10 +12,10 @@ from metabench.board.columns import TITLES
 from metabench.board.formats import Sheet
 from metabench.board.row import Row
 from metabench.board.shift import HOME, Shifted
+from metabench.report.csv_text import csv_text
 from metabench.report.verdict import Figure
 from metabench.runs.untrusted import clean_text
 from metabench.utils.console import format_metric
-from metabench.utils.csv_text import csv_text
 from metabench.utils.files import plain
 
 HEADING = (

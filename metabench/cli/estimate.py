@@ -18,6 +18,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from metabench.cli.arguments import split_config_dir
+from metabench.utils.counted import counted
 
 Jobs = Sequence[Sequence[str]]
 
@@ -63,7 +64,7 @@ def say(jobs: Jobs) -> None:
     from metabench.utils.progress import clock
 
     console = open_console()
-    console.print(f"estimating the time of {len(jobs)} jobs from a few meta-steps of each")
+    console.print(f"estimating the time of {counted(len(jobs), 'job')} from a few meta-steps of each")
     found = _all(jobs, split_config_dir(sys.argv[1:])[1])
     table = Table(title="estimate", title_justify="left", box=None, pad_edge=False)
     for heading in ("job", "time"):

@@ -17,6 +17,7 @@ from metabench.config.schema import Config
 from metabench.engine.cost import saved_bytes, work
 from metabench.errors import ConfigError
 from metabench.tasks import Tasks
+from metabench.utils.counted import counted
 
 CPU_BUDGET = 1 << 30  # bytes of saved activations; larger chunks are no faster on a CPU
 CUDA_SHARE = 0.5  # of the device's memory
@@ -36,9 +37,9 @@ class Plan:
 
     def describe(self) -> str:
         """The plan in words."""
-        threads = f", {self.threads} thread" if self.threads else ""
+        threads = f", {counted(self.threads, 'thread')}" if self.threads else ""
         wait = " (the first meta-step waits for the compiler)" if self.engine == "compile" else ""
-        return f"engine {self.engine}, {self.chunk} tasks at once{threads}{wait}"
+        return f"engine {self.engine}, {counted(self.chunk, 'task')} at once{threads}{wait}"
 
 
 def check_engine(config: Config, device: torch.device) -> None:

@@ -20,6 +20,7 @@ from metabench.inference.model import Model
 from metabench.inference.targets import Classes, Labels, plain_list, prepare_targets
 from metabench.objective import OBJECTIVES
 from metabench.tasks import Episode, Examples, Tasks, TaskSpec
+from metabench.utils.counted import counted
 from metabench.utils.paths import expanded
 
 AT_ONCE = 256  # queries
@@ -82,15 +83,15 @@ class Learner:
     def title(self) -> str:
         """Method, data and size of the training tasks."""
         train = self.spec.train
-        size = f"{train.outputs}-way {train.shots}-shot" if self.spec.num_classes else f"{train.shots} points"
+        size = f"{train.outputs}-way {train.shots}-shot" if self.spec.num_classes else counted(train.shots, "point")
         return f"{self._model.name} trained on {type(self._model.source).__name__}, {size}"
 
     def __repr__(self) -> str:
         lines = [f"{self.title}: {self._model.run}"]
         if self._task is not None:
             examples = len(self._task[1].x[0])
-            classes = f" of {len(self._classes)} classes" if self._classes else ""
-            lines.append(f"adapted to {examples} examples{classes}")
+            classes = f" of {counted(len(self._classes), 'class', 'classes')}" if self._classes else ""
+            lines.append(f"adapted to {counted(examples, 'example')}{classes}")
         return "\n".join(lines)
 
     def adapt(self, images: Inputs, labels: Labels) -> Learner:

@@ -11,6 +11,7 @@ from metabench.data.build import build_source
 from metabench.engine.device import find_device
 from metabench.errors import ConfigError, UserError, suggest
 from metabench.tasks import SPLITS, SplitName, Tasks, TaskSpec
+from metabench.utils.counted import counted
 
 
 class TaskSet:
@@ -49,7 +50,7 @@ class TaskSet:
     def __repr__(self) -> str:
         spec = self.spec
         episode = spec.train if self.split == "train" else spec.eval
-        size = f"{episode.outputs}-way {episode.shots}-shot" if spec.num_classes else f"{episode.shots} points"
+        size = f"{episode.outputs}-way {episode.shots}-shot" if spec.num_classes else counted(episode.shots, "point")
         count = "without end" if self.size is None else f"{self.size} in all"
         return f"{self.split} tasks of {type(self.source).__name__}, {size}, {count}, {self.batch} a batch"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from metabench import __version__
 from metabench.report.cells import Cell
+from metabench.report.csv_text import csv_text
 from metabench.report.tables import Report
 from metabench.report.verdict import Kind
 from metabench.runs.untrusted import clean_text
-from metabench.utils.csv_text import csv_text
 from metabench.utils.files import plain
 
 OF_A_CELL = (

@@ -12,6 +12,7 @@ from metabench.report.cells import Cell
 from metabench.report.tables import Part, Report, Table
 from metabench.report.verdict import DEFINITION, Kind
 from metabench.report.wording import count, difference, origin, ours, paper, published_value, test_card, verdict_word
+from metabench.utils.counted import counted
 
 COLOURS = {
     Kind.MATCHES: "green",
@@ -79,7 +80,7 @@ def _short(table: Table, width: int) -> RichTable:
 def _counts(report: Report, hidden: list[Table]) -> list[Text]:
     """The last lines: how many cells have which verdict, and what is not shown."""
     kinds = [cell.verdict.kind for cell in report.cells]
-    said = Text(f"{len(kinds)} cells", style="bold")
+    said = Text(counted(len(kinds), "cell"), style="bold")
     for kind in DEFINITION:
         if number := kinds.count(kind):
             said.append(" · ", style="not bold").append(f"{number} {kind}", style=f"not bold {COLOURS[kind]}")
@@ -87,10 +88,8 @@ def _counts(report: Report, hidden: list[Table]) -> list[Text]:
         said.append(f" · {bare} without a published value", style="not bold")
     lines = [said]
     if hidden:
-        cells = sum(len(table.cells) for table in hidden)
-        lines.append(
-            Text(f"{cells} cells of boards and exploratory runs are not shown; `metabench leaderboard` ranks boards")
-        )
+        cells = counted(sum(len(table.cells) for table in hidden), "cell")
+        lines.append(Text(f"not shown: {cells} of boards and exploratory runs; `metabench leaderboard` ranks boards"))
     if report.skipped:
         lines += [Text(f"left out: {line}") for line in report.skips[:FEW]]
         if (more := len(report.skipped) - FEW) > 0:

@@ -9,6 +9,7 @@ from metabench.report.cells import Cell
 from metabench.report.verdict import METHOD, Kind
 from metabench.runs.untrusted import clean_text
 from metabench.utils.console import format_metric, inline
+from metabench.utils.counted import counted
 
 MOST = 5  # values of different seeds that a card shows
 
@@ -47,7 +48,7 @@ def difference(cell: Cell) -> str | None:
 
 def count(cell: Cell) -> str:
     """The seeds and tasks that the interval is over: × where they are crossed, + where they are added in squares."""
-    seeds, tasks = f"{cell.ours.seeds} seed{'s' if cell.ours.seeds > 1 else ''}", f"{cell.ours.tasks:,} tasks"
+    seeds, tasks = counted(cell.ours.seeds, "seed"), counted(cell.ours.tasks, "task")
     joined = {"seeds and tasks": f"{seeds} × {tasks}", "seeds plus tasks": f"{seeds} + {tasks}"}
     return joined.get(cell.ours.over, f"{seeds}, {tasks}")
 
@@ -80,7 +81,7 @@ def origin(cell: Cell) -> dict[str, str]:
 
 
 def _interval(cell: Cell) -> str:
-    seeds, tasks = cell.ours.seeds, f"{cell.ours.tasks:,} tasks"
+    seeds, tasks = cell.ours.seeds, counted(cell.ours.tasks, "task")
     return {
         "tasks": tasks,
         "each seed": f"{tasks} for each seed",

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from metabench.config.schema import Config
+from metabench.utils.counted import counted
 
 FULL = "full"
 # What may be given beside an experiment and leaves it the experiment: where and how it is computed, and its seed.
@@ -66,9 +67,8 @@ def names_of(test: Mapping[str, Any]) -> list[str]:
 def cost(config: Config) -> str:
     """Cost of a run, in numbers that do not depend on the machine."""
     train, episodes = config.train, config.test.episodes
-    tasks = f"{train.tasks} tasks" if train.tasks > 1 else "one task"
-    trained = f"{train.steps:,} meta-steps of {tasks}" if train.steps else "nothing trained"
-    return f"{trained}, {episodes:,} test tasks"
+    meta_steps = f"{counted(train.steps, 'meta-step')} of {counted(train.tasks, 'task')}"
+    return f"{meta_steps if train.steps else 'nothing trained'}, {counted(episodes, 'test task')}"
 
 
 def _free(override: str, also: Collection[str]) -> bool:

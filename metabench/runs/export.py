@@ -10,6 +10,7 @@ from metabench.errors import UserError
 from metabench.runs.reader import RunReader
 from metabench.runs.run_dir import load_best
 from metabench.utils.console import format_metric, inline
+from metabench.utils.counted import counted
 from metabench.utils.files import DamagedError, write_bytes, write_json
 
 SUFFIX = ".safetensors"
@@ -78,7 +79,7 @@ def _page(card: dict[str, Any]) -> str:
     weights, test = card["weights"], card["test"]
     rows = {
         "test": f"{test['metric']} {format_metric(test['metric'], test['mean'], test['ci95'])}"
-        f" ({test['episodes']} tasks, {test['prediction']})",
+        f" ({counted(test['episodes'], 'task')}, {test['prediction']})",
         "algorithm": card["algo"],
         "backbone": card["backbone"],
         "weights": f"{weights['tensors']} tensors, {weights['parameters']:,} values, meta-step {weights['meta_step']}",

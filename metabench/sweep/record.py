@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from metabench.errors import UserError
 from metabench.sweep.isolate import Channel
 from metabench.sweep.outcome import FINE, KEPT, KILLED, UNKNOWN, Outcome, as_outcome, write_outcome
+from metabench.utils.counted import counted
 
 
 class SweepRecord:
@@ -62,7 +63,7 @@ class SweepRecord:
         from metabench.utils.console import format_metric, open_console
 
         count = len(self.jobs)
-        table = Table(title=f"sweep of {count} jobs", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=f"sweep of {counted(count, 'job')}", title_justify="left", box=None, pad_edge=False)
         for heading in ("job", "overrides", "status", "result"):
             table.add_column(heading)
         shared = set.intersection(*map(set, self.jobs.values())) if count > 1 else set()
@@ -78,9 +79,9 @@ class SweepRecord:
         failed = sum(outcome["status"] not in FINE for outcome in outcomes.values())
         skipped = sum(outcome["status"] == "skipped" for outcome in outcomes.values())
         if skipped:
-            console.print(f"{skipped} of {count} jobs were skipped: their methods do not read such tasks")
+            console.print(f"{skipped} of {counted(count, 'job')} skipped: the method does not read such tasks")
         if failed:
-            console.print(f"{failed} of {count} jobs failed; the same command runs only what is missing")
+            console.print(f"{failed} of {counted(count, 'job')} failed; the same command runs only what is missing")
         return 1 if failed else 2 if skipped == count > 0 else 0
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from metabench.axis import AXES, INNER_STEPS
 from metabench.config.schema import FOOTNOTE, mark
 from metabench.utils.console import format_metric, inline
+from metabench.utils.counted import counted
 
 
 def card_table(card: dict[str, Any]) -> Table:
@@ -31,7 +32,7 @@ def card_lines(card: dict[str, Any], command: Sequence[str]) -> list[str]:
     chosen = [word for word in command if "=" in word and not word.startswith("-")]
     return [
         f"protocol {card['hash']}: {', '.join([data['name'], *_episode(test), *held])}, "
-        f"{test['episodes']} test tasks, {test['metric']}, {test['prediction']}",
+        f"{counted(test['episodes'], 'test task')}, {test['metric']}, {test['prediction']}",
         f"selection: {test['selection']}; 95% interval over test tasks",
         f"training: {', '.join(_training(training))}",
         f"chosen: {' '.join(chosen) or 'nothing but the defaults'}",
@@ -41,15 +42,15 @@ def card_lines(card: dict[str, Any], command: Sequence[str]) -> list[str]:
 def _training(training: dict[str, Any]) -> list[str]:
     """The length of training, its tasks and learning rate, what it began with, and the model."""
     steps, init = training["meta_steps"], training.get("init")
-    schedule = [f"{steps} meta-steps of {training['tasks_per_step']} tasks", *_episode(training)]
+    schedule = [f"{counted(steps, 'meta-step')} of {counted(training['tasks_per_step'], 'task')}", *_episode(training)]
     how = [*schedule, f"learning rate {training['learning_rate']}"] if steps else ["none"]
-    start = [f"from checkpoint {init['digest']} of {init['meta_steps']} meta-steps"] if init else []
+    start = [f"from checkpoint {init['digest']} of {counted(init['meta_steps'], 'meta-step')}"] if init else []
     return [*how, *start, f"{training['parameters']:,} parameters", f"seed {training['seed']}"]
 
 
 def _episode(part: dict[str, Any]) -> list[str]:
-    ways, queries = [f"{part['ways']}-way"] if "ways" in part else [], part["queries"]
-    return [" ".join([*ways, f"{part['shots']}-shot"]), f"{queries} {'query' if queries == 1 else 'queries'}"]
+    ways = [f"{part['ways']}-way"] if "ways" in part else []
+    return [" ".join([*ways, f"{part['shots']}-shot"]), counted(part["queries"], "query", "queries")]
 
 
 def result_table(summary: dict[str, Any]) -> Table:
@@ -63,7 +64,7 @@ def result_table(summary: dict[str, Any]) -> Table:
         table.add_column(heading)
     some = summary["protocol"]["test"].get("inductive_queries")
     for mode, result in test["modes"].items():
-        of = f", {some} {'query' if some == 1 else 'queries'} of each class" if some and mode == "inductive" else ""
+        of = f", {counted(some, 'query', 'queries')} of each class" if some and mode == "inductive" else ""
         value = format_metric(name, result["mean"], result["ci95"])
         table.add_row(mode, value, f"{result['episodes']}{of}{_lost(result)}")
     axis = AXES[test.get("axis", INNER_STEPS.name)]  # older summaries have no other

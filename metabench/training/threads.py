@@ -9,6 +9,7 @@ import torch
 from metabench.engine.threads import free_cores, pick_threads
 from metabench.runs.run_dir import RunDirectory
 from metabench.training.components import Components
+from metabench.utils.counted import counted
 
 
 def settle_threads(components: Components, directory: RunDirectory) -> None:
@@ -33,7 +34,7 @@ def settle_threads(components: Components, directory: RunDirectory) -> None:
     if (fewer := pick_threads(threads, free_cores())) < threads:
         torch.set_num_threads(fewer)
         display.say(
-            f"other processes leave {fewer} of {threads} cores free: {fewer} thread{'s' if fewer > 1 else ''} "
+            f"other processes leave {fewer} of {threads} cores free: {counted(fewer, 'thread')} "
             f"(device.threads={threads} takes all)"
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from metabench.errors import UserError
+from metabench.utils.counted import counted
 
 _SAID = re.compile("can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
 
@@ -26,7 +27,7 @@ def oom_advice(chunk: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as fault:  # of a device, or of torch's allocator on the CPU, the latter
         if not (isinstance(fault, MemoryError) or _SAID.search(str(fault))):
             raise
-        said = f"out of memory with {chunk} tasks held at once (chunk={chunk})" if chunk else "out of memory"
+        said = f"out of memory with {counted(chunk, 'task')} held at once (chunk={chunk})" if chunk else "out of memory"
         advice = "smaller episodes or remat=true need less" if chunk else "a smaller backbone or data set needs less"
         if chunk > 1:
             advice = f"chunk={chunk // 2} holds half as many"

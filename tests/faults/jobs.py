@@ -41,7 +41,7 @@ EXPECTED = {
     **{part: ("failed", f"ZeroDivisionError: in part {part}") for part in (2, 3, 5)},
     7: ("failed", "its process ended with exit code 5"),
     11: ("killed", "killed by SIGKILL: the system does so where memory runs out"),
-    13: ("oom", "out of memory with 1 tasks held at once (chunk=1): smaller episodes or remat=true need less"),
+    13: ("oom", "out of memory with 1 task held at once (chunk=1): smaller episodes or remat=true need less"),
 }
 SWEEP = ("-m", "--config-dir=conf", *SINUSOID, "algo=part", "algo.part=range(20)")
 

@@ -162,7 +162,7 @@ def test_a_method_that_does_not_read_the_tasks_is_skipped_in_a_sweep_and_refused
     table = done.out[done.out.index("sweep of 4 jobs") :]
     reason = "algo=ProtoNet: classification method; choose classification data"
     assert table.count(f"skipped   {reason}") == 2
-    assert "2 of 4 jobs were skipped: their methods do not read such tasks\n" in table
+    assert "2 of 4 jobs skipped: the method does not read such tasks\n" in table
     assert "failed" not in done.out
     assert outcomes(tmp_path)["algo=protonet seed=1"]["status"] == "skipped"
     for alone in (("algo=protonet",), ("-m", "algo=protonet", "seed=0,1")):
@@ -224,7 +224,7 @@ def test_an_error_in_the_report_of_a_sweep_is_a_failure(tmp_path):
     done = run_metabench("-m", *SINUSOID, "seed=0", cwd=tmp_path, patch=no_outcome_is_written)
     assert done.code == 1
     assert "FileNotFoundError: " in done.out
-    assert "1 of 1 jobs failed" in done.out
+    assert "1 of 1 job failed" in done.out
     done = run_metabench("-m", *SINUSOID, "seed=0", cwd=tmp_path, patch=report_fails)
     assert done.code == 1
     assert "ValueError: for a test" in done.err

@@ -67,7 +67,7 @@ def test_trials_of_images_that_have_changed_are_not_compared(tmp_path):
     small = ("backbone.filters=4", *(o for o in SINUSOID if not o.startswith(("data", "algo", "backbone"))))
     search = ("tune", *own, *small, "optim.lr=0.01,0.001")
     assert run_metabench(*search, "trials=1", cwd=tmp_path).code == 0
-    assert "1 of 2 trials are done" in run_metabench(*search, "trials=2", cwd=tmp_path).out
+    assert "1 of 2 trials done" in run_metabench(*search, "trials=2", cwd=tmp_path).out
     for place in sorted((tmp_path / "birds/bird 03").iterdir()):
         picture(20, 0).save(place)
     done = run_metabench(*search, "trials=3", cwd=tmp_path)
@@ -87,13 +87,13 @@ def test_a_search_that_ended_early_goes_on_and_ends_as_one_that_did_not(number, 
     assert len(runs(broken)) == 1
     done = run_metabench(*SEARCH, "trials=3", cwd=broken)
     assert (done.code, done.err) == (0, "")
-    assert "1 of 3 trials are done" in done.out
+    assert "1 of 3 trials done" in done.out
     assert done.out.count("continuing at meta-step 1") == 1
     assert trials(done.out) == trials(expected.out)
     assert done.out.splitlines()[-1] == expected.out.splitlines()[-1]
 
     more = run_metabench(*SEARCH, "trials=4", cwd=broken)
-    assert "3 of 4 trials are done" in more.out
+    assert "3 of 4 trials done" in more.out
     assert len(trials(more.out)) == 4
 
 

@@ -49,9 +49,9 @@ def shown(experiment: str) -> str:
 def test_a_card_is_four_lines_with_what_the_command_chose():
     command = ["--full", "algo=maml", "data=omniglot", "data.shots=5"]
     first, second, third, last = card_lines(CARD, command)
-    assert first == "protocol abc: Omniglot, 5-way 1-shot, 15 queries, 1000 test tasks, accuracy, inductive"
+    assert first == "protocol abc: Omniglot, 5-way 1-shot, 15 queries, 1,000 test tasks, accuracy, inductive"
     assert "best of 200 validation tasks" in second
-    assert "60000 meta-steps of 32 tasks, 5-way 1-shot, 1 query, learning rate 0.001, 111,936 parameters" in third
+    assert "60,000 meta-steps of 32 tasks, 5-way 1-shot, 1 query, learning rate 0.001, 111,936 parameters" in third
     assert last == "chosen: algo=maml data=omniglot data.shots=5"
 
 
@@ -59,11 +59,11 @@ def test_a_card_is_four_lines_with_what_the_command_chose():
     ("steps", "init", "expected"),
     [
         (0, None, "training: none, 111,936 parameters, seed 0"),
-        (0, 3125, "training: none, from checkpoint c1ec of 3125 meta-steps, 111,936 parameters, seed 0"),
+        (0, 3125, "training: none, from checkpoint c1ec of 3,125 meta-steps, 111,936 parameters, seed 0"),
         (
             *(9, 3125),
             "training: 9 meta-steps of 32 tasks, 5-way 1-shot, 1 query, learning rate 0.001, "
-            "from checkpoint c1ec of 3125 meta-steps, 111,936 parameters, seed 0",
+            "from checkpoint c1ec of 3,125 meta-steps, 111,936 parameters, seed 0",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.cli.output import check_output
 from metabench.errors import UserError
+from metabench.utils.counted import counted
 from metabench.utils.paths import expanded
 
 if TYPE_CHECKING:
@@ -69,14 +70,14 @@ def _predict_images(learner: Learner, support: Path, queries: Path, outputs: lis
     truth = [label if label in known else None for label in asked.labels]
     best = chances.max(axis=1)
     right = [None if true is None else bool(true == label) for true, label in zip(truth, labels, strict=True)]
-    title = f"{learner.title}; {len(shown.paths)} examples of {len(known)} classes"
+    title = f"{learner.title}; {counted(len(shown.paths), 'example')} of {counted(len(known), 'class', 'classes')}"
     rows = [
         [str(path), str(label), f"{chance:.1%}", *([str(true)] if any(truth) else [])]
         for path, label, chance, true in zip(asked.paths, labels, best, truth, strict=True)
     ]
     _print(title, ["query", "label", "probability", *(["folder"] if any(truth) else [])], rows)
     if judged := [found for found in right if found is not None]:
-        print(f"accuracy {sum(judged) / len(judged):.2%}: {sum(judged)} of {len(judged)} queries")
+        print(f"accuracy {sum(judged) / len(judged):.2%}: {sum(judged)} of {counted(len(judged), 'query', 'queries')}")
     for output in outputs:
         if output.suffix == TABLE:
             header = ["query", "label", *map(str, learner.classes)]
@@ -130,7 +131,7 @@ def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
-    from metabench.utils.csv_text import csv_text
+    from metabench.report.csv_text import csv_text
     from metabench.utils.files import write_bytes
 
     write_bytes(path, csv_text([dict(zip(header, row, strict=True)) for row in rows], header).encode())

@@ -10,8 +10,9 @@ from typing import Any
 from metabench.cli.arguments import Parser
 from metabench.cli.output import emit, pick_format
 from metabench.errors import UserError, suggest
+from metabench.report.csv_text import csv_text
 from metabench.runs.listing import SORTS, Row, age_text, rows_of, size_text
-from metabench.utils.csv_text import csv_text
+from metabench.utils.counted import counted
 from metabench.utils.paths import expanded
 
 SUFFIXES = {".csv": "csv", ".json": "json"}
@@ -74,7 +75,7 @@ def _show(rows: Sequence[Row], found: int) -> None:
 
     console = open_console()
     if not rows:
-        console.print(f"none of {found} runs" if found else "no run", markup=False)
+        console.print(f"none of {counted(found, 'run')}" if found else "no run", markup=False)
         return
     cells = [_cells(row) for row in rows]
     names = list(cells[0])

@@ -11,6 +11,7 @@ from metabench.errors import UserError
 from metabench.runs.listing import COMPLETE, age_text, row_of, size_text
 from metabench.runs.own_files import MARKS, TESTS
 from metabench.runs.reader import RunReader
+from metabench.utils.counted import counted
 from metabench.utils.files import DamagedError
 from metabench.utils.paths import expanded
 
@@ -85,7 +86,7 @@ def _result(run: RunReader) -> Iterator[Any]:
         if "changes" in content and (line := cell_line(content)):
             yield line
         trained = run.summary.train
-        yield f"{trained.steps:,} meta-steps in {clock(trained.seconds)}"
+        yield f"{counted(trained.steps, 'meta-step')} in {clock(trained.seconds)}"
         yield ""
         yield result_table(content)
         yield ""

@@ -12,6 +12,7 @@ from typing import Any
 from metabench.cli.arguments import Parser, find_own_packages
 from metabench.errors import ConfigError, UserError
 from metabench.sweep.isolate import POSSIBLE
+from metabench.utils.counted import counted
 from metabench.utils.exit import continued, leave
 from metabench.utils.install import pip_install
 from metabench.utils.paths import expanded
@@ -90,7 +91,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
         preload()
     runs = Trials(study, fixed, config_dir, metric, prune, parallel)
     with study:
-        console.print(f"search {study.folder}: {len(study.ended())} of {trials} trials are done", markup=False)
+        console.print(f"search {study.folder}: {len(study.ended())} of {counted(trials, 'trial')} done", markup=False)
         study.search(trials, runs, parallel)
         best = study.best()
         console.print("", _table(study, metric, best))

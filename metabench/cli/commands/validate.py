@@ -19,6 +19,7 @@ from metabench.config.schema import FOOTNOTE, Config, Published
 from metabench.errors import ConfigError, UnfitBackboneError, UserError, suggest
 from metabench.runs.experiment import cost
 from metabench.utils.console import Display, format_metric, open_console
+from metabench.utils.counted import counted
 from metabench.utils.exit import leave
 from metabench.utils.progress import Phase
 
@@ -70,7 +71,8 @@ def main(arguments: list[str]) -> None:
     with_others = {one: lead for lead, cell in zip(names, cells, strict=True) for one in tested_with(cell.config)}
     console.print(_cells(cells, with_others))
     if not options.experiment:
-        console.print(f"{len(cells)} cells, {len(cells) - len(with_others)} trainings: the others are tests of one")
+        trainings = counted(len(cells) - len(with_others), "training")
+        console.print(f"{counted(len(cells), 'cell')}, {trainings}: the others are tests of one")
     if any(cell.config and cell.config.published and cell.config.published.mark for cell in cells):
         console.print(FOOTNOTE)
     if matrix:
