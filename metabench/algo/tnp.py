@@ -12,7 +12,7 @@ without bound. Trained on curves of a prior it is a prior-fitted network (Mülle
 whose loss is the divergence from the prior's exact posterior plus a constant; theirs predicts a histogram, this one a
 normal distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one
 before it; g sees x* itself, as in all neural processes here. Classification, which the paper has not: y is one-hot, g
-gives logits, and the context is a target as in the other neural processes; a network that must first learn to compare
+gives logits, e begins with labels of the same weight as images, and the context is a target as in the other neural processes; a network that must first learn to compare
 images learns nothing from the board's budget without it.
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from metabench.algo.cnp import Conditional
 from metabench.algo.neural_process import INIT, Context, Path
-from metabench.algo.transformer import KeysValues, Layer
+from metabench.algo.transformer import KeysValues, Layer, weigh_labels
 from metabench.backbone.base import Backbone
 from metabench.backbone.perceptron import Perceptron
 from metabench.config.types import Count, Whole, Widths
@@ -42,6 +42,8 @@ class Transformer(Path):
         super().__init__()
         self.size, self.labels = size, spec.eval.outputs
         self.embed = Perceptron([features + self.labels, *[size] * embedding], INIT)
+        if spec.num_classes:
+            weigh_labels(next(self.embed.parameters()), self.labels)  # of its first layer
         self.layers = nn.ModuleList(Layer(size, heads, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(size)
 

@@ -47,3 +47,13 @@ class Layer(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def weigh_labels(weight: Tensor, labels: int) -> None:
+    """Let a label, the last `labels` inputs of `weight [size, F + labels]`, weigh at first as much as the F before it.
+
+    Drawn like the others, a one-hot label begins at 1/√F of the weight of F features: what the network has to bind to
+    the image is all but invisible. Chan et al. 2022 give labels an embedding of their own.
+    """
+    with torch.no_grad():
+        weight[:, -labels:] *= math.sqrt(weight.shape[1] - labels)

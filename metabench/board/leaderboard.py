@@ -20,6 +20,7 @@ from metabench.report.cells import name_variants
 from metabench.runs.groups import gather
 from metabench.runs.own_files import TESTS
 from metabench.runs.reader import RunReader, Skipped, find
+from metabench.utils.counted import counted
 from metabench.utils.files import DamagedError
 
 
@@ -65,9 +66,7 @@ class Board:
         trained = [count for row in self.rows if (count := examples(row.runs[0]))]
         budget = f"about {float(f'{sorted(trained)[len(trained) // 2]:.2g}'):,.0f}" if trained else "no"
         seeds = Counter(len(row.runs) for row in self.rows)
-        said = ", ".join(
-            f"{count} of {n} seed{'s' if n > 1 else ''}" for n, count in sorted(seeds.items(), reverse=True)
-        )
+        said = ", ".join(f"{count} of {counted(n, 'seed')}" for n, count in sorted(seeds.items(), reverse=True))
         summaries = [run.summary for row in self.rows for run in row.runs]
         what = "accuracy in %, higher is better" if self.metric == "accuracy" else "mean squared error, lower is better"
         lines = [
@@ -142,8 +141,9 @@ def make_boards(
 def _make(name: str, runs: list[RunReader], left_out: list[Skipped], prediction: str, more: Sequence[str]) -> Board:
     columns = COLUMNS[name]
     own = [run for run in runs if run.summary.test_of is None]
-    left_out += [fault for run in own if (fault := reason_to_leave_out(run)) is not None]
-    own, spare = alike([run for run in own if reason_to_leave_out(run) is None])
+    reasons = [reason_to_leave_out(run) for run in own]
+    left_out += [reason for reason in reasons if reason is not None]
+    own, spare = alike([run for run, reason in zip(own, reasons, strict=True) if reason is None])
     left_out += spare
     kept, spare = within_budget(own)
     left_out += spare

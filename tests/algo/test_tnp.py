@@ -88,3 +88,20 @@ def test_the_loss_is_that_of_the_points_outside_the_context_and_of_classes_that_
         losses = [setup.algo.objective.loss(setup.algo.read(state, points[:, j]), values[:, j]) for j in targets]
         expected.append(torch.stack(losses).mean())
     same(setup.algo(tasks)[0], torch.stack(expected).mean())
+
+
+@pytest.mark.parametrize("algo", ["tnp", "icl"])
+def test_a_label_begins_with_the_weight_of_an_image(algo):
+    made = build(f"algo={algo}", "data=glyphs", "backbone.filters=64").algo
+    labels = made.spec.eval.outputs
+    first = next((made.core.given if algo == "icl" else made.path.embed).parameters())
+    z, y = torch.randn(1000, first.shape[1] - labels), torch.eye(labels)
+    image, label = (part @ weight.T for part, weight in ((z, first[:, :-labels]), (y, first[:, -labels:])))
+    assert 0.5 < label.std() / image.std() < 2
+
+
+@pytest.mark.parametrize("algo", ["tnp", "icl"])
+def test_a_number_and_its_value_begin_as_drawn(algo):
+    made = build(f"algo={algo}", "data=sinusoid").algo
+    first = next((made.core.given if algo == "icl" else made.path.embed).parameters())
+    assert 0.5 < first[:, -1].std() / first[:, :-1].std() < 2
