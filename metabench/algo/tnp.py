@@ -12,8 +12,8 @@ without bound. Trained on curves of a prior it is a prior-fitted network (Mülle
 whose loss is the divergence from the prior's exact posterior plus a constant; theirs predicts a histogram, this one a
 normal distribution, which the posterior of a Gaussian process is. The authors normalise after each sub-layer, this one
 before it; g sees x* itself, as in all neural processes here. Classification, which the paper has not: y is one-hot, g
-gives logits, e begins with labels of the same weight as images, and the context is a target as in the other neural processes; a network that must first learn to compare
-images learns nothing from the board's budget without it.
+gives logits, e begins with labels of the same weight as images, and the context is a target as in the other neural
+processes; a network that must first learn to compare images learns nothing from the board's budget without it.
 """
 
 from __future__ import annotations
