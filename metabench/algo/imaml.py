@@ -113,22 +113,24 @@ def unpacked(row: Tensor, like: Weights) -> Weights:
 
 
 def conjugate_gradients(operator: Operator, b: Tensor, steps: int) -> Tensor:
-    """Approximate A⁻¹ b for T systems `[T, P]` at once, from zero (Hestenes, Stiefel 1952)."""
+    """Approximate A⁻¹ b for T systems `[T, P]` at once, from zero (Hestenes, Stiefel 1952).
+
+    A is definite only where λ exceeds the negative curvature of the support loss. A system ends before a direction
+    without positive curvature, as truncated Newton methods do (Dembo, Steihaug 1983): with b itself if it is the first.
+    """
     x, residual, direction = torch.zeros_like(b), b, b
     square = (residual * residual).sum(1, keepdim=True)
-    for _ in range(steps):
+    sound = torch.ones_like(square, dtype=torch.bool)
+    for step in range(steps):
         image = operator(direction)
-        length = _ratio(square, (direction * image).sum(1, keepdim=True))
-        x = x + length * direction
+        curvature = (direction * image).sum(1, keepdim=True)
+        sound = sound & (curvature > 0)
+        length = torch.where(sound, square / curvature, 0.0)
+        x = torch.where(sound, x + length * direction, x if step else b)
         residual = residual - length * image
         before, square = square, (residual * residual).sum(1, keepdim=True)
-        direction = residual + _ratio(square, before) * direction
+        direction = residual + torch.where(before > 0, square / before, 0.0) * direction
     return x
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """Return a / b, and 0 where a = b = 0: a solved system stays solved."""
-    return a / torch.where(b == 0, torch.ones_like(b), b)
 
 
 class _Implicit(torch.autograd.Function):

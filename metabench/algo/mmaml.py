@@ -6,9 +6,9 @@
     outer      L_Q(θ'_J, τ) on θ and the encoder, through τ and through the inner steps
 
 Few gradient steps from one initialisation do not reach every family of a mixture: the encoder identifies the family
-and modulates the network before the first step. The authors encode points with a bidirectional LSTM (here
-`aggregator=gru`, which like theirs reads the points in their order), images without labels, and clip each entry of the
-inner gradient.
+and modulates the network before the first step. The authors encode points as they are with a bidirectional LSTM (here
+`aggregator=gru`, which like theirs reads the points in their order), images by a network of its own and without
+labels, and clip each entry of the inner gradient.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class MMAML(MAML, rowwise=True):
         super().__init__(spec, backbone, inner_lr=inner_lr, **loop)
         self.inner_clip, self.sites = inner_clip, film_sites(backbone)
         numbers = 2 * sum(self.sites.values())
-        self.encoder = TaskEncoder(spec, backbone, size, numbers, aggregator, labels=False)
+        self.encoder = TaskEncoder(spec, backbone, size, numbers, aggregator, labels=False, plain_points=True)
 
     def initial(self, z: Tensor, y: Tensor) -> Weights:
         """θ, expanded to every task, and the modulation of each task."""

@@ -141,10 +141,14 @@ class MetaStep:
 
 
 def _by_module(algo: Algorithm) -> list[list[torch.nn.Parameter]]:
-    """The trained parameters of each direct part of an algorithm; each once, and its own as a part."""
-    parts: dict[str, list[torch.nn.Parameter]] = {}
-    for name, parameter in algo.named_parameters():
-        if parameter.requires_grad:
-            head, _, rest = name.partition(".")
-            parts.setdefault(head if rest else "", []).append(parameter)
-    return list(parts.values())
+    """The trained parameters of each direct part of an algorithm, and its own as a part.
+
+    Each once: what two parts share, as a network and its backbone, is of the larger.
+    """
+    parts = sorted((list(child.parameters()) for child in algo.children()), key=len, reverse=True)
+    found: list[list[torch.nn.Parameter]] = []
+    seen: set[torch.nn.Parameter] = set()
+    for part in (*parts, list(algo.parameters())):
+        found.append([parameter for parameter in part if parameter.requires_grad and parameter not in seen])
+        seen |= {*part}
+    return [part for part in found if part]

@@ -79,3 +79,11 @@ def test_labels_do_not_reach_the_encoder_and_targets_do():
 def test_a_backbone_that_has_no_scale_is_refused():
     with pytest.raises(ConfigError, match=r"backbone\.norm_scale"):
         modulated("glyphs", "backbone.norm_scale=false")
+
+
+def test_the_encoder_reads_points_as_they_are():
+    """Vuorio et al. 2019: a regressor whose weights begin near 0 leaves its task encoder able to see x."""
+    setup = build(*small("mmaml", "sinusoid"), "backbone.init_std=0.01", "backbone.head_init=0.01", dtype=torch.float64)
+    (x, y), encoder = setup.tasks().support, setup.algo.encoder
+    before, other_x, other_y = encoder(x, y), encoder(x.flip(0), y), encoder(x, y.flip(0))
+    assert (other_x - before).norm() > 0.2 * (other_y - before).norm()

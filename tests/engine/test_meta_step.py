@@ -127,11 +127,14 @@ def test_an_automatic_chunk_trains_as_a_set_one(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-def test_each_module_may_be_clipped_by_itself():
-    """Sung et al. 2018, their code: the norm of the encoder's gradient and that of the relation module's."""
-    options = (*small("relationnet", "glyphs"), "optim=sgd", "optim.lr=1.0", "train.clip=0.001")
+@pytest.mark.parametrize(
+    ("algo", "modules"), [("relationnet", ("backbone", "relation")), ("mmaml", ("network", "encoder"))]
+)
+def test_each_module_may_be_clipped_by_itself(algo, modules):
+    """By their codes: encoder and relation module (Sung et al. 2018), network and task encoder (Vuorio et al. 2019)."""
+    options = (*small(algo, "glyphs"), "optim=sgd", "optim.lr=1.0", "train.clip=0.001")
     setup = build(*options, "train.clip_each=module", dtype=torch.float64)
-    parts = (setup.algo.backbone, setup.algo.relation)
+    parts = [setup.algo.get_submodule(name) for name in modules]
     before = [torch.nn.utils.parameters_to_vector(part.parameters()).detach().clone() for part in parts]
     setup.train(1)
     for part, old in zip(parts, before, strict=True):
