@@ -164,6 +164,13 @@ def test_rematerialisation_changes_no_gradient(case, steps):
     same(result(again, 0), result(kept, 0), tolerance=1e-11)
 
 
+def test_rematerialisation_changes_no_gradient_where_the_meta_step_decides_its_order():
+    """MAML++'s second meta-step is the first with second derivatives; its backward pass comes after the count."""
+    kept, again = (double(("mamlpp", "glyphs"), "algo.first_order_steps=2", f"remat={r}") for r in ("false", "true"))
+    for index in range(4):
+        same(result(again, index), result(kept, index), tolerance=1e-11)
+
+
 def test_an_algorithm_that_cannot_be_compiled_falls_back_only_where_the_engine_was_automatic(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no such thing\nat all")
