@@ -12,7 +12,7 @@ import torch
 
 from metabench.config.compose import composition
 from metabench.errors import BusyError, UserError
-from metabench.runs.run_dir import RunDirectory
+from metabench.runs.run_dir import RunDirectory, held_identity
 from metabench.sweep.isolate import Channel
 from metabench.sweep.local import Jobs, share_of
 from metabench.sweep.pruning import TrialDisplay
@@ -84,19 +84,24 @@ class Trials:
         return {"status": status_of(outcome), "reason": reason, "outcome": outcome._asdict(), **more}
 
     def _run(self, own: list[str], display: TrialDisplay) -> Outcome:
-        """Run it, or continue, until it ends or is pruned."""
+        """Run it, or continue, until it ends or is pruned. How its test ends is nothing to a search."""
         composed = composition(*self.fixed, *own, config_dir=self.config_dir)
         try:
-            summary, path = execute(*composed, self.command(own), display)
+            execute(*composed, self.command(own), display)
         except Interrupted:
             if display.pruned is None:
                 raise
             return Outcome(None, None, display.pruned, pruned=True)
-        value = summary["selected"]["value"]
-        if value is None or not math.isfinite(value):
+        except UserError:
+            if display.chosen is None:
+                raise
+        if display.chosen is None:
+            return Outcome(None, None, "nothing was validated")
+        value, path = display.chosen
+        if not math.isfinite(value):
             return Outcome(None, str(path), "every validation has tasks whose metric is not finite")
-        validations = RunDirectory(path, summary["identity"]).validations(self.metric)
-        return Outcome(value, str(path), validations=validations)
+        found = RunDirectory(path, held_identity(path) or "").validations(self.metric)
+        return Outcome(value, str(path), validations=found)
 
 
 def status_of(outcome: Outcome) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from metabench.utils.console import Display
 from metabench.utils.progress import Tell
@@ -41,9 +43,14 @@ class TrialDisplay(Display):
         super().__init__(tell=tell, results=False)
         self.pruner = pruner
         self.pruned: str | None = None  # why
+        self.chosen: tuple[float, Path] | None = None  # the validation by which the trial is judged, and its run
 
     def validated(self, step: int, value: float) -> None:
         """Ask the pruner; a run that it gives up stops with a checkpoint."""
         if self.pruner is not None and self.pruned is None and self.pruner(step, value):
             self.pruned = f"validation at meta-step {step} is behind the median of the trials before"
             request(NO_SIGNAL, f"pruned: {self.pruned}")
+
+    def trained(self, value: float | None, path: Path) -> None:
+        """Keep what the trial is judged by, however its test ends."""
+        self.chosen = math.nan if value is None else value, path

@@ -17,6 +17,7 @@ from metabench.runs.run_dir import RunDirectory
 from metabench.tracker.trackers import Trackers
 from metabench.training.components import Components
 from metabench.training.metrics import MetricLog, NonFiniteError
+from metabench.training.usage import peak_memory
 from metabench.utils.console import format_metric
 from metabench.utils.oom import oom_advice
 from metabench.utils.progress import Phase, in_words
@@ -43,6 +44,7 @@ class Training:
         self.validating = False  # the validation of this meta-step was interrupted
         self.best: dict[str, Any] | None = None
         self.stale = 0  # validations since the best one
+        self.peak = 0  # bytes of memory that processes before this one held
         self.log = MetricLog(directory, trackers)
         self.estimated = False  # how long it takes, to the user
 
@@ -144,8 +146,12 @@ class Training:
             self.stale = 0
         else:
             self.stale += 1
-        if self.step < components.steps:
-            components.display.validated(self.step, result.mean)
+        self._tell(self.step, result.mean)
+
+    def _tell(self, step: int, value: float) -> None:
+        """Let who watches the run judge a validation; after the last one there is nothing to give up."""
+        if step < self.components.steps:
+            self.components.display.validated(step, value)
 
     def _warn(self, tasks: str) -> None:
         self.components.display.say(f"warning: {tasks} have no finite metric after meta-step {self.step}")
@@ -183,6 +189,7 @@ class Training:
                 "due": self.validating,
                 "best": self.best,
                 "stale": self.stale,
+                "peak_memory": max(self.peak, peak_memory(self.components.device) or 0),
                 "algo": self.components.algo.state_dict(),
                 "optim": self.components.optimizer.state_dict(),
                 "rng": torch.get_rng_state() if rng is None else rng,
@@ -207,6 +214,7 @@ class Training:
         self.best = best and {"step": int(best["step"]), "value": float(best["value"])}
         self.validating = bool(content.get("due", False))  # earlier checkpoints were never written within a validation
         self.stale = int(content.get("stale", 0))  # earlier checkpoints have none
+        self.peak = int(content.get("peak_memory", 0))  # likewise
         self.components.algo.load_state_dict(content["algo"])
         self.components.optimizer.load_state_dict(content["optim"])
         torch.set_rng_state(content["rng"])
@@ -214,4 +222,4 @@ class Training:
         if self.rounds:
             self.rounds.found = content["rounds"]
         for step, value in self.directory.validations(self.components.metric):
-            self.components.display.validated(step, value)
+            self._tell(step, value)

@@ -90,6 +90,8 @@ def _show_finished(
         with directory:
             directory.finish(summary)
     display.finished_before(spec.path)
+    if summary.get("selected"):
+        display.trained(summary["selected"]["value"], spec.path)
     if display.results:
         with checked_state(spec.path / "summary.json"):
             display.show(result_table(summary))
@@ -139,7 +141,9 @@ def _train_and_test(
     usage, whole = Usage(components.device), training.step == 0
     _track(trackers, spec, components.card, where, training.directory)
     training.run()
-    used = usage.record(whole=whole)
+    used = usage.record(whole=whole, earlier=training.peak)
+    if training.best is not None:
+        components.display.trained(training.best["value"], training.directory.path)
     return used, meta_test(training)
 
 

@@ -21,15 +21,16 @@ class Usage:
         self.device = device
         self.began, self.others = time.monotonic(), _others()
 
-    def record(self, *, whole: bool) -> dict[str, Any]:
-        """`peak_memory` in bytes, of the GPU where one computes; `alone`, null where nothing says it.
+    def record(self, *, whole: bool, earlier: int) -> dict[str, Any]:
+        """`peak_memory` in bytes, of the GPU where one computes, or `earlier` where that is more; `alone`, or null.
 
-        Nothing does where the system does not, and for a run that is not measured as a `whole`, since it was continued.
+        Nothing says the latter where the system does not, and for a run that is not measured as a `whole`, since it was
+        continued.
         """
         now, seconds = _others(), time.monotonic() - self.began
         known = whole and now is not None and self.others is not None and seconds > 0
         alone = (now - self.others) / seconds < QUIET if known else None  # type: ignore[operator]
-        return {"peak_memory": peak_memory(self.device), "alone": alone}
+        return {"peak_memory": max(peak_memory(self.device) or 0, earlier) or None, "alone": alone}
 
 
 def peak_memory(device: torch.device) -> int | None:

@@ -81,6 +81,9 @@ class Display:
     def validated(self, step: int, value: float) -> None:
         """Hear what the validation after meta-step `step` found, before the last one: for who watches a run."""
 
+    def trained(self, value: float | None, path: Path) -> None:
+        """Hear which validation of which run was chosen, None where it is not finite, before the test: likewise."""
+
     @property
     def alone(self) -> bool:
         """True where the run is not one of a sweep, whose other jobs share the machine."""

@@ -175,6 +175,16 @@ def test_a_trial_behind_the_median_is_given_up_and_never_chosen(side, tmp_path):
     assert 0 < pruned < len(rows)
 
 
+@pytest.mark.slow
+def test_a_trial_that_was_stopped_in_its_test_is_not_given_up(tmp_path):
+    """Its training is over: the last validation is its value and no reason to prune."""
+    first = run_metabench(*PRUNED, "study=first", cwd=tmp_path)
+    for path in tmp_path.glob("outputs/sinusoid/maml/*/summary.json"):
+        path.unlink()
+    again = run_metabench(*PRUNED, "study=again", cwd=tmp_path)
+    assert trials(again.out) == trials(first.out)
+
+
 def test_a_trial_that_fails_is_an_outcome(tmp_path):
     done = run_metabench("tune", *SINUSOID, "algo.inner_lr=0.01,1e30", "trials=3", cwd=tmp_path)
     assert done.code == 0
@@ -184,6 +194,24 @@ def test_a_trial_that_fails_is_an_outcome(tmp_path):
     assert failed
     assert all("finite" in row for row in failed)
     assert any(row[1] == "algo.inner_lr=0.01" and row[-1] == "best" for row in rows)
+
+
+def failing_test() -> None:
+    """A patch: the better a run is on validation, the likelier its test has no result."""
+    from metabench.training import runner
+    from metabench.training.metrics import NonFiniteError
+
+    def test(training):
+        raise NonFiniteError("the meta-test gave predictions or errors that are not finite")
+
+    runner.meta_test = test
+
+
+def test_test_tasks_decide_nothing(tmp_path):
+    fair = run_metabench(*SEARCH, "trials=3", "study=fair", cwd=tmp_path)
+    done = run_metabench(*SEARCH, "trials=3", "study=failing", "resume=false", cwd=tmp_path, patch=failing_test)
+    assert (done.code, done.err) == (0, "")
+    assert trials(done.out) == trials(fair.out)
 
 
 def test_a_folder_holds_one_search(tmp_path):
