@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from metabench.errors import format_value
@@ -16,8 +17,8 @@ OF_ALGORITHM = ("algo.", "experiment=")  # overrides of a test that its card doe
 NEAR = 0.05  # share of the training budget that whole meta-steps may add or take
 
 
-Tests = dict[str, dict[str, RunReader]]
-"""By the run's identity, then by the test's name."""
+Tests = dict[Path, dict[str, RunReader]]
+"""By the folder of the run, whose copies may hold other weights, then by the test's name."""
 
 
 def reason_to_leave_out(run: RunReader) -> Skipped | None:
@@ -89,19 +90,24 @@ def within_budget(runs: list[RunReader]) -> tuple[list[RunReader], list[Skipped]
     return kept, left_out
 
 
+def tests_below(tests: Tests, run: RunReader) -> dict[str, RunReader]:
+    """The tests of a run, by name."""
+    return tests.get(run.path.resolve(), {})
+
+
 def tests_of(kept: Sequence[RunReader], runs: Iterable[RunReader], names: Iterable[str]) -> tuple[Tests, list[Skipped]]:
     """The tests of those names among `runs` that are of the runs `kept`, and those left out."""
     runs = list(runs)
     found: Tests = {}
     left_out = []
-    known = {run.summary.identity for run in kept}
+    known = {run.path.resolve() for run in kept}
     for name in names:
         named = [run for run in runs if name in names_of(run.summary.test_of or {})]
         same, spare = alike(named)
         left_out += spare
         for run in same:
-            of = str((run.summary.test_of or {}).get("run"))
-            if run.tested is None or of not in known:
+            of = run.tested.path.resolve() if run.tested else None
+            if of not in known:
                 left_out.append(Skipped(run.path, "is a test of a run that is not on the board"))
             elif (first := found.setdefault(of, {}).setdefault(name, run)) is not run:
                 left_out.append(Skipped(run.path, f"the test {name} is there already: {first.path}"))

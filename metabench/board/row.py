@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from numpy import array, ndarray
 
 from metabench.board.columns import Column
-from metabench.board.eligible import Tests
+from metabench.board.eligible import Tests, tests_below
 from metabench.errors import format_value
 from metabench.report.cells import Runs, algorithm, figure_of, over_seeds
 from metabench.report.verdict import Figure
@@ -98,7 +98,7 @@ def make_row(
     for column in columns:
         shown = runs
         if column.test is not None:
-            below = [tests.get(run.summary.identity, {}).get(column.test) for run in runs]
+            below = [tests_below(tests, run).get(column.test) for run in runs]
             shown = tuple(run for run in below if run is not None)
             missing = [run for run, test in zip(runs, below, strict=True) if test is None] if shown else []
             refused = {run.path: read_refused(run.path).get(column.test) for run in missing}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from metabench.board.columns import COLUMNS, SHIFT
+from metabench.board.eligible import tests_below
 from metabench.board.leaderboard import Board, make_boards
 from metabench.board.row import Row
 from metabench.config.compose import compose_plain
@@ -99,7 +100,7 @@ def _complete(board: Board, row: Row, names: Sequence[str]) -> Row:
 
     A test that was tried and has no result counts: the seeds that came through are no method.
     """
-    counts = [len({*names} & {*board.tests.get(run.summary.identity, {}), *read_refused(run.path)}) for run in row.runs]
+    counts = [len({*names} & {*tests_below(board.tests, run), *read_refused(run.path)}) for run in row.runs]
     runs = tuple(run for run, count in zip(row.runs, counts, strict=True) if count == max(counts))
     home = [figure_of(run, board.prediction, None) for run in runs]
     found = tuple(figure for figure in home if figure is not None)
@@ -114,13 +115,13 @@ def _refused(board: Board, row: Row, names: Sequence[str]) -> dict[str, str]:
         name: reason
         for run in row.runs
         for name, reason in read_refused(run.path).items()
-        if name in names and name not in board.tests.get(run.summary.identity, {})
+        if name in names and name not in tests_below(board.tests, run)
     }
 
 
 def _tests(board: Board, row: Row, name: str) -> list[tuple[RunReader, RunReader]]:
     """Each run of a row and its test of that name, where it has it."""
-    pairs = [(run, board.tests.get(run.summary.identity, {}).get(name)) for run in row.runs]
+    pairs = [(run, tests_below(board.tests, run).get(name)) for run in row.runs]
     return [(run, test) for run, test in pairs if test is not None]
 
 
@@ -128,7 +129,7 @@ def _loss(board: Board, row: Row, name: str, found: list[tuple[RunReader, RunRea
     against = _reference(board, row, found[0][1], names)
     under, before = [], []
     for run, test in found:
-        other = run if against == HOME else board.tests.get(run.summary.identity, {}).get(against)
+        other = run if against == HOME else tests_below(board.tests, run).get(against)
         if other is None:
             raise DamagedError(f"seed {run.seed} has no test {against}")
         under.append(test.episodes(board.prediction))
@@ -144,7 +145,7 @@ def _reference(board: Board, row: Row, test: RunReader, names: Sequence[str]) ->
     if not _shift(test):
         return HOME
     run = row.runs[0]
-    below = board.tests.get(run.summary.identity, {})
+    below = tests_below(board.tests, run)
     rivals = {HOME: run, **{name: below[name] for name in names if name in below and not _shift(below[name])}}
     size = _size(test)
     return next((name for name, rival in rivals.items() if _size(rival) == size), HOME)

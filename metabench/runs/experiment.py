@@ -18,7 +18,7 @@ FREE = (
     *("device", "engine", "chunk", "remat", "resume", "run_dir", "name", "log", "tracker", "checkpoint"),
 )
 FREE_PARTS = ("data.root", "data.download", "data.memory")
-OF_CELL = ("experiment", "board", "budget")  # what a run is for, changes aside
+OF_NAME = {"experiment": ("experiment", "published"), "board": ("board", "tuned")}  # what a cell says of each name
 
 
 def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> dict[str, Any]:
@@ -46,12 +46,15 @@ def cell(config: Config, experiment: str | None, overrides: Iterable[str]) -> di
 def with_names(held: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
     """The summary of a finished run with all that it is called: the same configuration, asked for as `cell` says.
 
-    An experiment names a run of plain overrides, a board as it stands one that repeated its values, a suite a test.
+    An experiment or a board names a run of plain overrides, and as it stands one of changes; a run may be of both. A
+    suite names a test.
     """
     found = dict(held)
-    unchanged = held.get("changes") and not cell["changes"] and all(held.get(k) == cell[k] for k in OF_CELL)
-    if unchanged or (cell["experiment"] and not held.get("experiment")):
-        found |= cell
+    asked, named = ([name for name in OF_NAME if one.get(name)] for one in (cell, held))
+    if asked and (not named or (held.get("changes") and not cell["changes"])):
+        found = {key: value for key, value in held.items() if key != "tuned"} | dict(cell)
+    elif asked and not cell["changes"]:
+        found |= {key: cell[key] for name in asked if name not in named for key in OF_NAME[name] if key in cell}
     if cell.get("test_of") and (new := names_of(cell["test_of"])):
         names = dict.fromkeys([*names_of(held.get("test_of") or {}), *new])
         found["test_of"] = {**cell["test_of"], "names": list(names)}

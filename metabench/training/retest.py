@@ -94,7 +94,7 @@ def plan_test(
     content = settled(config, components)
     key = identity(content, inputs)
     of = {"run": before.identity, "names": [name] if name else [], "overrides": list(overrides)}
-    about = {**(about or cell(config, None, ())), "test_of": of}
+    about = {**(about or cell(config, None, ()) | {"board": before.board}), "test_of": of}
     return config, RunSpec(tested.path / TESTS / key, key, content, inputs, about, command)
 
 

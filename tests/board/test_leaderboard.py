@@ -88,6 +88,19 @@ def test_a_seed_without_a_test_is_said(tmp_path):
     assert any("has no test k5" in reason for reason in said), said
 
 
+def test_a_row_has_tests_of_its_own_runs_alone(tmp_path):
+    """A copy of a run elsewhere, made again on another machine, holds other weights under the same identity."""
+    made(tmp_path / "a", "maml", 0.3)
+    copy = made(tmp_path / "b", "maml", 0.3)
+    of = json.loads((copy / "summary.json").read_text())["identity"]
+    made(copy / "tests", "maml", 0.4, test_of={"run": of, "names": ["k5"], "overrides": ["data.shots=5"]})
+    (board,) = make_boards([tmp_path / "a", tmp_path / "b"], None, "inductive")
+    (row,) = board.rows
+    assert [run.path.parent.name for run in row.runs] == ["a"]
+    assert "K=5" not in row.cells
+    assert [str(fault) for fault in board.left_out] == [f"{copy}: seed 0 is there already: {tmp_path / 'a/maml'}"]
+
+
 def three_tested_seeds(folder):
     """The test K=5 of each of three seeds."""
     tests = []

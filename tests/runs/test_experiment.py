@@ -129,3 +129,44 @@ def test_a_run_that_repeated_a_value_is_that_of_the_command_without_it(kind, nam
     assert with_names(repeated | {"status": "complete"}, clean) == clean | {"status": "complete"}
     assert with_names(clean, repeated) == clean
     assert with_names(repeated, clean | {kind: None}) == repeated  # asked for as something else
+
+
+PLAIN = {"experiment": None, "board": None, "budget": "full", "changes": [], "published": None}
+NAMED, BOARD = {"experiment": "sinusoid/maml_k10", "published": {"value": 0.3}}, {"board": "sinusoid"}
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "expected"),
+    [
+        (PLAIN, PLAIN | BOARD, PLAIN | BOARD),
+        (PLAIN, PLAIN | NAMED, PLAIN | NAMED),
+        (PLAIN | NAMED, PLAIN | BOARD, PLAIN | NAMED | BOARD),
+        (PLAIN | BOARD, PLAIN | NAMED, PLAIN | NAMED | BOARD),
+        (PLAIN | NAMED | BOARD, PLAIN | BOARD, PLAIN | NAMED | BOARD),
+        (PLAIN | BOARD, PLAIN | BOARD | {"changes": ["train.steps=9"]}, PLAIN | BOARD),
+        (PLAIN | NAMED | {"changes": ["train.steps=9"]}, PLAIN | BOARD, PLAIN | BOARD),
+        (PLAIN | BOARD | {"tuned": ["algo.inner_lr=1"]}, PLAIN | NAMED, PLAIN | BOARD | NAMED),
+    ],
+)
+def test_a_run_has_every_name_by_which_it_was_asked_for(held, asked, expected):
+    found = with_names(held | {"status": "complete"}, asked)
+    assert found == expected | {"status": "complete"} | ({"tuned": held["tuned"]} if "tuned" in held else {})
+
+
+def test_a_run_by_plain_overrides_joins_the_board_with_its_tests(tmp_path):
+    lengths = ("train.steps=10", "validate.every=5", "validate.episodes=4", "test.episodes=4", "checkpoint.every=5")
+    plain = (
+        "data=sinusoid",
+        "algo=oracle",
+        "device=cpu",
+        "device.threads=1",
+        "log.every=5",
+        "log.pictures=false",
+        *lengths,
+    )
+    assert run_metabench(*plain, cwd=tmp_path).code == 0
+    done = run_metabench("bench=sinusoid", *plain[1:], cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "finished before" in done.out
+    found = [json.loads(path.read_text()) for path in tmp_path.rglob("summary.json")]
+    assert [one["board"] for one in found] == 3 * ["sinusoid"]  # itself, and its tests of five and twenty points
