@@ -68,14 +68,6 @@ def test_conjugate_gradients_solve_each_system_by_itself_and_stay_where_they_arr
         torch.testing.assert_close(found, torch.linalg.solve(matrix, b), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5, 20])
-def test_conjugate_gradients_end_before_a_direction_without_positive_curvature(steps):
-    """A = diag(3, -1): from (1, 1) one step of length 1, then a direction of curvature -24; (0.1, 1) has none."""
-    b = torch.tensor([[1.0, 1.0], [0.1, 1.0], [2.0, 0.0]]).double()
-    found = conjugate_gradients(lambda v: v * torch.tensor([3.0, -1.0]).double(), b, steps)
-    torch.testing.assert_close(found, torch.tensor([[1.0, 1.0], [0.1, 1.0], [2 / 3, 0.0]]).double())
-
-
 @pytest.mark.parametrize("data", ["sinusoid", "glyphs"])
 def test_one_step_of_conjugate_gradients_is_the_step_along_the_gradient(data):
     """x_1 = b <b, b> / <b, A b>, of a network, whose Hessian here is torch's own."""
@@ -94,7 +86,7 @@ def test_one_step_of_conjugate_gradients_is_the_step_along_the_gradient(data):
     first = torch.autograd.grad(loss(tasks.support, leaves), list(leaves.values()), create_graph=True)
     image = torch.autograd.grad(first, list(leaves.values()), b)
     dot = sum((p * (p + q / algo.proximal)).sum() for p, q in zip(b, image, strict=True))
-    length = sum((p * p).sum() for p in b) / dot if dot > 0 else 1
+    length = sum((p * p).sum() for p in b) / dot
     algo(tasks)[0].backward()
     for (name, found), p in zip(setup.gradients().items(), b, strict=True):
         torch.testing.assert_close(found, length * p, rtol=1e-8, atol=1e-10, msg=name)
