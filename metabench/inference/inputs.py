@@ -14,6 +14,7 @@ from torch import Tensor
 from metabench.data.base import TaskSource
 from metabench.data.images.pictures import open_picture, upright
 from metabench.errors import DataError, UserError
+from metabench.inference.numbers import as_array, ordered
 
 Picture = Image.Image | np.ndarray | Tensor | str | Path
 Inputs = Sequence[Picture] | Sequence[float] | np.ndarray | Tensor
@@ -39,7 +40,7 @@ def prepare_inputs(given: Inputs, source: TaskSource) -> Tensor:
         if given.ndim == 3 and given.shape[-1] in COLOURS and not _is_floating(given):
             raise UserError(f"an array of shape {list(given.shape)}: is one image; give a list of images")
     try:
-        images = list(given)
+        images = list(ordered(given))
     except TypeError:
         raise UserError(f"images: should be a list of images, not {type(given).__name__}") from None
     found = [_image(one, i, source) for i, one in enumerate(images)]
@@ -53,10 +54,7 @@ def _is_floating(array: np.ndarray | Tensor) -> bool:
 
 
 def _points(given: Any, shape: tuple[int, ...]) -> Tensor:
-    try:
-        x = torch.as_tensor(np.asarray(given, dtype=np.float32))
-    except (TypeError, ValueError) as fault:
-        raise UserError(f"inputs: should be numbers [N, {', '.join(map(str, shape))}]: {fault}") from None
+    x = torch.from_numpy(as_array(given, "inputs")).float()
     if shape == (1,) and x.ndim == 1:
         x = x.unsqueeze(1)
     if x.shape[1:] != shape or x.ndim != 1 + len(shape) or not len(x):
@@ -72,14 +70,15 @@ def _image(one: Picture | float, number: int, source: TaskSource) -> Tensor:
     elif isinstance(one, Image.Image):
         one = _upright(one, name)
     else:
-        values = one if isinstance(one, Tensor) else torch.as_tensor(np.asarray(one))
-        if values.is_floating_point():
+        pixels = as_array(one, name)
+        if pixels.dtype.kind == "f":
+            values = torch.from_numpy(pixels).float()
             values = values.unsqueeze(0) if values.ndim == 2 and shape[0] == 1 else values
             if values.shape != shape:
                 said = f"{name} of shape {list(values.shape)}: floats are prepared inputs and should be {list(shape)}"
                 raise UserError(f"{said}; uint8 arrays, PIL images and paths may have any size")
-            return _checked(values.detach().float().cpu(), name)
-        one = _picture(values, name)
+            return _checked(values, name)
+        one = _picture(pixels, name)
     try:
         return source.prepare(one)
     except DataError as fault:
@@ -88,15 +87,17 @@ def _image(one: Picture | float, number: int, source: TaskSource) -> Tensor:
 
 def _upright(picture: Image.Image, name: str) -> Image.Image:
     """An open picture as `open_picture` gives that of a file."""
+    if 0 in picture.size:
+        raise DataError(f"{name}: has no pixels")
     try:
         return upright(picture)
     except Exception as fault:  # of a file that is read only now: whatever Pillow raises on damaged bytes
         raise DataError(f"{name}: {fault}") from None
 
 
-def _picture(values: Tensor, name: str) -> Image.Image:
+def _picture(pixels: np.ndarray, name: str) -> Image.Image:
     """A PIL image of whole numbers 0 to 255."""
-    pixels = values.cpu().numpy()
+    shape = list(pixels.shape)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
     if pixels.size == 0 or pixels.min() < 0 or pixels.max() > 255:
@@ -108,7 +109,7 @@ def _picture(values: Tensor, name: str) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in COLOURS):
-        raise UserError(f"{name} of shape {list(values.shape)}: should be [H, W], [H, W, channels] or [channels, H, W]")
+        raise UserError(f"{name} of shape {shape}: should be [H, W], [H, W, channels] or [channels, H, W]")
     return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
 
 

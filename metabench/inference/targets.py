@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metabench.errors import UserError
+from metabench.inference.numbers import as_array, ordered
 
 Labels = Sequence[Any] | np.ndarray | Tensor
 PLAIN = (str, int, float, bool)
@@ -60,17 +61,15 @@ def plain_list(labels: Labels) -> list[Any]:
             raise UserError(f"labels of shape {list(labels.shape)}: should be [N], one per image")
         return list(labels.tolist())
     try:
-        return [label.item() if isinstance(label, (np.generic, Tensor)) else label for label in labels]
+        listed = ordered(labels)
+        return [label.item() if isinstance(label, (np.generic, Tensor)) else label for label in listed]
     except (TypeError, RuntimeError):  # no sequence; a tensor of several values
         raise UserError(f"labels: should be one value per image, not {type(labels).__name__}") from None
 
 
 def prepare_targets(given: Any, outputs: int) -> Tensor:
     """Targets `[N, outputs]`, float32, of numbers `[N]` or `[N, outputs]`; raises `UserError` for anything else."""
-    try:
-        y = torch.as_tensor(np.asarray(given, dtype=np.float32))
-    except (TypeError, ValueError) as fault:
-        raise UserError(f"targets: should be numbers [N, {outputs}]: {fault}") from None
+    y = torch.from_numpy(as_array(given, "targets")).float()
     if y.ndim == 1 and outputs == 1:
         y = y.unsqueeze(1)
     if y.ndim != 2 or y.shape[1] != outputs:

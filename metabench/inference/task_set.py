@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator
 
 from metabench.config.compose import compose
+from metabench.config.types import LARGEST
 from metabench.data.base import TaskSource
 from metabench.data.build import build_source
 from metabench.engine.device import find_device
@@ -35,8 +37,9 @@ class TaskSet:
         return -(-self.size // self.batch)
 
     def __getitem__(self, index: int) -> Tasks:
-        """Task number `index`, a batch of one."""
-        if index < 0 or (self.size is not None and index >= self.size):
+        """Task number `index`, a batch of one; raises `IndexError`, and `TypeError` for what is no whole number."""
+        index = operator.index(index)
+        if not 0 <= index < (LARGEST if self.size is None else self.size):
             raise IndexError(f"task {index} of {'training' if self.size is None else self.size} tasks")
         return self.source.sample(self.split, index, 1)
 
@@ -70,9 +73,7 @@ def tasks(
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: {suggest(str(split), SPLITS, 'no such split')}")
-    for name, value in (("batch", batch), ("count", count)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ConfigError(name, value, "should be a whole number, 1 or more")
+    batch, count = _whole("batch", batch), None if count is None else _whole("count", count)
     config = compose(*overrides, config_dir=config_dir)
     source = build_source(config.data, config.seed, find_device(device))
     if count is None:
@@ -81,3 +82,10 @@ def tasks(
     elif split == "test" and count > source.test_episodes(count):
         raise ConfigError("count", count, f"at most {source.test_episodes(count)}: the test is a fixed list")
     return TaskSet(source, split, batch, count)
+
+
+def _whole(name: str, value: int) -> int:
+    """`value`, also of NumPy's types; raises `ConfigError` where it is no whole number, or less than 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ConfigError(name, value, "should be a whole number, 1 or more")
+    return operator.index(value)

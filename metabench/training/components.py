@@ -18,6 +18,7 @@ from metabench.config.types import Node
 from metabench.data.base import TaskSource
 from metabench.data.build import build_source
 from metabench.data.loader import TaskLoader
+from metabench.data.online import Online
 from metabench.engine.device import open_device
 from metabench.engine.meta_step import MetaStep
 from metabench.engine.plan import Plan, check_engine, make_plan, pick_chunk
@@ -90,9 +91,8 @@ class Components:
         if (config.test.inductive_queries or 0) > spec.eval.queries:
             valid = f"at most {spec.eval.queries}, data.queries"
             raise ConfigError("test.inductive_queries", config.test.inductive_queries, valid)
-        if self.source.online is not None and config.validation.early_stopping is not None:
-            valid = "null: online streams have no validation"
-            raise ConfigError("validate.early_stopping", config.validation.early_stopping, valid)
+        if self.source.online is not None:
+            self._check_online(self.source.online)
         self.loader = TaskLoader(self.source, config.train.tasks, self.steps, ranks)
         self.metric = self.algo.objective.metric_name
 
@@ -114,6 +114,19 @@ class Components:
             raise ConfigError("init", run, f"does not fit this model: {last_line(fault)}") from None
         if not all(bool(value.isfinite().all()) for value in self.algo.state_dict().values()):
             raise ConfigError("init", run, "holds a weight that is not finite")
+
+    def _check_online(self, online: Online) -> None:
+        """Raise `ConfigError` for a stream whose tasks arrive at other meta-steps than those of this training."""
+        if self.config.validation.early_stopping is not None:
+            valid = "null: online streams have no validation"
+            raise ConfigError("validate.early_stopping", self.config.validation.early_stopping, valid)
+        for key, value, wanted in (
+            ("steps", online.steps, self.config.train.steps),
+            ("tasks", online.tasks, self.config.train.tasks),
+        ):
+            if self.steps and value != wanted:
+                valid = f"should be train.{key}, {wanted}: what has arrived goes by the meta-steps of the training"
+                raise ConfigError(f"data.online.{key}", value, valid)
 
     def _refuse_chunks(self) -> None:
         if isinstance(self.config.chunk, int) and self.config.chunk < self.config.train.tasks:

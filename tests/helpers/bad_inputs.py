@@ -193,6 +193,8 @@ CASES = {
     "device=cuda": "device=cuda: torch sees no CUDA device here; use device=cpu",
     "device=cuda:1": "device=cuda:1: torch sees no CUDA device here; use device=cpu",
     "device=cpu device.index=1": "device.index=1: is of device=cuda; with device=cpu should be null",
+    "algo=ftml data=sinusoid_online data.online.steps=8": "data.online.steps=8: should be train.steps, ",
+    "algo=ftml data=sinusoid_online data.online.tasks=1": "data.online.tasks=1: should be train.tasks, ",
     "algo=toe data=sinusoid_online validate.early_stopping=2": "early_stopping=2: null: online streams have no",
     "export nowhere": "nowhere: no such folder; give the directory of a finished run",
     "init=nowhere": "init=nowhere: no such folder; give the directory of a finished run",

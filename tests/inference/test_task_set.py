@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from program import GLYPHS
@@ -43,3 +44,14 @@ def test_bad_input_is_one_line():
         tasks("data=sinusoid", count=0)
     with pytest.raises(UserError, match="data=omniglott: no such data; did you mean omniglot"):
         tasks("data=omniglott")
+
+
+def test_an_index_is_any_whole_number():
+    found = tasks("data=sinusoid", split="test", batch=np.int64(2), count=np.int64(3))
+    assert len(found) == 2
+    torch.testing.assert_close(found[np.int64(1)].support.x, found[1].support.x)
+    for index in (slice(0, 2), "a", 1.0):
+        with pytest.raises(TypeError, match="as an integer"):
+            found[index]
+    with pytest.raises(IndexError):
+        tasks("data=sinusoid")[2**63]

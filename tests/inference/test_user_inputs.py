@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 
 from metabench.errors import DataError, UserError
 from metabench.inference.inputs import prepare_inputs
+from metabench.inference.targets import Classes, prepare_targets
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,58 @@ def test_points_are_numbers():
     for points in (["a"], np.zeros((2, 2)), [], [np.inf]):
         with pytest.raises(UserError, match="inputs"):
             prepare_inputs(points, source)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "form",
+    {
+        "mirrored": lambda a: a[:, ::-1].copy()[:, ::-1],
+        "colours the other way": lambda a: np.ascontiguousarray(a[..., ::-1])[..., ::-1],
+        "Fortran's order": np.asfortranarray,
+        "another machine's bytes": lambda a: a.astype(">u2"),
+        "not to be written": lambda a: np.asarray(Image.fromarray(a)),
+    }.items(),
+    ids=lambda form: form[0],
+)
+@pytest.mark.filterwarnings("error")
+def test_an_array_may_lie_in_memory_as_it_likes(form, glyphs):
+    assert torch.equal(prepare_inputs([form[1](PIXELS)], glyphs), prepare_inputs([PIXELS], glyphs))
+
+
+@pytest.mark.filterwarnings("error")
+def test_points_may_lie_in_memory_as_they_like():
+    source = make_source(composed("data=sinusoid"))
+    expected = torch.tensor([[0.5], [1.0], [-2.0]])
+    x = np.array([-2.0, 1.0, 0.5], dtype=np.float32)[::-1]
+    learned = torch.tensor(x.copy(), requires_grad=True)
+    for form in (x, x.astype(">f4"), learned, learned.bfloat16(), [*learned], (0.5, 1, -2)):
+        assert torch.equal(prepare_inputs(form, source), expected)
+        assert torch.equal(prepare_targets(form, 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (None, "image 0: should be real numbers, not NoneType"),
+        ({}, "image 0: should be real numbers, not dict"),
+        (b"abc", "image 0: should be real numbers, not bytes"),
+        ([[1, 2], [3]], "image 0: should be numbers in rows of one length, not list"),
+        (PIXELS[..., 0] * 1j, "image 0: should be real numbers, not complex128"),
+        (Image.new("RGB", (0, 8)), "image 0: has no pixels"),
+    ],
+)
+def test_what_holds_no_numbers_is_one_line(image, said, glyphs):
+    with pytest.raises(UserError) as caught:
+        prepare_inputs([image], glyphs)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_set_has_no_order(glyphs):
+    with pytest.raises(UserError, match="images: should be a list of images, not set"):
+        prepare_inputs({1, 2}, glyphs)
+    with pytest.raises(UserError, match="labels: should be one value per image, not set"):
+        Classes({"a", "b"})
