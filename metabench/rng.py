@@ -37,9 +37,14 @@ def _mix(z: Tensor) -> Tensor:
 
 def task_keys(seed: int, split: int, index: int, num_tasks: int, device: torch.device) -> Tensor:
     """One int64 key per task, `[T]`, for tasks index .. index + T - 1."""
-    origin = torch.full((), _signed(seed + _GAMMA), device=device)  # torch.tensor would wait for the device
+    return keys_at(seed, split, torch.arange(index, index + num_tasks, device=device))
+
+
+def keys_at(seed: int, split: int, numbers: Tensor) -> Tensor:
+    """The keys of the tasks of those `numbers`, int64."""
+    origin = torch.full((), _signed(seed + _GAMMA), device=numbers.device)  # torch.tensor would wait for the device
     key = _mix(_mix(origin) + _signed(split * _GAMMA))
-    return _mix(key + _GAMMA * torch.arange(index, index + num_tasks, device=device))
+    return _mix(key + _GAMMA * numbers)
 
 
 def bits(keys: Tensor, stream: int, *shape: int) -> Tensor:

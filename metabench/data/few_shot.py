@@ -140,7 +140,7 @@ class FewShotImages(TaskSource):
 
     def _turns(self, split: SplitName) -> int:
         """Classes that one character makes in `split`."""
-        return _classes_of_one(self.turned[split], split)
+        return classes_of_one(self.turned[split], split)
 
     def _check(self, split: SplitName) -> None:
         episode, key = self.episodes[split], "data.train" if split == "train" else "data"
@@ -250,7 +250,7 @@ class FewShotImages(TaskSource):
             **({} if self.online is None else self.online.card()),
             **({} if self.shift is None else {"shift": self.shift.given}),
             "classes": {
-                split: len(self._characters[split]) * _classes_of_one(self.rotations, split) for split in SPLITS
+                split: len(self._characters[split]) * classes_of_one(self.rotations, split) for split in SPLITS
             },
             "rotations": self.rotations,
             "size": self.size,
@@ -263,7 +263,7 @@ class FewShotImages(TaskSource):
         return {"rotations": self.turned["train"], "classes": self.classes["train"]}
 
 
-def _classes_of_one(rotations: Rotations, split: SplitName) -> int:
+def classes_of_one(rotations: Rotations, split: SplitName) -> int:
     """Classes that one character makes in `split`."""
     turned = rotations == "classes_all" or (rotations == "classes_train" and split == "train")
     return TURNS if turned else 1

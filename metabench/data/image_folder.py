@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from metabench.config.types import Count, Folder, Number, Positive, Section
-from metabench.data.few_shot import TURNS, Episodes, FewShotImages
+from metabench.data.few_shot import TURNS, Episodes, FewShotImages, classes_of_one
 from metabench.data.images.augment import Augment
 from metabench.data.images.bank import ImageSet
 from metabench.data.images.decode import square
@@ -90,6 +90,8 @@ class ImageFolder(FewShotImages):
             self.mean, self.std = (
                 torch.tensor(values, device=device)[:, None, None] for values in (normalise.mean, normalise.std)
             )
+        if augment is not None and augment.crop > size:
+            raise ConfigError("data.augment.crop", augment.crop, f"at most data.size, {size}")
         train = episodes["train"]
         self.needed: dict[SplitName, int] = dict.fromkeys(SPLITS, episodes["shots"] + episodes["queries"])
         self.needed["train"] = train.shots + train.queries
@@ -135,13 +137,16 @@ class ImageFolder(FewShotImages):
         return [one for one in listing.splits[split] if len(one.files) >= self.needed[split]]
 
     def _check_ways(self, counts: Mapping[SplitName, int], ways: Mapping[SplitName, int], episodes: Any) -> None:
-        if episodes["rotations"] != "none":
-            return  # classes are turned classes: counted by the base
+        rotations = episodes["rotations"]
+        turned = dict.fromkeys(SPLITS, rotations) | {"train": episodes["train"].rotations or rotations}
         for split in reversed(SPLITS):
-            if counts[split] < ways[split]:
+            each = classes_of_one(turned[split], split)
+            if counts[split] * each < ways[split]:
                 key = "data.train.ways" if split == "train" else "data.ways"
                 enough = f"classes of the {split} split with at least {self.needed[split]} images (shots + queries)"
-                raise ConfigError(key, ways[split], f"at most {counts[split]}, the {enough} in {self.root}")
+                times = f", each turned {each} ways," if each > 1 else ""
+                valid = f"at most {counts[split] * each}, the {enough}{times} in {self.root}"
+                raise ConfigError(key, ways[split], valid)
 
     def _load(self) -> ImageSet:
         """Check the files and the memory, then read the images; classes that are too small are named and left out."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.config.types import NonNegative, Section, Share
+from metabench.errors import ConfigError
 from metabench.rng import choose, uniform
 from metabench.tasks import Examples, TaskSpec
 
@@ -29,6 +30,9 @@ class Stream(Section):
         """The spec of sequences made of such episodes."""
         if self.labels == "one_hot":
             return replace(episodes, setting="sequence")
+        for key, episode in (("data", episodes.eval), ("data.train", episodes.train)):
+            if episode.outputs > (most := SYMBOLS**CHARACTERS):
+                raise ConfigError(f"{key}.ways", episode.outputs, f"at most {most}, the strings that there are")
         train, evaluation = (replace(e, outputs=CHARACTERS * SYMBOLS) for e in (episodes.train, episodes.eval))
         return replace(episodes, objective="strings", train=train, eval=evaluation, setting="sequence")
 

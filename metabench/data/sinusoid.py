@@ -12,7 +12,7 @@ from metabench.config.types import Count, NonNegative, Number
 from metabench.data.curves import FREE, TASK, Curves, Sampling, Truth, between, interval
 from metabench.data.online import Online
 from metabench.data.shift import CurveShift
-from metabench.rng import choose, task_keys, uniform
+from metabench.rng import choose, keys_at, uniform
 from metabench.tasks import SPLITS, SplitName
 
 NAMES = ("amplitude", "frequency", "phase")
@@ -45,17 +45,13 @@ class Sinusoid(Curves):
         super().__init__(seed, device, truth=NAMES, online=online, shift=shift, **sampling)
         self.ranges = {k: interval(k, v) for k, v in zip(NAMES, (amplitude, frequency, phase), strict=True)}
         self.relative_noise, self.functions = relative_noise, functions
-        if functions:  # the keys of each split's, from streams of keys of their own
-            self.pools = {
-                split: task_keys(self.seeds[split], len(SPLITS) + i, 0, functions[i], device)
-                for i, split in enumerate(SPLITS)
-            }
 
     def draw(self, keys: Tensor, split: SplitName) -> Truth:
         """Amplitude, frequency and phase."""
         if self.functions:
-            pool = self.pools[split]
-            keys = pool[choose(keys, FREE, len(pool), 1).squeeze(1)]
+            i = SPLITS.index(split)
+            number = choose(keys, FREE, self.functions[i], 1).squeeze(1)
+            keys = keys_at(self.seeds[split], len(SPLITS) + i, number)  # streams of keys of their own
         drawn = uniform(keys, TASK, 3).split(1, dim=1)
         return {name: between(self.ranges[name], u) for name, u in zip(NAMES, drawn, strict=True)}
 

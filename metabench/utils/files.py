@@ -72,8 +72,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Put `content` at `path` as JSON, indented or on one line."""
-    write_bytes(path, (json.dumps(plain(content), indent=indent, ensure_ascii=False) + "\n").encode())
+    """Put `content` at `path` as JSON, indented or on one line; bytes of file names that are no UTF-8 as escapes."""
+    text = json.dumps(plain(content), indent=indent, ensure_ascii=False)
+    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -162,6 +162,11 @@ def test_a_turned_class_is_a_class_of_its_own_with_the_images_of_its_own(birds):
     assert made.spec.num_classes == 36
 
 
+def test_turned_training_classes_are_counted(birds):
+    made = source(birds, "data.train.ways=36", "data.train.rotations=classes_all")
+    assert made.sample("train", 0, 1).support.y.max() == 35
+
+
 @EVERY
 def test_tasks_depend_on_seed_and_number_alone(split, birds, tmp_path):
     made = source(birds, *AUGMENT)
@@ -307,6 +312,15 @@ def unread(monkeypatch):
 FAULTS = {
     "data.ways": (("data.ways=4",), "data.ways=4: at most 3, the classes of the test split with at least 4 images"),
     "data.train.ways": (("data.train.ways=10",), "data.train.ways=10: at most 9, the classes of the train split with"),
+    "turned": (
+        ("data.train.ways=37", "data.train.rotations=classes_all"),
+        "data.train.ways=37: at most 36, the classes ",
+    ),
+    "not turned": (("data.ways=4", "data.rotations=classes_train"), "data.ways=4: at most 3, the classes of the test"),
+    "crop": (
+        ("data.augment={crop: 17, flip: true, brightness: 0, contrast: 0, saturation: 0}",),
+        "at most data.size, 16",
+    ),
     "data.shots": (("data.shots=5",), "data.ways=3: at most 2, the classes of the test split with at least 8 images"),
     "data.queries": (("data.queries=8",), "data.ways=3: at most 0, the classes of the test split with at least 9 ima"),
     "mean": (

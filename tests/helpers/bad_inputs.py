@@ -193,6 +193,9 @@ CASES = {
     "device=cuda": "device=cuda: torch sees no CUDA device here; use device=cpu",
     "device=cuda:1": "device=cuda:1: torch sees no CUDA device here; use device=cpu",
     "device=cpu device.index=1": "device.index=1: is of device=cuda; with device=cpu should be null",
+    "algo=mann data=glyphs_sequence data.characters=1400 data.stream.labels=strings data.train.ways=3200": (
+        "data.train.ways=3200: at most 3125, the strings that there are"
+    ),
     "algo=ftml data=sinusoid_online data.online.steps=8": "data.online.steps=8: should be train.steps, ",
     "algo=ftml data=sinusoid_online data.online.tasks=1": "data.online.tasks=1: should be train.tasks, ",
     "algo=toe data=sinusoid_online validate.early_stopping=2": "early_stopping=2: null: online streams have no",

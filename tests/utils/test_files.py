@@ -63,6 +63,13 @@ def test_a_missing_folder_is_said(tmp_path):
         write_bytes(tmp_path / "nowhere" / "file", b"")
 
 
+def test_a_file_name_that_is_no_utf8_comes_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "a.json", {name: [name]})
+    assert read_json(tmp_path / "a.json") == {name: [name]}
+    (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
 def test_json_is_strict(tmp_path):
     write_json(tmp_path / "a.json", {"nan": float("nan"), "inf": [float("-inf"), 1.5], "name": "α", "on": True})
     text = (tmp_path / "a.json").read_text()

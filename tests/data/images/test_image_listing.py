@@ -173,6 +173,27 @@ def test_images_of_split_files_lie_in_images_or_the_root_or_the_folder_that_is_n
     assert shown(list_images(tmp_path, None, None if moved == "." else moved, None)) == expected
 
 
+def test_an_image_reached_by_a_link_is_named_twice(tmp_path):
+    """A test class that links to one of training, and an image that is support and query of one task."""
+    folders(tmp_path)
+    (tmp_path / "test/linked").symlink_to(tmp_path / "train/bee")
+    with pytest.raises(DataError, match=r"linked/0.png: is named twice, as an image of bee and of linked: it is the s"):
+        list_images(tmp_path, None, None, None)
+    (tmp_path / "test/linked").unlink()
+    for link in (os.symlink, os.link):
+        link(tmp_path / "test/emu/0.png", tmp_path / "test/emu/again.png")
+        with pytest.raises(DataError, match=r"again.png: is named twice, as an image of emu and of emu"):
+            list_images(tmp_path, None, None, None)
+        (tmp_path / "test/emu/again.png").unlink()
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    folders(tmp_path)
+    (tmp_path / "test/emu/lost.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"lost.png: cannot be read: No such file"):
+        list_images(tmp_path, None, None, None)
+
+
 # ---- classes that no split was published for
 
 
