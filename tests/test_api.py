@@ -39,7 +39,7 @@ def test_own_experiment_sets_both(work):
     ("override", "expected"),
     [
         ("algo.shrink=1.5", "algo.shrink=1.5: should be less than or equal to 1"),
-        ("algo.shrink=half", "algo.shrink=half: should be a valid number"),
+        ("algo.shrink=half", "algo.shrink=half: should be a number"),
         ("~algo.shrink", "algo.shrink: is missing; a value is needed"),
         ("algo.shrnk=1", "algo.shrnk: no such key; did you mean shrink? valid: "),
         ("data.steepest=0", "data.steepest=0: should be greater than 0"),

@@ -61,14 +61,20 @@ class Algorithm(nn.Module, ABC):
         self.backbone = backbone
         self._check(spec)
 
+    @classmethod
+    def choice(cls) -> str:
+        """The word that chooses it, `algo=WORD`, which is its module's; the class's name where it is a user's own."""
+        room, _, module = cls.__module__.rpartition(".")
+        return module if room == __name__.rpartition(".")[0] else cls.__name__
+
     def _check(self, spec: TaskSpec) -> None:
         """Raise `ConfigError` for tasks that the algorithm does not support, or a backbone that does not fit them."""
         name, norms = type(self).__name__, batch_norms(self.backbone)
         if spec.setting not in self.settings:
-            raise UnreadTasksError("algo", name, UNREAD[spec.setting])
+            raise UnreadTasksError("algo", self.choice(), UNREAD[spec.setting])
         if self.classifies and spec.objective != "cross_entropy":
             raise UnreadTasksError(
-                "algo", name, "classification method; choose classification data, e.g. data=omniglot"
+                "algo", self.choice(), "classification method; choose classification data, e.g. data=omniglot"
             )
         if spec.setting == "sequence" and any(not norm.running for norm in norms):
             raise ConfigError("backbone.statistics", "batch", "leaks later time steps into earlier ones; use running")
@@ -191,7 +197,7 @@ class Algorithm(nn.Module, ABC):
         wanted = (*query.x.shape[:2], self.episode.outputs * self.objective.numbers)
         if prediction.shape != wanted:
             said = f"predicts a tensor {list(prediction.shape)}; should be {list(wanted)}, tasks, queries, outputs"
-            raise ConfigError("algo", type(self).__name__, said)
+            raise ConfigError("algo", self.choice(), said)
         return prediction
 
     def _first(self, query: Examples, count: int) -> Examples:

@@ -43,7 +43,7 @@ class GP(Algorithm):
         super().__init__(spec, backbone)
         if not set(KNOWN) <= set(spec.truth):
             valid = "needs curves of a Gaussian process, e.g. data=gp_curves"
-            raise UnreadTasksError("algo", "GP", valid)
+            raise UnreadTasksError("algo", self.choice(), valid)
         self.noise = noise
         self.objective = OBJECTIVES["gaussian"]
         self.requires_grad_(False)

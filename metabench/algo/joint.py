@@ -18,5 +18,5 @@ class Joint(Pretrain, rowwise=True):
     def __init__(self, spec: TaskSpec, backbone: Backbone) -> None:
         super().__init__(spec, backbone, inner_lr=1.0, eval_inner_steps=0, adapt_norm=False, finetune="all")
         if spec.objective != "mse":
-            name = type(self).__name__
+            name = self.choice()
             raise UnreadTasksError("algo", name, "regression method; choose a regression data set, e.g. data=sinusoid")

@@ -89,7 +89,7 @@ class MemoryModule(Embedder):
     ) -> None:
         super().__init__(spec, backbone)
         if not spec.num_classes:
-            raise ConfigError("algo", type(self).__name__, "needs data that numbers its training classes")
+            raise ConfigError("algo", self.choice(), "needs data that numbers its training classes")
         self.neighbours, self.margin = min(neighbours, memory_size), margin
         self.temperature = max(1.0, math.log(0.2 * neighbours) / margin)
         self.project = Linear(backbone.feature_size, key_size)

@@ -55,11 +55,11 @@ class Trials:
     def _in_view(self, own: list[str], number: int) -> dict[str, Any]:
         """One trial in this process, with all that a run shows."""
         console = open_console()
-        console.print(f"\ntrial {number}: {' '.join(own)}", markup=False)
+        console.print(f"\ntrial {number}: {' '.join(own)}")
         said = self._attempt(own)
         print(said.get("trace", ""), file=sys.stderr, end="")
         ending = "" if said["status"] == "complete" else f"{said['status']}: "
-        console.print(f"trial {number}: {ending}{said['reason']}", markup=False)
+        console.print(f"trial {number}: {ending}{said['reason']}")
         return said
 
     def _apart(self, own: list[str], number: int, threads: int) -> dict[str, Any]:

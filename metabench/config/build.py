@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from metabench.config.types import STRICT, Node
 from metabench.errors import ConfigError, UserError, suggest
 
+_PLAIN = {"a valid integer": "a whole number", "a valid boolean": "true or false", "a valid number": "a number",
+          "a valid string": "text", "a valid list": "a list, [A,B]"}  # fmt: skip
 _NOISE = re.compile(r"^(Input|List|Value error,) | after validation| or instance of \w+")  # in pydantic's messages
 
 
@@ -41,8 +43,16 @@ def check(model: type[BaseModel], values: Mapping[str, Any], key: str = "") -> A
             keys = f": {', '.join(known)}" if (known := _fields(model, path)) else ""
             raise ConfigError(name, first["input"], f"is a group of keys{keys}") from None
         same = [e["msg"] for e in faults if e["loc"][: len(path)] == first["loc"][: len(path)]]
-        messages = dict.fromkeys(_NOISE.sub("", text) for text in same)
+        messages = dict.fromkeys(_in_plain_words(text) for text in same)
         raise ConfigError(name, first["input"], " or ".join(messages)) from None
+
+
+def _in_plain_words(text: str) -> str:
+    """Pydantic's message without what a user need not read."""
+    found = _NOISE.sub("", text)
+    for technical, plain in _PLAIN.items():
+        found = found.replace(technical, plain)
+    return found
 
 
 def _is_key(part: str) -> bool:

@@ -18,6 +18,7 @@ from yaml import YAMLError
 from metabench.config.catalog import GROUPS, entries, folders
 from metabench.errors import suggest
 
+UNSET = {"board", "tests", "published"}  # keys of which an experiment or a board has values, and no user sets them
 USAGE = "should be KEY=VALUE, special characters quoted as in 'run_dir=\"a=b\"'; see metabench --help"
 OPTIMIZED = "Hydra cannot read overrides such as KEY=range(0,2) under PYTHONOPTIMIZE or python -O; unset it"
 # What Hydra raises in composing; the last two where it meets a type that it does not expect.
@@ -48,7 +49,9 @@ def explain(fault: Exception) -> str:
         and "not in struct" in str(cause)
     ):
         name = str(cause.key)  # type: ignore[attr-defined]
-        known = [str(key) for key in parent if not str(key).startswith("_")]
+        known = {str(key) for key in parent if not str(key).startswith("_")}
+        if cause.full_key == name:  # type: ignore[attr-defined]
+            known = known - UNSET | {*GROUPS}
         return f"{cause.full_key}: {suggest(name, known, 'no such key')}"  # type: ignore[attr-defined]
     if unmatched := re.match(r"Could not override '([^']+)'.\s*No match in the defaults list", str(fault)):
         return f"{unmatched[1]}: {suggest(unmatched[1], GROUPS, 'no such group')}"

@@ -27,6 +27,8 @@ def check_command(arguments: list[str]) -> None:
         raise UserError("-m: torchrun starts the processes of one run; give it one run at a time")
     if given.config_path:
         raise UserError("--config-path: would replace the program's own configurations; --config-dir adds yours")
+    if given.package and not given.cfg:
+        raise UserError("--package: chooses what --cfg shows; give both, or leave it out")
     if given.config_dir:
         user_folder(given.config_dir)
     for text in given.overrides:

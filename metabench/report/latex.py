@@ -12,6 +12,7 @@ from metabench.report.cells import Cell
 from metabench.report.tables import Report, Table
 from metabench.report.verdict import DEFINITION, Kind
 from metabench.report.wording import footnotes, intervals, origin, test_card
+from metabench.utils.console import decimals
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -125,8 +126,8 @@ def _diverged(cell: Cell) -> bool:
 
 
 def _number(metric: str, mean: float, ci95: float | None) -> str:
-    """A result as siunitx reads it: percent for an accuracy, four digits for an error."""
-    scale, digits = (100, 2) if metric == "accuracy" else (1, 4)
+    """A result as siunitx reads it, to the decimals that every format shows."""
+    scale, digits = 100 if metric == "accuracy" else 1, decimals(metric, mean, ci95)
     half = "" if ci95 is None else rf" \pm {scale * ci95:.{digits}f}"
     return f"{scale * mean:.{digits}f}{half}"
 

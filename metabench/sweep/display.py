@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 
 from metabench.sweep.outcome import FINE
 from metabench.utils.console import format_metric
@@ -128,4 +127,4 @@ class SweepDisplay:
         return f"{self.noun} {number} ({position} of {len(self.names)})"
 
     def _say(self, text: str) -> None:
-        self.console.print(escape(text), highlight=False)
+        self.console.print(text)

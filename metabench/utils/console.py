@@ -17,24 +17,31 @@ from metabench.utils.starting import Starting
 
 PLAIN_WIDTH = 400
 TINY = 1e-12  # below it a metric is 0
+HUGE = 1e6  # from it an error is written 3.2e+37
 
 
 def format_metric(name: str, mean: float, ci95: float | None = None) -> str:
     """A metric as people read it: accuracy in percent, the rest to four decimals, or more where its interval needs."""
     if mean is None or math.isnan(mean):
         return "n/a"
-    scale, unit, digits = (100, "%", 2) if name == "accuracy" else (1, "", 4)
+    scale, unit = (100, "%") if name == "accuracy" else (1, "")
+    form = f".{decimals(name, mean, ci95)}f" if abs(mean) < HUGE else ".1e"
+    interval = "" if ci95 is None or math.isnan(ci95) else f" ± {scale * ci95:{form}}"
+    return f"{scale * mean:{form}}{interval}{unit}"
+
+
+def decimals(name: str, mean: float, ci95: float | None) -> int:
+    """The decimals with which a metric is shown, in percent or as it is."""
+    if name == "accuracy":
+        return 2
     least = abs(mean if ci95 is None or math.isnan(ci95) else ci95)
-    if scale == 1 and TINY < least < 1:
-        digits = max(digits, math.ceil(-math.log10(least)))
-    interval = "" if ci95 is None or math.isnan(ci95) else f" ± {scale * ci95:.{digits}f}"
-    return f"{scale * mean:.{digits}f}{interval}{unit}"
+    return max(4, math.ceil(-math.log10(least))) if TINY < least < 1 else 4
 
 
 def open_console() -> Console:
-    """The console; lines in a pipe or a log are not folded to a width nobody has."""
+    """The console, which shows text as it is; lines in a pipe or a log are not folded to a width nobody has."""
     Starting.clear()
-    console = Console(highlight=False, soft_wrap=True, quiet=silent())
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=silent())
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console
@@ -57,14 +64,16 @@ class Display:
 
     def show(self, shown: RenderableType) -> None:
         """A line or a table, kept."""
-        self.console.print(shown, markup=False)
+        self.console.print(shown)
         self.record(shown)
 
     def record(self, shown: RenderableType) -> None:
         """Add a line or a table to the log alone, if there is one; a log that cannot be written ends no run."""
         if self._log is not None:
             text = io.StringIO()
-            Console(file=text, width=PLAIN_WIDTH, highlight=False, soft_wrap=True).print(shown, markup=False)
+            Console(file=text, width=PLAIN_WIDTH, highlight=False, markup=False, emoji=False, soft_wrap=True).print(
+                shown
+            )
             lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
             with suppress(OSError), self._log.open("a", encoding="utf-8") as file:
                 file.write(lines)

@@ -117,7 +117,7 @@ class Phase:
         self._said = time.monotonic()
         text = "  ".join(filter(None, (f"{self.name} {self.clock.done}/{self.clock.total}", *parts)))
         if not self.live:
-            self.console.print(text, markup=False)
+            self.console.print(text)
         if self.keep is not None:
             self.keep(text)
 

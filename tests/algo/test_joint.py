@@ -74,8 +74,8 @@ def test_the_oracle_knows_a_task_that_joint_training_does_not():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("algo=joint", "data=glyphs"), "algo=Joint"),
-        (("algo=oracle", "data=glyphs"), "algo=Oracle"),
+        (("algo=joint", "data=glyphs"), "algo=joint"),
+        (("algo=oracle", "data=glyphs"), "algo=oracle"),
         (("algo=oracle", "data=gp_curves"), r"algo.known=.*should be some of length, scale"),
         (("algo=oracle", "data=sinusoid", "algo.known=[]"), "should be some of amplitude, frequency, phase"),
     ],

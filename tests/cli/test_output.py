@@ -52,3 +52,11 @@ def test_other_names_in_a_run_and_names_of_runs_elsewhere_are_free(work):
     (work / "run/tests").mkdir()
     with pytest.raises(UserError, match=r"--output .*: tests is of the run .*; give another name or folder"):
         check_output(work / "run/tests/mine.csv")
+
+
+def test_text_in_brackets_is_shown(tmp_path):
+    """What rich would take for markup or an emoji: a comment of a config, a path."""
+    (tmp_path / "conf/algo").mkdir(parents=True)
+    (tmp_path / "conf/algo/mine.yaml").write_text('# needs pip install "x[extra]" :smile:\ndefaults: [maml]\n')
+    done = run_metabench("ls", "algo", "--config-dir=conf", cwd=tmp_path)
+    assert 'needs pip install "x[extra]" :smile:' in done.out

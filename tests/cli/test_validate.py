@@ -15,7 +15,7 @@ FAULTS = {
     "unknown_key": ("algo: {inner_step: 3}", "algo.inner_step=3: no such key; did you mean inner_steps?"),
     "wrong_value": ("train: {tasks: 0}", "train.tasks=0: should be greater than or equal to 1"),
     "no_such_algo": ("defaults: [override /algo: mamml]", "algo=mamml: no such algo; did you mean maml?"),
-    "does_not_fit": ("defaults: [override /algo: protonet]", "algo=ProtoNet: classification method"),
+    "does_not_fit": ("defaults: [override /algo: protonet]", "algo=protonet: classification method"),
     "other_metric": (
         f"published: {{value: 0.9, metric: accuracy, {ROW}}}",
         "published.metric=accuracy: this run reports",

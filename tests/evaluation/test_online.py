@@ -337,10 +337,10 @@ def built(algo: str, data: str) -> Setup | ConfigError:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("algo=ftml", "data=sinusoid"), "algo=FTML: online method; choose an online data set"),
+        (("algo=ftml", "data=sinusoid"), "algo=ftml: online method; choose an online data set"),
         (
             ("algo=baseline", "data=glyphs_online"),
-            "algo=Baseline: needs complete tasks; choose a data set that is not online",
+            "algo=baseline: needs complete tasks; choose a data set that is not online",
         ),
         (
             ("algo=ftml", "data=glyphs_online", "data.characters=40", "data.online.rounds=9"),

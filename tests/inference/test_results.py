@@ -69,7 +69,7 @@ def test_a_test_is_that_of_the_command_line(work):
     ("override", "said"),
     [
         ("algo=mamml", "algo=mamml: no such algo; did you mean maml?"),
-        ("train.steps=many", "train.steps=many: should be a valid integer"),
+        ("train.steps=many", "train.steps=many: should be a whole number"),
         ("seed=0,1", "seed=0,1: several values"),
         ("maml", "maml: should be KEY=VALUE"),
         ("-m", "'-m': should be a string"),

@@ -25,11 +25,13 @@ from rich.console import Console
 from tex import needs_latex, set_in_latex
 
 from metabench.evaluation.evaluate import estimate
+from metabench.report import latex
 from metabench.report.expected import Experiments
 from metabench.report.formats import FORMATS, SUFFIXES, writer
 from metabench.report.tables import Part, Report, make_report
 from metabench.report.terminal import show
 from metabench.report.verdict import DEFINITION, Figure, Kind, judge
+from metabench.utils.console import format_metric
 from metabench.utils.interval import crossed, half_width
 
 CELL = "experiment=omniglot/protonet_5w1s"
@@ -785,3 +787,11 @@ def test_only_damaged_runs_are_a_failure(tmp_path):
     assert done.code == 1
     assert done.err.startswith("metabench: none of these runs can be read: .: summary.json: Expecting")
     assert "summary.json: Expecting" in done.out
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "ci95"), [("mse", 0.00061489, 0.00005975), ("mse", 2.3e-5, 4e-6), ("accuracy", 0.5, 0.01)]
+)
+def test_latex_shows_the_digits_of_every_other_format(metric, mean, ci95):
+    shown = format_metric(metric, mean, ci95).removesuffix("%").replace("±", r"\pm")
+    assert latex._number(metric, mean, ci95) == shown

@@ -107,10 +107,10 @@ def test_a_glob_reaches_the_folders_of_a_group(tmp_path):
         "data=sinusoid,sinus": "data=sinus: no such data; did you mean sinusoid?",
         "train.step=1,2": "train.step: no such key; did you mean steps?",
         "seed=0,1 algo=[maml": "algo=[maml: ",
-        "train.steps=20,abc": "train.steps=abc: should be a valid integer",
+        "train.steps=20,abc": "train.steps=abc: should be a whole number",
         "data.train.queries=5,0": "data.train.queries=0: should be greater than or equal to 1",
         "algo.inner_steps=1,-1 seed=0,1": "algo.inner_steps=-1: should be greater than or equal to 0",
-        "optim.lr=0.1,x": "optim.lr=x: should be a valid number",
+        "optim.lr=0.1,x": "optim.lr=x: should be a number",
         "engine=eager,egaer": "engine=egaer: ",
         "train.tasks=4,???": "train.tasks=???: a value is needed",
         "bench=sinusoid data=sinusoid,sinusoid_mixture": "data=sinusoid_mixture: bench=sinusoid is a test",
@@ -160,7 +160,7 @@ def test_a_method_that_does_not_read_the_tasks_is_skipped_in_a_sweep_and_refused
     done = run_metabench(*SWEEP, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     table = done.out[done.out.index("sweep of 4 jobs") :]
-    reason = "algo=ProtoNet: classification method; choose classification data"
+    reason = "algo=protonet: classification method; choose classification data"
     assert table.count(f"skipped   {reason}") == 2
     assert "2 of 4 jobs skipped: the method does not read such tasks\n" in table
     assert "failed" not in done.out

@@ -51,7 +51,7 @@ def test_measured_for_real_it_is_above_nothing():
 def test_a_job_of_a_sweep_that_cannot_be_done_says_why(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = expect(["data=sinusoid", "algo=protonet"])
-    assert found.word.startswith("skipped: algo=ProtoNet: classification method")
+    assert found.word.startswith("skipped: algo=protonet: classification method")
     assert expect(["data=sinusoid", "algo.inner_lr=0"]).word.startswith("fails: algo.inner_lr=0")
     assert expect(["algo=nonsense"]).word.startswith("fails: algo=nonsense: no such algo")
 

@@ -216,7 +216,7 @@ def test_a_test_made_by_hand_is_that_of_a_suite_too(finished, tmp_path):
         ("tests: 3", "tests=3: suite=mine should have a mapping of names to lists of KEY=VALUE"),
         ("tests: {a: 5}", "tests.a=5: suite=mine should have a mapping"),
         ("tests: {a: [data.shots=2], b: [data.shotz=2]}", "data.shotz=2: no such key; did you mean shots?"),
-        ("tests: {a: [data.shots=two]}", "data.shots=two: should be a valid integer"),
+        ("tests: {a: [data.shots=two]}", "data.shots=two: should be a whole number"),
         ("tests: {a: [data.shots=2", "while parsing a flow"),
     ],
 )

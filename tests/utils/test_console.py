@@ -19,6 +19,7 @@ from metabench.utils.console import format_metric
         ("mse", 1e-20, 1e-21, "0.0000 ± 0.0000"),
         ("mse", 516.64, 1293.44, "516.6400 ± 1293.4400"),
         ("mse", math.nan, 0.1, "n/a"),
+        ("mse", 3.16e37, 6.2e37, "3.2e+37 ± 6.2e+37"),
         ("mse", 0.5, math.nan, "0.5000"),
     ],
 )

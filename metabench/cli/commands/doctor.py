@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
             finding = examine(check)
         problems += finding.mark == "problem"
         line = f"{finding.mark:<8} {check.__name__.replace('_', ' '):<12} {' '.join(finding.said.split())}"
-        console.print(line, markup=False)
+        console.print(line)
     if problems:
-        console.print(f"{problems} of {len(CHECKS)} checks found a problem", markup=False)
+        console.print(f"{problems} of {len(CHECKS)} checks found a problem")
         sys.exit(1)

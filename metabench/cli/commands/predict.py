@@ -117,16 +117,15 @@ def _predict_points(learner: Learner, support: Path, queries: Path, outputs: lis
 
 
 def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from metabench.utils.console import open_console
 
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in header:
         table.add_column(name)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     open_console().print(table)
 
 

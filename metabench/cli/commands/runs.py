@@ -75,7 +75,7 @@ def _show(rows: Sequence[Row], found: int) -> None:
 
     console = open_console()
     if not rows:
-        console.print(f"none of {counted(found, 'run')}" if found else "no run", markup=False)
+        console.print(f"none of {counted(found, 'run')}" if found else "no run")
         return
     cells = [_cells(row) for row in rows]
     names = list(cells[0])

@@ -38,7 +38,7 @@ def _show(path: Path) -> None:
         raise UserError(f"{path}: holds no run, which is a folder with a summary.json or a status.json")
     console, run = open_console(), RunReader(path)
     for shown in _parts(run, console.encoding):
-        console.print(shown, markup=False)
+        console.print(shown)
 
 
 def _parts(run: RunReader, encoding: str) -> Iterator[Any]:

@@ -91,7 +91,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
         preload()
     runs = Trials(study, fixed, config_dir, metric, prune, parallel)
     with study:
-        console.print(f"search {study.folder}: {len(study.ended())} of {counted(trials, 'trial')} done", markup=False)
+        console.print(f"search {study.folder}: {len(study.ended())} of {counted(trials, 'trial')} done")
         study.search(trials, runs, parallel)
         best = study.best()
         console.print("", _table(study, metric, best))
@@ -99,7 +99,7 @@ def _search(overrides: Sequence[str], config_dir: str | None, own: Mapping[str, 
         leave("no trial has a value", 1)
     outcome = study.outcome(best)
     line = shlex.join(["metabench", *runs.command(as_overrides({key: best.params[key] for key in space}))])
-    console.print(f"\nbest on validation: trial {best.number}, {outcome.run}\n{line}", markup=False)
+    console.print(f"\nbest on validation: trial {best.number}, {outcome.run}\n{line}")
 
 
 @contextmanager
