@@ -4,7 +4,7 @@ A stream is a sequence whose token of step t is W [f(x_t), y_{t-1}]. A few-shot 
 each support example and one, W [f(x*), 0], for the query. The last layer's token predicts the label. Nothing but
 attention to the steps before carries over from one to the next. Chan et al. (NeurIPS 2022, arXiv 2205.05055) trained
 such networks on sequences of Omniglot, with a token of its own for every label; here W begins with labels of the same
-weight as images.
+weight as images where a token has both of one example. Streams, whose labels come a step late, are then only counted.
 
 Positions are sinusoids (Vaswani et al. 2017), so that sequences may be longer in test than in training. The authors
 train on the loss of every step; so do streams here (`data=omniglot_sequence`), while few-shot tasks train on queries.
@@ -86,5 +86,5 @@ class ICL(Recurrent):
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, **sizes: Unpack[Layers]) -> None:
         super().__init__(spec, backbone, CausalTransformer, **sizes)
-        if spec.num_classes:
+        if spec.num_classes and spec.setting == "few_shot":
             weigh_labels(self.core.given.weight, spec.eval.outputs)
