@@ -50,14 +50,10 @@ class Board:
     def _beside(self) -> str:
         """Circumstances of the measured costs: alone on the machine or beside other jobs, as far as runs say it."""
         known = Counter(run.summary.train.alone for row in self.rows for run in row.runs)
-        words = {
-            True: "measured alone",
-            False: "measured beside other jobs",
-            None: "measured beside other jobs or alone, which early or continued runs do not say",
-        }
+        words = {True: "measured alone", False: "measured beside other jobs", None: "not known"}
         if len(known) == 1:
             return words[next(iter(known))]
-        return ", ".join(f"{known[kind]} of {known.total()} runs {words[kind]}" for kind in words if known[kind])
+        return ", ".join(f"{counted(known[kind], 'run')} {words[kind]}" for kind in words if known[kind])
 
     @property
     def notes(self) -> list[str]:

@@ -35,7 +35,7 @@ NOT_OF_SIZE = (*OF_MODES, "data.shift", "episodes", "data.classes")  # of the ca
 
 @dataclass(frozen=True)
 class Loss:
-    """The cost of a shift to a method: points of accuracy lost, or mean squared error gained; less than 0: a gain."""
+    """The cost of a shift to a method: accuracy lost, or error gained; less than 0: an improvement."""
 
     against: str  # the test it is set against: the home test, or another of the suite
     mean: float  # the result under the shift

@@ -41,7 +41,9 @@ def sheet(shifted: Shifted) -> Sheet:
         lines.append([row.name, _text(board.metric, home), *texts])
         short.append([text.partition(" ±")[0] for text in lines[-1]])
     accuracy = board.metric == "accuracy"
-    title = f"{TITLES[board.name]}: {'loss of accuracy (%)' if accuracy else 'gain of mean squared error'} under shift"
+    title = (
+        f"{TITLES[board.name]}: {'loss of accuracy (%)' if accuracy else 'increase of mean squared error'} under shift"
+    )
     return Sheet(
         board.name, title, headings, lines, short, [*reversed(range(2, len(headings)))], notes(shifted), [],
         shifted.left_out,
@@ -49,7 +51,7 @@ def sheet(shifted: Shifted) -> Sheet:
 
 
 def loss_text(metric: str, loss: Figure) -> str:
-    """A loss with its interval, as results of the metric are written; a gain has a minus."""
+    """A loss with its interval, as results of the metric are written; an improvement has a minus."""
     sign = "−" if loss.mean < 0 else ""
     if abs(loss.mean) >= LARGE:
         return f"{sign}{abs(loss.mean):.1e}" + ("" if loss.ci95 is None else f" ± {loss.ci95:.1e}")
@@ -69,8 +71,8 @@ def notes(shifted: Shifted) -> list[str]:
     against = ", ".join(f"{name} against {other}" for name, other in shifted.against.items())
     lines = [
         f"{HOME}: {board.columns[0].title}, the test of the board. Others: {what}, over the same test tasks; a minus "
-        "is a gain. ± is the 95% interval of the mean of the paired differences, of three seeds or more over seeds and "
-        f"tasks. A row is of the seeds that have all its tests: {_seeds(shifted.rows)}.",
+        "is an improvement. ± is the 95% interval of the mean of the paired differences, of three seeds or more over "
+        f"seeds and tasks. A row is of the seeds that have all its tests: {_seeds(shifted.rows)}.",
         f"{board.prediction} prediction. The shifts are those of conf/suite/shift/{board.name}.yaml.",
     ]
     if against:

@@ -20,12 +20,12 @@ TIMES_WORSE = 1000  # of errors: the ratio to the home test that is darkest
 
 def figures(shifted: Shifted) -> dict[str, Figure]:
     """The picture by title, in colours that stand for a page's."""
-    what = "accuracy lost (points)" if shifted.board.metric == "accuracy" else "mean squared error gained"
-    return {f"{what} under each shift; gains in another colour": heatmap(shifted)}
+    what = "accuracy lost (points)" if shifted.board.metric == "accuracy" else "increase of mean squared error"
+    return {f"{what} under each shift; improvements in another colour": heatmap(shifted)}
 
 
 def shade(metric: str, loss: Loss) -> float:
-    """A darkness between 0 and 1, negative for a gain: the share of accuracy at home, or the log ratio of errors."""
+    """A darkness from 0 to 1, negative for an improvement: the share of accuracy at home, or the log ratio of errors."""
     before = loss.mean + loss.loss.mean if metric == "accuracy" else loss.mean - loss.loss.mean
     if metric == "accuracy":
         return max(-1.0, min(1.0, loss.loss.mean / max(before, 1e-9)))

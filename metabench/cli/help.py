@@ -21,7 +21,7 @@ usage: metabench [GROUP=CHOICE | KEY=VALUE]...      one run: meta-train, validat
        metabench tune KEY=log(A,B) ... trials=20    a search by validation; the same command continues it
        metabench validate [EXPERIMENT]...           check that every configuration builds; runs nothing
        metabench export RUN [-o FILE]               the chosen weights as safetensors, with a card
-       metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding
+       metabench plot KIND DIR...                   pictures of several runs: curves, steps, fits, embedding, rounds
        metabench predict RUN --support DIR --queries DIR    a trained model on your own images; -o FILE.csv, FILE.png
        metabench doctor                             check the installation and say how to fix each problem
        metabench --full ...                         a run that shows its whole protocol
