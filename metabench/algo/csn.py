@@ -33,6 +33,7 @@ from metabench.algo.metric import cosine
 from metabench.backbone.base import Backbone
 from metabench.backbone.layers import Linear
 from metabench.config.types import Count, Positive
+from metabench.errors import ConfigError
 from metabench.tasks import Examples, TaskSpec
 
 Visit = Callable[[Tensor], Tensor]
@@ -51,6 +52,8 @@ class CSN(Algorithm):
 
     def __init__(self, spec: TaskSpec, backbone: Backbone, *, hidden: Count, key_size: Count, scale: Positive) -> None:
         super().__init__(spec, backbone)
+        if getattr(backbone, "readout", None) == "linear":
+            raise ConfigError("backbone.readout", "linear", "flatten or mean: shifts are of units before a ReLU")
         self.require_one_size("the memory function reads the error of every output")
         outputs = spec.eval.outputs
         self.scale = scale

@@ -25,7 +25,7 @@ def figures(shifted: Shifted) -> dict[str, Figure]:
 
 
 def shade(metric: str, loss: Loss) -> float:
-    """A darkness from 0 to 1, negative for an improvement: the share of accuracy at home, or the log ratio of errors."""
+    """A darkness from 0 to 1, negative for an improvement: the share of accuracy at home, or log ratio of errors."""
     before = loss.mean + loss.loss.mean if metric == "accuracy" else loss.mean - loss.loss.mean
     if metric == "accuracy":
         return max(-1.0, min(1.0, loss.loss.mean / max(before, 1e-9)))

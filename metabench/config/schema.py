@@ -39,6 +39,13 @@ class Train(Section):
             raise ValueError("should be a number of meta-steps, for train.schedule=halve")
         return value
 
+    @field_validator("clip_each")
+    @classmethod
+    def _of_a_clip(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("clip") is None:
+            raise ValueError("needs train.clip, the norm that each part may have")
+        return value
+
 
 class Validate(Section):
     """Selection of the checkpoint that is tested: on validation tasks only."""

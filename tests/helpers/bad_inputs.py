@@ -25,6 +25,8 @@ CASES = {
     "algo=mamlpp data=glyphs backbone.norm=tasknorm": "backbone.norm=tasknorm: needs maml, fomaml, protonet",
     "backbone.norm=tasknorm": "backbone.norm=tasknorm: should be 'batch', 'group', 'layer' or 'none'",
     "algo=reptile algo.reshuffle=false": "algo.reshuffle=False: should be True",
+    "train.clip_each=module": "train.clip_each=module: needs train.clip",
+    "algo=csn data=glyphs backbone.readout=linear": "backbone.readout=linear: flatten or mean",
     "train.clip_each=layer": "train.clip_each=layer: should be 'module'",
     "data=glyphs backbone.head_init=wide": "backbone.head_init=wide: should be 'normal' or should be a number",
     "engine=fast": "engine=fast: should be 'auto', 'eager', 'compile' or 'graph'",
