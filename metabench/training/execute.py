@@ -44,7 +44,7 @@ def plan_run(composed: DictConfig, hydra_config: Any, command: Sequence[str]) ->
 
 
 def check_values(composed: DictConfig, choices: Mapping[str, Any]) -> tuple[dict[str, Any], Config, Components]:
-    """What was composed as plain values, as a checked configuration, and as the classes that will be built of it.
+    """Plain values of what was composed, the checked configuration of them, and the classes that will be built of it.
 
     `choices` are the names that were chosen of the groups. Raises `ConfigError` that names the first wrong value.
     """

@@ -28,7 +28,7 @@ def test_a_method_that_predicts_another_size_is_told_so(algo, data, change, monk
     monkeypatch.setattr(cls, "solve", lambda self, support, x: change(solve(self, support, x)))
     monkeypatch.setattr(cls, "outputs", lambda self, support, x: [change(one) for one in outputs(self, support, x)])
     monkeypatch.setattr(cls, "predict_alone", lambda self, support, x: change(alone(self, support, x)))
-    said = rf"^algo={cls.__name__}: predicts a tensor \[3.*\]; should be \[3, {tasks.query.x.shape[1]}, "
+    said = rf"^algo={algo}: predicts a tensor \[3.*\]; should be \[3, {tasks.query.x.shape[1]}, "
     for mode in model.eval().modes:
         with pytest.raises(ConfigError, match=said):
             model.evaluate(tasks, mode)
