@@ -44,7 +44,9 @@ def _training(training: dict[str, Any]) -> list[str]:
     steps, init = training["meta_steps"], training.get("init")
     schedule = [f"{counted(steps, 'meta-step')} of {counted(training['tasks_per_step'], 'task')}", *_episode(training)]
     how = [*schedule, f"learning rate {training['learning_rate']}"] if steps else ["none"]
-    start = [f"from checkpoint {init['digest']} of {counted(init['meta_steps'], 'meta-step')}"] if init else []
+    start = [f"from checkpoint {init['digest']}"] if init else []
+    if init and init["meta_steps"] is not None:  # a checkpoint may not say
+        start = [f"{start[0]} of {counted(init['meta_steps'], 'meta-step')}"]
     return [*how, *start, f"{training['parameters']:,} parameters", f"seed {training['seed']}"]
 
 

@@ -73,6 +73,11 @@ def test_a_card_says_what_a_run_began_with(steps, init, expected):
     assert card_lines(CARD | {"training": training}, [])[2] == expected
 
 
+def test_a_checkpoint_need_not_say_its_meta_step():
+    training = CARD["training"] | {"meta_steps": 0, "init": {"digest": "c1ec", "meta_steps": None}}
+    assert "from checkpoint c1ec, 111,936 parameters" in card_lines(CARD | {"training": training}, [])[2]
+
+
 @pytest.mark.parametrize(("experiment", "mark"), [("omniglot/cnp_5w1s", "†"), ("omniglot/maml_5w1s", "")])
 def test_a_value_from_memory_has_a_dagger_and_a_footnote(experiment, mark):
     said = shown(experiment)
