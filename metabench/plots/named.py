@@ -11,6 +11,7 @@ from metabench.errors import UserError, format_value
 from metabench.runs.groups import facts, gather
 from metabench.runs.reader import RunReader, Skipped
 from metabench.runs.run_id import flat
+from metabench.utils.counted import counted
 from metabench.utils.files import DamagedError
 
 MOST = 3  # differences that a name lists
@@ -27,7 +28,7 @@ class Group:
     @property
     def label(self) -> str:
         """The name and the number of seeds."""
-        return f"{self.name} ({len(self.runs)} seed{'s' if len(self.runs) > 1 else ''})"
+        return f"{self.name} ({counted(len(self.runs), 'seed')})"
 
     def of_seed(self, run: RunReader) -> str:
         """The label of a single one of its runs."""

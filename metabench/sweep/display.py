@@ -12,6 +12,7 @@ from rich.live import Live
 
 from metabench.sweep.outcome import FINE
 from metabench.utils.console import format_metric
+from metabench.utils.counted import counted
 from metabench.utils.progress import PLAIN_EVERY, can_draw, clock, line
 
 DRAW_EVERY = 0.25  # seconds
@@ -56,7 +57,7 @@ class SweepDisplay:
     def begin(self, number: int, threads: int) -> None:
         """A job has begun."""
         self.began[number] = time.monotonic()
-        self._say(f"{self._name(number)}: {self.names[number]} ({threads} thread{'s' if threads > 1 else ''})")
+        self._say(f"{self._name(number)}: {self.names[number]} ({counted(threads, 'thread')})")
 
     def card(self, number: int, lines: list[str]) -> None:
         """Show the protocol of the first job that says it, once for all of them."""

@@ -55,7 +55,7 @@ def test_other_names_in_a_run_and_names_of_runs_elsewhere_are_free(work):
 
 
 def test_text_in_brackets_is_shown(tmp_path):
-    """What rich would take for markup or an emoji: a comment of a config, a path."""
+    """Markup and an emoji to rich, a comment of a config to a person."""
     (tmp_path / "conf/algo").mkdir(parents=True)
     (tmp_path / "conf/algo/mine.yaml").write_text('# needs pip install "x[extra]" :smile:\ndefaults: [maml]\n')
     done = run_metabench("ls", "algo", "--config-dir=conf", cwd=tmp_path)
